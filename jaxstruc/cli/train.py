@@ -8,7 +8,7 @@ from jaxstruc.clusters import library
 from jaxstruc.network import weights
 from jaxstruc.network.classifier import predict, simulated_pdfs
 from jaxstruc.network.classifier.model import Classifier
-from jaxstruc.network.classifier.particles import PARTICLES_PER_BATCH, cluster_types, particle_store
+from jaxstruc.network.classifier.particles import DEFAULT_COMPOSITION, cluster_types, particle_store
 from jaxstruc.network.classifier.training import classifier_card, train_classifier
 from jaxstruc.network.cvae import dataset, training
 from jaxstruc.network.weights import TrainedClassifier
@@ -107,5 +107,5 @@ def _write_training_stream(config: GenerateCommand, progress: ProgressCallback) 
     options, cluster_library = config.options, library.load_or_build(progress=progress)
     store = particle_store(cluster_library, cluster_types(cluster_library, report_progress=progress))
     simulated_pdfs.write(store, config.out, seed=options.seed, steps=options.steps, report_progress=progress)
-    n_pdfs = options.steps * PARTICLES_PER_BATCH
+    n_pdfs = options.steps * DEFAULT_COMPOSITION.n_samples
     return f"{config.out}: {n_pdfs} PDFs of {options.steps} steps with seed {options.seed}."

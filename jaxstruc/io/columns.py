@@ -123,11 +123,18 @@ def read_table(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> 
     Raises:
         ReadError: If the file has no data block.
     """
-    start, rows = plain_rows(lines if len(lines) <= MAX_LINES else [])
-    if len(rows) >= MIN_ROWS and not any(parse_row(line) or DECIMAL_COMMAS.match(line) for line in lines[:start]):
-        return range(start, len(lines)), rows, 0
+    if (table := read_plain_table(lines)) is not None:
+        return table
     line_indices, block_rows, n_outside = find_block(lines, path, rules)
     return line_indices, np.array(block_rows), n_outside
+
+
+def read_plain_table(lines: list[str]) -> tuple[Sequence[int], np.ndarray, int] | None:
+    """Return the result of `read_table` for a file of a header and plain rows, or None for other files."""
+    start, rows = plain_rows(lines if len(lines) <= MAX_LINES else [])
+    if len(rows) < MIN_ROWS or any(parse_row(line) or DECIMAL_COMMAS.match(line) for line in lines[:start]):
+        return None
+    return range(start, len(lines)), rows, 0
 
 
 def plain_rows(lines: list[str]) -> tuple[int, np.ndarray]:

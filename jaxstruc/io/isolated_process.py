@@ -112,7 +112,7 @@ def attribute_text(holder: h5py.Group | h5py.Dataset, *names: str) -> str:
     return " ".join(attribute_parts(holder, *names))
 
 
-def call(function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
+def call(function: Callable[..., Any], path: Path, *arguments: Any, max_seconds: float = MAX_SECONDS) -> Any:
     """Call `function(str(path), *arguments)` in the separate process and return its answer, with tuples as lists.
 
     Args:
@@ -120,15 +120,16 @@ def call(function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
             and dictionaries of these.
         path: Path of the file.
         arguments: Further arguments of the function, which JSON can represent.
+        max_seconds: Longest time that the function may take, in seconds.
 
     Raises:
-        ReadError: If the function raises it, crashes or takes longer than `MAX_SECONDS`.
+        ReadError: If the function raises it, crashes or takes longer than `max_seconds`.
     """
     with _LOCK:
         if _worker_process().poll() is not None:
             _end_process()
         process: Any = _worker_process()
-        timer = threading.Timer(MAX_SECONDS, process.kill)
+        timer = threading.Timer(max_seconds, process.kill)
         timer.start()
         try:
             request = json.dumps([function.__module__, function.__name__, str(path), *arguments]).encode()

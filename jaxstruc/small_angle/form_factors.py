@@ -105,7 +105,9 @@ def mean_amplitude(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array
 
     <F> is needed only for the interference of particles, which is negligible there.
     """
-    return jnp.where(x < MAX_TABLE_X, _interpolate_pieces(table.mean_amplitude, x) / (1 + x**2 / 5), 0.0)
+    return jnp.where(
+        x < _table_end(table.mean_amplitude), _interpolate_pieces(table.mean_amplitude, x) / (1 + x**2 / 5), 0.0
+    )
 
 
 def of_table(table: FormFactorTable) -> FormFactor:
@@ -117,7 +119,8 @@ def of_table(table: FormFactorTable) -> FormFactor:
 
 def form_factor(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """Return P(x) of one body at x >= 0, in the precision of x."""
-    large_x, tail_sum = jnp.maximum(x, MAX_TABLE_X), jnp.zeros_like(x)
+    table_end = _table_end(table.squared_amplitude)
+    large_x, tail_sum = jnp.maximum(x, table_end), jnp.zeros_like(x)
     inverse_root = 1 / jnp.sqrt(large_x)
     for n in range(MAX_TAIL_WAVES):
         cosine_amplitude, sine_amplitude, cosine_root_amplitude, sine_root_amplitude = (
@@ -128,7 +131,7 @@ def form_factor(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "
             sine_amplitude + sine_root_amplitude * inverse_root
         ) * sine
     return jnp.where(
-        x < MAX_TABLE_X, _interpolate_pieces(table.squared_amplitude, x) / (1 + x**2 / 5) ** 2, tail_sum / large_x**4
+        x < table_end, _interpolate_pieces(table.squared_amplitude, x) / (1 + x**2 / 5) ** 2, tail_sum / large_x**4
     )
 
 
@@ -209,22 +212,27 @@ def cylinder_table(aspect: float) -> FormFactorTable:
     )
 
 
-def polyhedron_table(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None = None) -> FormFactorTable:
+def polyhedron_table(
+    body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None = None, *, max_x: float = MAX_TABLE_X
+) -> FormFactorTable:
     """Return the table of any polyhedron. The computation takes about a minute.
 
     Args:
         body: Polyhedron from `polyhedra.centred_convex_hull` or `polyhedra.join_polyhedra`.
         domain: Spherical triangles that represent all directions [half of the octants].
+        max_x: Largest x of the table. Porod's law and its oscillations replace the table beyond it.
     """
-    arrays = polyhedron_arrays(body, domain)
+    arrays = polyhedron_arrays(body, domain, max_x=max_x)
     return table_from_values(arrays["square"], arrays["mean"], {row[0]: row[1:] for row in arrays["tail"]})
 
 
-def polyhedron_arrays(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None) -> dict[str, np.ndarray]:
-    """Return the arrays that are stored for a polyhedron in `TABLE_FILE`."""
+def polyhedron_arrays(
+    body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None, *, max_x: float = MAX_TABLE_X
+) -> dict[str, np.ndarray]:
+    """Return the arrays that are stored for a polyhedron in `TABLE_FILE`, up to x = `max_x`."""
     volume = body.volume
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
-    squared_amplitude, mean_amplitude = polyhedra.orientation_averages(body, _stored_x() / radius, domain)
+    squared_amplitude, mean_amplitude = polyhedra.orientation_averages(body, _stored_x(max_x) / radius, domain)
     shortest_edge = np.linalg.norm(body.edge_ends - body.edge_starts, axis=1).min() / radius
     lengths = [
         shortest_edge,
@@ -246,7 +254,7 @@ def table_from_values(
 ) -> FormFactorTable:
     """Return a table from P and <F> at the stored x, and from the oscillations beyond it by their distance d."""
     envelope, distances, tail_amplitudes = (
-        1 + _stored_x() ** 2 / 5,
+        1 + (STORED_STEP * np.arange(len(squared_amplitude))) ** 2 / 5,
         np.zeros(MAX_TAIL_WAVES),
         np.zeros((4, MAX_TAIL_WAVES)),
     )
@@ -358,9 +366,14 @@ def _cosine_wave(wave_amplitude: float) -> np.ndarray:
     return np.array([wave_amplitude, 0.0, 0.0, 0.0])
 
 
+def _table_end(pieces) -> float:
+    """Return the x at which a table ends."""
+    return PIECE_WIDTH * pieces.shape[-1]
+
+
 def _interpolate_pieces(pieces, x):
-    """Return the value of the piecewise cubic polynomial at x, below `MAX_TABLE_X`."""
-    position = jnp.minimum(x, MAX_TABLE_X) / PIECE_WIDTH
+    """Return the value of the piecewise cubic polynomial at x, below the end of the table."""
+    position = jnp.minimum(x, _table_end(pieces)) / PIECE_WIDTH
     index = jnp.minimum(position.astype(jnp.int32), pieces.shape[-1] - 1)
     offset = position - index
     value, slope, quadratic_coefficient, cubic_coefficient = (jnp.asarray(row, x.dtype)[index] for row in pieces)
@@ -369,9 +382,9 @@ def _interpolate_pieces(pieces, x):
 
 def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
     """Return cubic polynomials with the values and slopes of a spline through the values of an even function."""
-    x = _stored_x()
+    x = STORED_STEP * np.arange(len(values))
     spline = make_interp_spline(np.append(-x[:0:-1], x), np.append(values[:0:-1], values), k=9)
-    nodes = PIECE_WIDTH * np.arange(round(MAX_TABLE_X / PIECE_WIDTH) + 1)
+    nodes = PIECE_WIDTH * np.arange(round((len(values) - 1) * STORED_STEP / PIECE_WIDTH) + 1)
     node_values, slopes = spline(nodes), PIECE_WIDTH * spline.derivative()(nodes)
     differences = np.diff(node_values)
     start_slopes, end_slopes = slopes[:-1], slopes[1:]
@@ -397,9 +410,9 @@ def _revolution_table(amplitude_function, weight, tail_waves) -> FormFactorTable
     return table_from_values(amplitudes**2 @ weight, amplitudes @ weight, tail_waves)
 
 
-def _stored_x() -> np.ndarray:
-    """Return the values of x at which P and <F> are stored."""
-    return STORED_STEP * np.arange(round(MAX_TABLE_X / STORED_STEP) + 1)
+def _stored_x(max_x: float = MAX_TABLE_X) -> np.ndarray:
+    """Return the values of x at which P and <F> are stored, up to `max_x`."""
+    return STORED_STEP * np.arange(round(max_x / STORED_STEP) + 1)
 
 
 def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 
 import random
 import shutil
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +14,6 @@ from command_line import read_table, run_command, start_process
 
 import jaxstruc
 from jaxstruc import result
-from jaxstruc.pdf import candidates
 from jaxstruc.report import folder, summary, tables
 
 COMMANDS = ("solve", "mine", "refine")
@@ -41,6 +42,17 @@ def run_once(input_files, command_arguments, tmp_path_factory):
 def run_again(command, command_arguments, input_files, result_folder, *options):
     leading_arguments, trailing_arguments = command_arguments[command]
     return run_command(*leading_arguments, *input_files, *trailing_arguments, *options, "-o", result_folder)
+
+
+def modification_times(result_folder):
+    """Return the modification time of the result of each file in ns. Every fit writes the result again."""
+    return {path.stem: path.stat().st_mtime_ns for path in (result_folder / "results").glob("*.npz")}
+
+
+def changed_results(times_before, result_folder):
+    """Return the names of the results that were written again since."""
+    times_after = modification_times(result_folder)
+    return sorted(name for name in times_after if times_after[name] != times_before.get(name))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -85,50 +97,51 @@ def test_results_agree_with_each_other(run_once, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_running_again_skips_what_is_done_and_gives_the_same_rows(
-    run_once, command_arguments, input_files, command, monkeypatch, capsys
+    run_once, command_arguments, input_files, command, capsys
 ):
     """Rows are typed, so that rows read back equal the original ones."""
     result_folder, _ = run_once(command)
     contents = {path: path.read_bytes() for path in result_folder.rglob("*.*") if path.is_file()}
-    fit_calls = []
-    monkeypatch.setattr(candidates, "fit_all", lambda *args, **kwargs: fit_calls.append(1))
+    times = modification_times(result_folder)
     assert run_again(command, command_arguments, input_files, result_folder) == 3
-    assert not fit_calls and {path: path.read_bytes() for path in contents} == contents
+    assert len(times) == 2 and modification_times(result_folder) == times
+    assert {path: path.read_bytes() for path in contents} == contents
     output = capsys.readouterr().out.replace("\n", " ")
     assert "0 of 3 files solved, 2 weak (their messages say why), 1 failed, 2 skipped because an earlier run" in output
 
 
-def test_what_is_missing_is_written_again_without_a_fit(
-    run_once, command_arguments, input_files, tmp_path, monkeypatch
-):
+def test_what_is_missing_is_written_again_without_a_fit(run_once, command_arguments, input_files, tmp_path):
+    """The durations of the fits in the results stay the same to the last digit."""
     result_folder = shutil.copytree(run_once("mine")[0], tmp_path / "out")
     missing_files = (result_folder / "fits" / "good-2.png", result_folder / "candidates" / "good.csv")
     ranking_bytes = missing_files[1].read_bytes()
     for path in missing_files:
         path.unlink()
-    monkeypatch.setattr(candidates, "fit_all", None)
+    result_paths = sorted((result_folder / "results").glob("*.npz"))
+    seconds = [jaxstruc.load(path).facts["seconds"] for path in result_paths]
     assert run_again("mine", command_arguments, input_files, result_folder) == 3
     assert missing_files[0].exists() and missing_files[1].read_bytes() == ranking_bytes
+    assert [jaxstruc.load(path).facts["seconds"] for path in result_paths] == seconds and len(seconds) == 2
 
 
 @pytest.mark.parametrize("command", REPRESENTATIVE_COMMANDS[1:])
-def test_a_changed_setting_file_or_result_is_done_anew(
-    run_once, command_arguments, input_files, tmp_path, monkeypatch, command
-):
+def test_a_changed_setting_file_or_result_is_done_anew(run_once, command_arguments, input_files, tmp_path, command):
     result_folder = shutil.copytree(run_once(command)[0], tmp_path / "out")
-    fit_calls, fit_all = [], candidates.fit_all
-    monkeypatch.setattr(candidates, "fit_all", lambda *args, **kwargs: fit_calls.append(1) or fit_all(*args, **kwargs))
+    times = modification_times(result_folder)
     assert run_again(command, command_arguments, input_files, result_folder, "--qdamp", 0.035) == 3
-    assert len(fit_calls) == 2 and read_table(result_folder / "summary.csv")[0]["qdamp"] == "0.035"
+    assert changed_results(times, result_folder) == ["good", "good-2"]
+    assert read_table(result_folder / "summary.csv")[0]["qdamp"] == "0.035"
     (result_folder / "results" / "good.npz").write_bytes(b"half a file")
+    times = modification_times(result_folder)
     assert run_again(command, command_arguments, input_files, result_folder, "--qdamp", 0.035) == 3
-    assert len(fit_calls) == 3
+    assert changed_results(times, result_folder) == ["good"]
     changed_file = tmp_path / "good.gr"
     changed_file.write_text(input_files[0].read_text().replace("qdamp = 0.03", "qdamp = 0.035"))
     assert run_again(command, command_arguments, [changed_file], tmp_path / "one") == 0
+    times = modification_times(tmp_path / "one")
     changed_file.write_text(input_files[0].read_text())
     assert run_again(command, command_arguments, [changed_file], tmp_path / "one") == 0
-    assert len(fit_calls) == 5
+    assert changed_results(times, tmp_path / "one") == ["good"]
 
 
 def test_a_row_read_back_is_the_row_that_was_found(run_once):
@@ -149,22 +162,45 @@ def test_the_same_seed_gives_the_same_bytes(run_once, command_arguments, input_f
         assert (tmp_path / name).read_bytes() == (result_folder / name).read_bytes(), name
 
 
-def test_an_interrupted_run_goes_on(input_files, command_arguments, tmp_path, monkeypatch, capsys):
-    write, calls = folder.write_result, []
+@pytest.fixture
+def interrupt_when():
+    """Return a function that interrupts this process as soon as a condition holds. Interrupts act as by Ctrl-C."""
+    previous_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threads, is_over = [], threading.Event()
 
-    def interrupt_second_write(*args):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return write(*args)
+    def interrupt(condition):
+        def wait_and_interrupt():
+            while not is_over.is_set() and not condition():
+                time.sleep(0.001)
+            if not is_over.is_set():
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    monkeypatch.setattr(folder, "write_result", interrupt_second_write)
-    assert run_again("refine", command_arguments, input_files, tmp_path) == 130
-    assert "run again to continue" in capsys.readouterr().err
-    assert [row["status"] for row in read_table(tmp_path / "summary.csv")] == ["weak", "failed"]
-    assert run_again("refine", command_arguments, input_files, tmp_path) == 3
-    assert len(calls) == 3
-    assert [row["status"] for row in read_table(tmp_path / "summary.csv")] == ["weak", "failed", "weak"]
+        threads.append(threading.Thread(target=wait_and_interrupt))
+        threads[-1].start()
+
+    yield interrupt
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    signal.signal(signal.SIGINT, previous_handler)
+
+
+def test_an_interrupted_run_goes_on(input_files, command_arguments, tmp_path, interrupt_when, capsys):
+    """The run is interrupted after the first of four files, while the others are being fitted."""
+    paths = [input_files[1]]
+    for number in range(4):
+        paths.append(tmp_path / f"n{number}.gr")
+        shutil.copy(input_files[0], paths[-1])
+    summary_path = tmp_path / "out" / "summary.csv"
+    interrupt_when(lambda: summary_path.exists() and len(read_table(summary_path)) > 1)
+    assert run_again("refine", command_arguments, paths, tmp_path / "out") == 130
+    assert "run the command again to continue" in capsys.readouterr().err
+    times = modification_times(tmp_path / "out")
+    rows = read_table(summary_path)
+    assert 1 <= len(times) < 4 and [row["status"] for row in rows] == ["failed", *["weak"] * (len(rows) - 1)]
+    assert run_again("refine", command_arguments, paths, tmp_path / "out") == 3
+    assert [row["status"] for row in read_table(summary_path)] == ["failed", *["weak"] * 4]
+    assert len(changed_results(times, tmp_path / "out")) == 4 - len(times)
 
 
 @pytest.mark.slow

@@ -1,4 +1,6 @@
 import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -14,9 +16,9 @@ def _end_worker():
     isolated_process._end_process()
 
 
-def evaluate(expression):
+def evaluate(expression, **options):
     """Return the value of an expression that the separate process evaluates."""
-    return isolated_process.call(eval, expression)
+    return isolated_process.call(eval, expression, **options)
 
 
 def test_one_other_process_does_all_work():
@@ -37,26 +39,29 @@ def test_a_process_that_was_ended_from_outside_is_started_again():
     assert evaluate("2 + 2") == 4
 
 
-def test_an_interrupted_answer_is_not_taken_for_the_next(monkeypatch):
-    def raise_interrupt(stream):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(isolated_process, "_receive_message", raise_interrupt)
-        evaluate("'old'")
+def test_an_interrupted_answer_is_not_taken_for_the_next():
+    """The main process is interrupted while it waits for the first answer."""
+    evaluate("1")
+    previous_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            evaluate("__import__('time').sleep(1) or 'old'")
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, previous_handler)
     assert evaluate("'new'") == "new"
 
 
 @pytest.mark.parametrize(
     ("expression", "time_limit"), [("__import__('os').abort()", 60), ("__import__('time').sleep(60)", 0.5)]
 )
-def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(expression, time_limit, monkeypatch):
+def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(expression, time_limit):
     evaluate("1")
-    monkeypatch.setattr(isolated_process, "MAX_SECONDS", time_limit)
     with pytest.raises(ReadError, match=r"an intact file, got .* cannot be read to its end; export it again") as error:
-        evaluate(expression)
+        evaluate(expression, max_seconds=time_limit)
     assert_one_sentence(error)
-    monkeypatch.setattr(isolated_process, "MAX_SECONDS", 60.0)
     assert evaluate("2 + 2") == 4
 
 

@@ -32,17 +32,8 @@ from jaxstruc.clusters.structure_type import StructureType
 
 BIN_WIDTH, N_BINS = 0.01, 1300
 """Width of a distance bin, in units of the bond length, and number of the bins."""
-ATOM_CAPACITIES = (22, 46, 100, 215, 464, 1000)
-"""Largest numbers of atoms of the size groups of random particles. Each group is drawn equally often, so that the
-numbers of atoms are about uniform in the logarithm."""
 MIN_ATOMS = 10
 """Smallest number of atoms of random particles and of listed clusters."""
-PARTICLES_PER_BATCH = 512
-"""Number of samples in a batch."""
-CUTS_PER_CAPACITY, REPEATS_PER_CUT = 6, 7
-"""Number of random particles in a batch for each size group, and number of samples made from each particle."""
-LISTED_PER_BATCH = 150
-"""Number of samples of listed clusters in a batch. The samples that remain are size distributions."""
 HOLDOUT_ATOM_RANGES = ((120, 135), (300, 340), (620, 700))
 """Ranges of the number of atoms of the listed clusters that are held out for tests and never used in the training."""
 MEAN_ATOMS_RANGE = (25, 1200)
@@ -54,6 +45,25 @@ PARTICLE_VALUE_NAMES = ("n_atoms", "diameter", "width", "hexagonal", "aspect")
 share of hexagonal layers, and aspect ratio. For a distribution, n_atoms and diameter belong to its mean size."""
 CUT_SOURCE, LISTED_SOURCE, DISTRIBUTION_SOURCE = range(3)
 """Codes of the source of a sample: random particle, listed cluster, or size distribution."""
+
+
+class BatchComposition(NamedTuple):
+    """The numbers of samples in a batch."""
+
+    n_samples: int = 512
+    """Number of all samples. Those that are neither random particles nor listed clusters are size distributions."""
+    atom_capacities: tuple[int, ...] = (22, 46, 100, 215, 464, 1000)
+    """Largest numbers of atoms of the size groups of random particles. Each group is drawn equally often, so that the
+    numbers of atoms are about uniform in the logarithm."""
+    n_cuts: int = 6
+    """Number of random particles of each size group."""
+    n_repeats: int = 7
+    """Number of samples that are made from each random particle."""
+    n_listed: int = 150
+    """Number of samples of listed clusters."""
+
+
+DEFAULT_COMPOSITION = BatchComposition()
 
 
 class ParticleBatch(NamedTuple):
@@ -99,7 +109,7 @@ class ParticleStore(NamedTuple):
     atom_volume: Float[Array, " packing"]
     """Volume of an atom, in units of the bond length cubed."""
     packings_by_capacity: tuple[random_particles.PackingGeometry, ...]
-    """Sites and faces of all packings, for each of `ATOM_CAPACITIES`."""
+    """Sites and faces of all packings, for each of `BatchComposition.atom_capacities`."""
 
 
 def cluster_types(
@@ -138,13 +148,20 @@ def cluster_types(
     return structure_types
 
 
-def particle_store(library: Library, structure_types: list[StructureType], *, holdout: bool = False) -> ParticleStore:
+def particle_store(
+    library: Library,
+    structure_types: list[StructureType],
+    *,
+    holdout: bool = False,
+    composition: BatchComposition = DEFAULT_COMPOSITION,
+) -> ParticleStore:
     """Return the arrays from which samples are drawn.
 
     Args:
         library: Library of candidates.
         structure_types: Structure types from `cluster_types`, one for each candidate.
         holdout: Whether the listed clusters are those held out for tests (`HOLDOUT_ATOM_RANGES`) or all others.
+        composition: Numbers of samples in the batches that are drawn from the arrays.
     """
     rows, type_index = _typed_rows(library, structure_types, holdout=holdout)
     hexagonal_share = np.array([structure_types[row].hexagonal_share for row in rows])
@@ -166,20 +183,26 @@ def particle_store(library: Library, structure_types: list[StructureType], *, ho
         jnp.asarray([STRUCTURE_TYPES.index(name) for name in classes.structure_types[typed_classes]], jnp.int32),
         jnp.asarray(_diameter_ratios(library, packings, classes.packing_names)),
         jnp.asarray([size_classes.atom_volume(name) for name in classes.packing_names], jnp.float32),
-        tuple(jax.tree.map(jnp.asarray, random_particles.packing_geometry(capacity)) for capacity in ATOM_CAPACITIES),
+        tuple(
+            jax.tree.map(jnp.asarray, random_particles.packing_geometry(capacity))
+            for capacity in composition.atom_capacities
+        ),
     )
 
 
-def draw_particles(key: Array, store: ParticleStore) -> ParticleBatch:
-    """Return `PARTICLES_PER_BATCH` random samples from all sources, in random order."""
+def draw_particles(
+    key: Array, store: ParticleStore, *, composition: BatchComposition = DEFAULT_COMPOSITION
+) -> ParticleBatch:
+    """Return a batch of random samples from all sources, in random order."""
     cut_key, list_key, distribution_key, order_key = jax.random.split(key, 4)
-    n_cut = len(ATOM_CAPACITIES) * CUTS_PER_CAPACITY * REPEATS_PER_CUT
+    n_random = len(composition.atom_capacities) * composition.n_cuts * composition.n_repeats
+    n_distributions = composition.n_samples - n_random - composition.n_listed
     batches = [
-        _draw_random_particles(cut_key, store.packings_by_capacity),
-        _draw_listed_clusters(list_key, store, LISTED_PER_BATCH),
-        _draw_distributions(distribution_key, store, PARTICLES_PER_BATCH - n_cut - LISTED_PER_BATCH),
+        _draw_random_particles(cut_key, store.packings_by_capacity, composition),
+        _draw_listed_clusters(list_key, store, composition.n_listed),
+        _draw_distributions(distribution_key, store, n_distributions),
     ]
-    order = jax.random.permutation(order_key, PARTICLES_PER_BATCH)
+    order = jax.random.permutation(order_key, composition.n_samples)
     return jax.tree.map(lambda *columns: jnp.concatenate(columns)[order], *batches)
 
 
@@ -259,22 +282,21 @@ def _bin_traced_distances(distance: Array, weight: Array) -> Float[Array, " bin"
 
 
 def _draw_random_particles(
-    key: Array, packings_by_capacity: tuple[random_particles.PackingGeometry, ...]
+    key: Array, packings_by_capacity: tuple[random_particles.PackingGeometry, ...], composition: BatchComposition
 ) -> ParticleBatch:
-    """Return `CUTS_PER_CAPACITY` random particles of each size group, each `REPEATS_PER_CUT` times."""
+    """Return the random particles of all size groups, each as many times as the composition states."""
+    n_cuts = composition.n_cuts
     batches = []
-    for index, capacity in enumerate(ATOM_CAPACITIES):
+    for index, capacity in enumerate(composition.atom_capacities):
         packing_key, size_key, shape_key = jax.random.split(jax.random.fold_in(key, index), 3)
-        min_atoms = MIN_ATOMS if index == 0 else ATOM_CAPACITIES[index - 1]
+        min_atoms = MIN_ATOMS if index == 0 else composition.atom_capacities[index - 1]
         n_atoms = jnp.exp(
-            jax.random.uniform(
-                size_key, (CUTS_PER_CAPACITY,), minval=math.log(min_atoms), maxval=math.log(capacity + 0.99)
-            )
+            jax.random.uniform(size_key, (n_cuts,), minval=math.log(min_atoms), maxval=math.log(capacity + 0.99))
         )
-        packing = jax.random.randint(packing_key, (CUTS_PER_CAPACITY,), 0, len(random_particles.PACKINGS))
+        packing = jax.random.randint(packing_key, (n_cuts,), 0, len(random_particles.PACKINGS))
         particle_inputs = (
             random_particles.draw_random_numbers(
-                shape_key, packings_by_capacity[index], n_particles=CUTS_PER_CAPACITY, capacity=capacity
+                shape_key, packings_by_capacity[index], n_particles=n_cuts, capacity=capacity
             ),
             packing,
             n_atoms.astype(jnp.int32),
@@ -286,7 +308,7 @@ def _draw_random_particles(
         particles = jax.lax.map(_describe_particle, particles)
         batches.append(particles)
     joined_batch = jax.tree.map(lambda *columns: jnp.concatenate(columns), *batches)
-    return jax.tree.map(lambda column: jnp.repeat(column, REPEATS_PER_CUT, axis=0), joined_batch)
+    return jax.tree.map(lambda column: jnp.repeat(column, composition.n_repeats, axis=0), joined_batch)
 
 
 def _random_particle(

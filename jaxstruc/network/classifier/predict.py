@@ -7,7 +7,7 @@ wrong. Each is divided by its limit for typical PDFs, so that a score above 1 is
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -168,7 +168,12 @@ def range_warnings(measurement: Measurement, output: ClassifierOutput, *, bond: 
 
 
 def novelty_limits(
-    params: Any, store: ParticleStore, *, seed: int, module: Classifier
+    params: Any,
+    store: ParticleStore,
+    *,
+    seed: int,
+    module: Classifier,
+    simulate: Callable[..., SimulatedBatch] = simulated_pdfs.simulate_batch,
 ) -> tuple[FeatureDistribution, dict[str, Any]]:
     """Return the distribution of the features, and the card's entries for the limits of the scores and the calibration.
 
@@ -180,8 +185,9 @@ def novelty_limits(
         store: Clusters and packings from which samples are drawn.
         seed: Seed of the training.
         module: Network of the classifier.
+        simulate: Function that returns the batch of a step, see `simulated_pdfs.simulate_batch`.
     """
-    test_steps = simulate_test_steps(params, store, seed=seed, steps=N_TEST_STEPS, module=module)
+    test_steps = simulate_test_steps(params, store, seed=seed, steps=N_TEST_STEPS, module=module, simulate=simulate)
     features = np.concatenate([step_result[2] for step_result in test_steps])
     fit_features, check_features = features[::2], features[1::2]
     mean = fit_features.mean(axis=0)
@@ -271,7 +277,14 @@ def temper_probabilities(
     return raised_probabilities / raised_probabilities.sum(axis=-1, keepdims=True)
 
 
-def evaluate_classifier(params: Any, store: ParticleStore, *, seed: int, module: Classifier) -> dict[str, float]:
+def evaluate_classifier(
+    params: Any,
+    store: ParticleStore,
+    *,
+    seed: int,
+    module: Classifier,
+    simulate: Callable[..., SimulatedBatch] = simulated_pdfs.simulate_batch,
+) -> dict[str, float]:
     """Return the accuracy on listed clusters of held-out sizes.
 
     The keys are the fraction of correct types, the fraction of 90 % intervals that contain the number of atoms
@@ -282,9 +295,11 @@ def evaluate_classifier(params: Any, store: ParticleStore, *, seed: int, module:
         store: Arrays of the held-out clusters (`particle_store` with `holdout`).
         seed: Seed of the training.
         module: Network of the classifier.
+        simulate: Function that returns the batch of a step, see `simulated_pdfs.simulate_batch`.
     """
     is_correct, is_covered = [], []
-    for batch, mixture, _ in simulate_test_steps(params, store, seed=seed, steps=N_TEST_STEPS, module=module):
+    test_steps = simulate_test_steps(params, store, seed=seed, steps=N_TEST_STEPS, module=module, simulate=simulate)
+    for batch, mixture, _ in test_steps:
         is_listed = np.asarray(batch.source) == LISTED_SOURCE
         predicted_types = np.asarray(model.type_probabilities(mixture)).argmax(axis=1)
         is_correct += (predicted_types == np.asarray(batch.labels.type_index))[is_listed].tolist()
@@ -300,13 +315,19 @@ def evaluate_classifier(params: Any, store: ParticleStore, *, seed: int, module:
 
 
 def simulate_test_steps(
-    params: Any, store: ParticleStore, *, seed: int, steps: int, module: Classifier
+    params: Any,
+    store: ParticleStore,
+    *,
+    seed: int,
+    steps: int,
+    module: Classifier,
+    simulate: Callable[..., SimulatedBatch] = simulated_pdfs.simulate_batch,
 ) -> list[tuple[SimulatedBatch, MixtureDensity, np.ndarray]]:
     """Return simulated steps that no training uses, each with its mixture densities and features."""
 
     @jax.jit
     def predict_step(params, key, store):
-        batch = simulated_pdfs.simulate_batch(key, store, anomaly_fraction=0.0)
+        batch = simulate(key, store, anomaly_fraction=0.0)
         return batch, *module.apply(params, batch.pdf, batch.mask, batch.settings, mutable=["intermediates"])
 
     test_steps = []

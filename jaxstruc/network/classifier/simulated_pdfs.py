@@ -29,13 +29,7 @@ import jaxstruc
 from jaxstruc import files
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.network.classifier import particles
-from jaxstruc.network.classifier.particles import (
-    BIN_WIDTH,
-    N_BINS,
-    PARTICLES_PER_BATCH,
-    ParticleBatch,
-    ParticleStore,
-)
+from jaxstruc.network.classifier.particles import BIN_WIDTH, N_BINS, ParticleBatch, ParticleStore
 
 N_POINTS, MIN_R_BONDS, MAX_R_BONDS = 448, 0.7, 12.5
 """Number of points of the PDF, and its first and last r in units of the nominal bond length."""
@@ -177,7 +171,7 @@ def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly
     grouped_particles = jax.tree.map(
         lambda column: column.reshape(-1, PDFS_PER_INSTRUMENT, *column.shape[1:]), particle_batch
     )
-    keys = jax.random.split(key, PARTICLES_PER_BATCH // PDFS_PER_INSTRUMENT)
+    keys = jax.random.split(key, len(particle_batch.type_index) // PDFS_PER_INSTRUMENT)
     simulated_groups = jax.lax.map(
         lambda group_inputs: _simulate_group(*group_inputs, anomaly_fraction=anomaly_fraction),
         (keys, grouped_particles),

@@ -21,7 +21,8 @@ import jaxstruc
 from jaxstruc import files
 from jaxstruc.network.classifier import particles, simulated_pdfs
 from jaxstruc.network.classifier.model import Classifier, classifier_loss
-from jaxstruc.network.classifier.particles import ParticleStore
+from jaxstruc.network.classifier.particles import DEFAULT_COMPOSITION, ParticleStore
+from jaxstruc.network.classifier.simulated_pdfs import SimulatedBatch
 from jaxstruc.options.training import TrainClassifierOptions
 
 CHECKPOINT_INTERVAL = 100
@@ -57,12 +58,17 @@ def initial_state(config: TrainClassifierOptions, module: Classifier) -> Classif
     return ClassifierTrainingState(params, jax.tree.map(jnp.copy, params), optimiser(config).init(params), jnp.int32(0))
 
 
-@partial(jax.jit, static_argnames=("module", "config"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("module", "config", "simulate"), donate_argnames="state")
 def train_step(
-    state: ClassifierTrainingState, store: ParticleStore, *, module: Classifier, config: TrainClassifierOptions
+    state: ClassifierTrainingState,
+    store: ParticleStore,
+    *,
+    module: Classifier,
+    config: TrainClassifierOptions,
+    simulate: Callable[[Array, ParticleStore], SimulatedBatch],
 ) -> tuple[ClassifierTrainingState, dict[str, Array]]:
     """Return the state after one step, and the metrics of the loss. Seed and step number determine the PDFs."""
-    batch = simulated_pdfs.simulate_batch(jax.random.fold_in(jax.random.key(config.seed), state.step), store)
+    batch = simulate(jax.random.fold_in(jax.random.key(config.seed), state.step), store)
     gradient, metrics = jax.grad(classifier_loss, has_aux=True)(state.params, batch, module)
     updates, optimiser_state = optimiser(config).update(gradient, state.optimiser_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -81,6 +87,8 @@ def train_classifier(
     module: Classifier | None = None,
     report_progress: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
+    simulate: Callable[[Array, ParticleStore], SimulatedBatch] = simulated_pdfs.simulate_batch,
+    checkpoint_interval: int = CHECKPOINT_INTERVAL,
 ) -> tuple[Any, dict[str, float]]:
     """Train the classifier, and return its parameters and the last metrics.
 
@@ -95,6 +103,8 @@ def train_classifier(
         module: Network of the classifier, by default one of the standard size.
         report_progress: Function that is called at each checkpoint with the number of steps done and the metrics.
         stop_after: Number of steps after which the training returns early, as if it were interrupted.
+        simulate: Function that returns the batch of a step, given its random key and the store.
+        checkpoint_interval: Number of steps from one checkpoint to the next.
 
     Raises:
         ValueError: If the folder holds a training with other options.
@@ -112,9 +122,9 @@ def train_classifier(
         recent_metrics: list[dict[str, Array]] = []
         metrics = _last_metrics(folder)
         while (step := int(state.step)) < min(config.steps, stop_after or config.steps):
-            state, step_metrics = train_step(state, store, module=module, config=config)
+            state, step_metrics = train_step(state, store, module=module, config=config, simulate=simulate)
             recent_metrics.append(step_metrics)
-            if (step + 1) % CHECKPOINT_INTERVAL == 0 or step + 1 == config.steps:
+            if (step + 1) % checkpoint_interval == 0 or step + 1 == config.steps:
                 metrics = {
                     name: float(jnp.stack([entry[name] for entry in recent_metrics]).mean()) for name in step_metrics
                 }
@@ -134,9 +144,9 @@ def classifier_card(config: TrainClassifierOptions, metrics: dict[str, float], *
         "command": command,
         "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax)},
         "config": asdict(config),
-        "pdfs": config.steps * particles.PARTICLES_PER_BATCH,
+        "pdfs": config.steps * DEFAULT_COMPOSITION.n_samples,
         "data": {
-            "atoms of cuts": [particles.MIN_ATOMS, particles.ATOM_CAPACITIES[-1]],
+            "atoms of cuts": [particles.MIN_ATOMS, DEFAULT_COMPOSITION.atom_capacities[-1]],
             "atoms of the mean of distributions": list(particles.MEAN_ATOMS_RANGE),
             "width of distributions": list(particles.WIDTH_RANGE),
             "atoms of listed clusters held out": [list(bounds) for bounds in particles.HOLDOUT_ATOM_RANGES],

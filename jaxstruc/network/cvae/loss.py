@@ -107,15 +107,18 @@ def distance_pdf_difference(
 
 
 def coordinate_pdf_difference(
-    decoded: DecodedStructure, pdf: Float[Array, " r"], conditions: dataset.Conditions
+    decoded: DecodedStructure,
+    pdf: Float[Array, " r"],
+    conditions: dataset.Conditions,
+    *,
+    iterations: int = MAX_TRILATERATION_STEPS,
+    tolerance: float = TRILATERATION_TOLERANCE,
 ) -> Float[Array, ""]:
     """Return the mean squared difference of the input PDF and the PDF of the trilaterated coordinates, both normalised.
 
     Decoded distances may contradict each other. The coordinates give distances that do not.
     """
-    proposal = propose.trilaterate_decoded(
-        decoded, iterations=MAX_TRILATERATION_STEPS, tolerance=TRILATERATION_TOLERANCE
-    )
+    proposal = propose.trilaterate_decoded(decoded, iterations=iterations, tolerance=tolerance)
     return _normalised_pdf_difference(distances(proposal.positions), proposal.weights, pdf, conditions)
 
 

@@ -61,6 +61,10 @@ class _TrainingRun(NamedTuple):
     keys: Array
     """Random keys [seed, 3] of the parameters, the training and the validation."""
     steps_per_epoch: int
+    take_step: Callable[..., tuple[TrainingState, dict[str, Array]]]
+    """Function that takes one step, see `train_step`."""
+    validate: Callable[..., dict[str, np.ndarray]]
+    """Function that returns the mean terms of the validation loss, see `validate`."""
 
 
 class LossWeights(NamedTuple):
@@ -185,6 +189,41 @@ def train_step(
     return jax.vmap(step)(state, batch, key)
 
 
+@partial(jax.jit, static_argnames=("network", "config"))
+def evaluate_batch(
+    params: Any, batch: TrainingBatch, keys: Array, *, network: CVAE, config: TrainOptions
+) -> dict[str, Array]:
+    """Return the terms of the loss of a batch [seed], with final weights."""
+    loss_function = partial(loss, network=network, config=config, beta=config.beta, pdf=config.pdf)
+    return jax.vmap(loss_function)(params, batch, keys)[1]
+
+
+def validate(
+    params: Any,
+    gather_batch: Callable[[np.ndarray], TrainingBatch],
+    splits: Sequence[Split],
+    keys: Array,
+    *,
+    network: CVAE,
+    config: TrainOptions,
+    evaluate: Callable[..., dict[str, Array]] = evaluate_batch,
+) -> dict[str, np.ndarray]:
+    """Return the mean terms of the validation loss [seed], with final weights and the same latent draws each time.
+
+    All seeds use the same number of PDFs. Seeds with more PDFs leave some out at even intervals, because the PDFs are
+    sorted by shape.
+    """
+    n_rows = min(len(split.validation) for split in splits)
+    rows = np.stack([split.validation[np.arange(n_rows) * len(split.validation) // n_rows] for split in splits])
+    batches = [rows[:, start : start + MAX_VALIDATION_PDFS] for start in range(0, n_rows, MAX_VALIDATION_PDFS)]
+    batch_losses = [evaluate(params, gather_batch(batch), keys, network=network, config=config) for batch in batches]
+    batch_sizes = [batch.shape[1] for batch in batches]
+    return {
+        name: np.average([entry[name] for entry in batch_losses], axis=0, weights=batch_sizes)
+        for name in batch_losses[0]
+    }
+
+
 def fit(
     data: Dataset,
     splits: Sequence[Split],
@@ -193,6 +232,8 @@ def fit(
     folder: Path,
     report_progress: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
+    take_step: Callable[..., tuple[TrainingState, dict[str, Array]]] = train_step,
+    validate: Callable[..., dict[str, np.ndarray]] = validate,
 ) -> tuple[list[Any], TrainingProgress]:
     """Train the autoencoder, and return the best parameters of each seed and the final progress.
 
@@ -208,12 +249,14 @@ def fit(
         folder: Folder of the training.
         report_progress: Function that is called after each epoch with its number and the metrics' means over the seeds.
         stop_after: Number of epochs after which the training returns early, as if it were interrupted.
+        take_step: Function that takes one step, see `train_step`.
+        validate: Function that returns the mean terms of the validation loss, see `validate`.
 
     Raises:
         FloatingPointError: If the loss is not finite.
         ValueError: If the folder holds a training with other options, or a batch is larger than the training data.
     """
-    run = _training_run(data, splits, config)
+    run = _training_run(data, splits, config)._replace(take_step=take_step, validate=validate)
     claim_folder(folder, config)
     example = run.gather_batch(splits[0].train[:1])
     state = _initial_state(run.keys[:, 0], example, network=run.network, config=config, steps=run.steps_per_epoch)
@@ -232,25 +275,6 @@ def fit(
     return _params_by_seed(jax.device_get(best_params), len(splits)), progress
 
 
-def validate(
-    params, gather_batch: Callable, splits: Sequence[Split], keys: Array, *, network: CVAE, config: TrainOptions
-) -> dict[str, np.ndarray]:
-    """Return the mean terms of the validation loss [seed], with final weights and the same latent draws each time.
-
-    All seeds use the same number of PDFs. Seeds with more PDFs leave some out at even intervals, because the PDFs are
-    sorted by shape.
-    """
-    n_rows = min(len(split.validation) for split in splits)
-    rows = np.stack([split.validation[np.arange(n_rows) * len(split.validation) // n_rows] for split in splits])
-    batches = [rows[:, start : start + MAX_VALIDATION_PDFS] for start in range(0, n_rows, MAX_VALIDATION_PDFS)]
-    batch_losses = [_evaluate(params, gather_batch(batch), keys, network=network, config=config) for batch in batches]
-    batch_sizes = [batch.shape[1] for batch in batches]
-    return {
-        name: np.average([entry[name] for entry in batch_losses], axis=0, weights=batch_sizes)
-        for name in batch_losses[0]
-    }
-
-
 def _training_run(data: Dataset, splits: Sequence[Split], config: TrainOptions) -> _TrainingRun:
     """Return the network, the data and the keys that all epochs of a training share."""
     network = CVAE(model_sizes_from_options(config))
@@ -259,7 +283,9 @@ def _training_run(data: Dataset, splits: Sequence[Split], config: TrainOptions) 
     if steps == 0:
         raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {min_train_size}; lower --batch.")
     keys = jnp.stack([jax.random.split(jax.random.key(seed), 3) for seed in config.all_seeds])
-    return _TrainingRun(network, config, splits, _batch_gatherer(data, network.sizes), keys, steps)
+    return _TrainingRun(
+        network, config, splits, _batch_gatherer(data, network.sizes), keys, steps, train_step, validate
+    )
 
 
 def _train_epoch(run: _TrainingRun, state: TrainingState, epoch: int) -> tuple[TrainingState, dict[str, np.ndarray]]:
@@ -272,12 +298,12 @@ def _train_epoch(run: _TrainingRun, state: TrainingState, epoch: int) -> tuple[T
     step_metrics = []
     for completed_steps, rows in enumerate(_epoch_batches(run.splits, config, epoch, steps), start=1):
         weights = scheduled_weights(config, epoch - 1 + completed_steps / steps)
-        state, loss_parts = train_step(
+        state, loss_parts = run.take_step(
             state, run.gather_batch(rows), run.keys[:, 1], weights, network=network, config=config, steps=steps
         )
         step_metrics.append(loss_parts)
     metrics = {name: np.mean([entry[name] for entry in step_metrics], axis=0) for name in step_metrics[0]}
-    validation_metrics = validate(
+    validation_metrics = run.validate(
         state.params, run.gather_batch, run.splits, run.keys[:, 2], network=network, config=config
     )
     metrics |= {f"validation_{name}": value for name, value in validation_metrics.items()}
@@ -309,12 +335,6 @@ def _initial_state(
     """Return the initial states of all seeds."""
     params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys)
     return TrainingState(params, jax.vmap(optimiser(config, steps).init)(params), jnp.zeros(len(keys), jnp.int32))
-
-
-@partial(jax.jit, static_argnames=("network", "config"))
-def _evaluate(params, batch, keys, *, network, config):
-    loss_function = partial(loss, network=network, config=config, beta=config.beta, pdf=config.pdf)
-    return jax.vmap(loss_function)(params, batch, keys)[1]
 
 
 def _epoch_batches(splits: Sequence[Split], config: TrainOptions, epoch: int, steps: int) -> np.ndarray:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ from scipy.spatial.distance import pdist
 from jaxstruc.clusters import library, random_particles, structure_type
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.network.classifier import particles
+from jaxstruc.network.classifier.particles import BatchComposition
 
-ATOM_CAPACITIES = (24, 60)
+COMPOSITION = BatchComposition(n_samples=48, atom_capacities=(24, 60), n_cuts=2, n_repeats=2, n_listed=20)
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +31,9 @@ def small_library():
 @pytest.fixture(scope="module")
 def drawn_particles(small_library):
     """Return a draw of few samples and the store from which they are drawn."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "ATOM_CAPACITIES": ATOM_CAPACITIES,
-            "CUTS_PER_CAPACITY": 2,
-            "REPEATS_PER_CUT": 2,
-            "LISTED_PER_BATCH": 20,
-            "PARTICLES_PER_BATCH": 48,
-        }.items():
-            patch.setattr(particles, name, value)
-        store = particles.particle_store(*small_library)
-        particle_batch = jax.jit(particles.draw_particles)(jax.random.key(0), store)
-        return jax.tree.map(np.asarray, particle_batch), store
+    store = particles.particle_store(*small_library, composition=COMPOSITION)
+    particle_batch = jax.jit(partial(particles.draw_particles, composition=COMPOSITION))(jax.random.key(0), store)
+    return jax.tree.map(np.asarray, particle_batch), store
 
 
 def test_bins_hold_each_pair_twice():
@@ -114,8 +108,7 @@ def test_types_of_library_clusters_are_identified_once(small_library, tmp_path):
 
 def test_random_particles_fit_the_capacity_of_their_group(drawn_particles):
     particle_batch, store = drawn_particles
-    assert len(store.packings_by_capacity) == len(ATOM_CAPACITIES) and store.packings_by_capacity[
-        1
-    ].site_positions.shape[0] == len(random_particles.PACKINGS)
+    assert len(store.packings_by_capacity) == 2
+    assert store.packings_by_capacity[1].site_positions.shape[0] == len(random_particles.PACKINGS)
     atom_counts = np.sort(particle_batch.values[particle_batch.source == particles.CUT_SOURCE, 0])
-    assert np.nanmax(atom_counts) <= ATOM_CAPACITIES[1] and jnp.isfinite(atom_counts).sum() >= 6
+    assert np.nanmax(atom_counts) <= 60 and jnp.isfinite(atom_counts).sum() >= 6

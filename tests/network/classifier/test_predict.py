@@ -26,13 +26,12 @@ BOND = 2.88
 def weights_path(tmp_path_factory):
     """Return the path of the weights of a small classifier that was briefly trained on simple curves."""
     folder = tmp_path_factory.mktemp("weights")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulated_pdfs, "simulate_batch", simulate_simple_batch)
-        params, metrics = training.train_classifier(
-            None, TrainClassifierOptions(steps=40, rate=0.01), folder=folder, module=SMALL_CLASSIFIER
-        )
-        novelty, novelty_entries = predict.novelty_limits(params, None, seed=0, module=SMALL_CLASSIFIER)
-        holdout_metrics = predict.evaluate_classifier(params, None, seed=0, module=SMALL_CLASSIFIER)
+    stream = {"module": SMALL_CLASSIFIER, "simulate": simulate_simple_batch}
+    params, metrics = training.train_classifier(
+        None, TrainClassifierOptions(steps=40, rate=0.01), folder=folder, **stream
+    )
+    novelty, novelty_entries = predict.novelty_limits(params, None, seed=0, **stream)
+    holdout_metrics = predict.evaluate_classifier(params, None, seed=0, **stream)
     card = (
         training.classifier_card(TrainClassifierOptions(), metrics | holdout_metrics, command="none") | novelty_entries
     )
@@ -132,9 +131,10 @@ def test_calibration_makes_ranks_uniform_and_probabilities_reliable():
 
 
 @pytest.mark.long
-def test_five_percent_of_data_like_the_training_lie_outside(network, monkeypatch):
-    monkeypatch.setattr(simulated_pdfs, "simulate_batch", simulate_simple_batch)
-    test_steps = predict.simulate_test_steps(network.params, None, seed=5, steps=20, module=SMALL_CLASSIFIER)
+def test_five_percent_of_data_like_the_training_lie_outside(network):
+    test_steps = predict.simulate_test_steps(
+        network.params, None, seed=5, steps=20, module=SMALL_CLASSIFIER, simulate=simulate_simple_batch
+    )
     distance = (
         np.concatenate([predict.feature_distance(step[2], network.feature_distribution) for step in test_steps])
         / network.card["outside"]

@@ -13,6 +13,7 @@ from jaxstruc.network.classifier import particles, simulated_pdfs
 from jaxstruc.scattering import pair_distribution
 from jaxstruc.scattering.debye import Instrument
 
+N_SAMPLES = particles.DEFAULT_COMPOSITION.n_samples
 SHARED_CONDITIONS = simulated_pdfs.SharedConditions(
     **{name: jnp.float32(value) for name, value in {
         "bond": 2.88, "stretch": 1.02, "uiso": 0.006, "delta2": 0.3, "qmin": 0.8, "qmax": 22.0, "qdamp": 0.03,
@@ -39,12 +40,12 @@ def gold_icosahedron():
 @pytest.fixture(scope="module")
 def identical_particles(gold_icosahedron):
     """Return the samples of a step, all of which are this icosahedron."""
-    histograms = jnp.tile(jnp.asarray(particles.bin_positions(gold_icosahedron[0])), (particles.PARTICLES_PER_BATCH, 1))
-    zeros = jnp.zeros(particles.PARTICLES_PER_BATCH, int)
+    histograms = jnp.tile(jnp.asarray(particles.bin_positions(gold_icosahedron[0])), (N_SAMPLES, 1))
+    zeros = jnp.zeros(N_SAMPLES, int)
     return particles.ParticleBatch(
         histograms,
         zeros + 5,
-        jnp.full((particles.PARTICLES_PER_BATCH, len(particles.PARTICLE_VALUE_NAMES)), 309.0),
+        jnp.full((N_SAMPLES, len(particles.PARTICLE_VALUE_NAMES)), 309.0),
         zeros,
     )
 
@@ -89,7 +90,7 @@ def test_pdfs_are_masked_to_their_range_and_normalised(identical_particles):
     )
     assert not bool(batch.is_anomalous.any())
     assert bool(jnp.isfinite(batch.pdf).all()) and batch.pdf.shape == (
-        particles.PARTICLES_PER_BATCH,
+        N_SAMPLES,
         simulated_pdfs.N_POINTS,
     )
     assert (np.asarray(batch.pdf)[~np.asarray(batch.mask)] == 0).all()
@@ -114,7 +115,7 @@ def test_the_same_key_gives_the_same_pdfs_and_another_key_gives_others(identical
 
 def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_particles):
     """Their labels are unknown. A wrong qmax is off by 10 to 28 % and lies within the usual range."""
-    type_index = jnp.arange(particles.PARTICLES_PER_BATCH) % 2 * 5
+    type_index = jnp.arange(N_SAMPLES) % 2 * 5
     two_type_particles = identical_particles._replace(
         type_index=type_index, histogram=identical_particles.histogram * jnp.where(type_index == 5, 1.0, 0.5)[:, None]
     )

@@ -110,12 +110,9 @@ def test_the_pdf_term_enters_the_loss(network, smallest_batch):
 
 @pytest.mark.parametrize("term_name", ["distances", "coordinates"])
 @pytest.mark.slow
-def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(
-    small_dataset, term_name, x64, monkeypatch
-):
-    term = loss.PDF_TERMS[term_name]
-    monkeypatch.setattr(loss, "TRILATERATION_TOLERANCE", 1e-11)
-    monkeypatch.setattr(loss, "MAX_TRILATERATION_STEPS", 500)
+def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(small_dataset, term_name, x64):
+    exact_trilateration = {"iterations": 500, "tolerance": 1e-11} if term_name == "coordinates" else {}
+    term = partial(loss.PDF_TERMS[term_name], **exact_trilateration)
     features = dataset.shape_features(small_dataset.shapes[:1], atoms=20, satellites=4)
     row = int(np.flatnonzero(small_dataset.shape_index == 0)[0])
     to_float64 = lambda array: jnp.asarray(array, jnp.float64)  # noqa: E731

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import chex
 import jax
@@ -126,33 +127,41 @@ def test_a_run_with_other_settings_is_not_overwritten(small_dataset, split, tmp_
 
 @pytest.mark.slow
 def test_epochs_without_improvement_end_the_training_and_keep_the_best(
-    uninterrupted_run, small_dataset, split, tmp_path, monkeypatch
+    uninterrupted_run, small_dataset, split, tmp_path
 ):
     """The validation loss is made to rise after the second epoch. The parameters of this epoch are kept."""
-    validation_losses, validate = iter([3.0, 1.0, 2.0, 1.5]), training.validate
-    monkeypatch.setattr(
-        training,
-        "validate",
-        lambda *arguments, **keywords: validate(*arguments, **keywords) | {"loss": np.array([next(validation_losses)])},
-    )
+    validation_losses = iter([3.0, 1.0, 2.0, 1.5])
+
+    def validate_with_rising_loss(*arguments, **keywords):
+        return training.validate(*arguments, **keywords) | {"loss": np.array([next(validation_losses)])}
+
     patient_options = replace(CONFIG, epochs=30, patience=2)
-    (params,), progress = training.fit(small_dataset, [split], patient_options, folder=tmp_path)
+    (params,), progress = training.fit(
+        small_dataset, [split], patient_options, folder=tmp_path, validate=validate_with_rising_loss
+    )
     assert progress.epoch == 4 and progress.best_epoch[0] == 2 and progress.best_loss[0] == 1.0
     network = CVAE(model_sizes_from_options(patient_options))
     key = jax.random.split(jax.random.key(0), 3)[2]
     gather = training._batch_gatherer(small_dataset, network.sizes)
-    validation = validate(stacked_params(params), gather, [split], key[None], network=network, config=patient_options)
+    validation = training.validate(
+        stacked_params(params), gather, [split], key[None], network=network, config=patient_options
+    )
     lines = read_metrics(uninterrupted_run[2])
     assert validation["loss"][0] == pytest.approx(lines[1]["validation_loss"], rel=1e-5)
     assert lines[1]["validation_loss"] != pytest.approx(lines[3]["validation_loss"], rel=1e-3)
 
 
 @pytest.mark.slow
-def test_a_loss_that_all_but_stops_falling_ends_the_training(small_dataset, split, tmp_path, monkeypatch):
+def test_a_loss_that_all_but_stops_falling_ends_the_training(small_dataset, split, tmp_path):
     """Each epoch improves the loss by only one part in a million."""
     validation_losses = iter(1 - 1e-6 * np.arange(30))
-    monkeypatch.setattr(training, "validate", lambda *_, **__: {"loss": np.array([next(validation_losses)])})
-    progress = training.fit(small_dataset, [split], replace(CONFIG, epochs=30, patience=2), folder=tmp_path)[1]
+    progress = training.fit(
+        small_dataset,
+        [split],
+        replace(CONFIG, epochs=30, patience=2),
+        folder=tmp_path,
+        validate=lambda *_, **__: {"loss": np.array([next(validation_losses)])},
+    )[1]
     assert progress.epoch == 3 and progress.best_epoch[0] == 1
 
 
@@ -161,7 +170,7 @@ def test_small_gains_count_once_they_add_up_to_a_thousandth():
     np.testing.assert_array_equal(training.is_improved(np.array([1.0, 2.0]), np.array([np.inf, 2.0])), [True, False])
 
 
-def test_each_pdf_is_validated_as_often_as_any_other(monkeypatch):
+def test_each_pdf_is_validated_as_often_as_any_other():
     """Rows that do not fill a batch are validated too. A longer list is thinned out at even intervals."""
     evaluated_batches = []
 
@@ -169,14 +178,14 @@ def test_each_pdf_is_validated_as_often_as_any_other(monkeypatch):
         evaluated_batches.append(batch)
         return {"loss": batch.mean(axis=1)}
 
-    monkeypatch.setattr(training, "_evaluate", evaluate_batch)
+    validate = partial(training.validate, network=None, config=CONFIG, evaluate=evaluate_batch)
     no_rows = np.arange(0)
     splits = [dataset.Split(no_rows, np.arange(count), no_rows) for count in (1207, 1207)]
-    validation = training.validate(None, lambda rows: rows, splits, None, network=None, config=CONFIG)
+    validation = validate(None, lambda rows: rows, splits, None)
     assert validation["loss"] == pytest.approx([603, 603])
     assert [len(set(evaluated_rows)) for evaluated_rows in np.concatenate(evaluated_batches, axis=1)] == [1207, 1207]
     splits[1] = dataset.Split(no_rows, np.arange(2414), no_rows)
-    assert training.validate(None, lambda rows: rows, splits, None, network=None, config=CONFIG)["loss"][1] == 1206
+    assert validate(None, lambda rows: rows, splits, None)["loss"][1] == 1206
 
 
 @pytest.mark.slow
@@ -212,15 +221,14 @@ def test_a_weight_rises_evenly_over_its_warm_up():
 
 
 @pytest.mark.slow
-def test_a_weight_rises_within_the_only_epoch(small_dataset, split, tmp_path, monkeypatch):
-    original_step, betas = training.train_step, []
+def test_a_weight_rises_within_the_only_epoch(small_dataset, split, tmp_path):
+    betas = []
 
     def record_step(state, batch, key, weights, **keywords):
         betas.append(float(weights.beta))
-        return original_step(state, batch, key, weights, **keywords)
+        return training.train_step(state, batch, key, weights, **keywords)
 
-    monkeypatch.setattr(training, "train_step", record_step)
-    training.fit(small_dataset, [split], CONFIG, folder=tmp_path, stop_after=1)
+    training.fit(small_dataset, [split], CONFIG, folder=tmp_path, stop_after=1, take_step=record_step)
     steps = len(split.train) // CONFIG.batch
     np.testing.assert_allclose(betas, CONFIG.beta * np.arange(1, steps + 1) / steps / CONFIG.warmup, rtol=1e-5)
 

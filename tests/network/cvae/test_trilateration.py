@@ -1,4 +1,4 @@
-from functools import cache, partial
+from functools import cache
 
 import chex
 import jax
@@ -323,15 +323,33 @@ def test_invalid_items_of_a_batch_do_not_change_the_others():
     np.testing.assert_allclose(solutions.positions[0], single_solution.positions, atol=1e-4)
 
 
-def test_lbfgs_converges_what_gauss_newton_does_not(monkeypatch):
+def test_lbfgs_converges_what_gauss_newton_does_not():
+    """The Gauss-Newton steps converge slowly if the errors of the distances are large."""
+    _, *inputs = noisy_structure(0.2, seed=3)
+    batch = [*(array[None] for array in inputs[:3]), inputs[3]]
+    unfinished_solution, solution = trilaterate_batch(*batch, iterations=0), trilaterate_batch(*batch)
+    assert trilateration.REASONS[int(unfinished_solution.reason[0])] == "out of iterations"
+    assert bool(solution.converged[0]) and int(solution.iterations[0]) > int(unfinished_solution.iterations[0])
+    problem = stress_problem(*inputs)
+    gradient_norms = [
+        float(jnp.linalg.norm(stress_and_gradient(positions[0], problem)[1]))
+        for positions in (unfinished_solution.positions, solution.positions)
+    ]
+    assert gradient_norms[1] < 2e-5 < gradient_norms[0]
+
+
+def test_lbfgs_and_gauss_newton_find_the_same_minimum():
     _, *inputs = noisy_structure(0.02)
-    solution = trilaterate(*inputs)
-    monkeypatch.setattr(stress, "MAX_GAUSS_NEWTON_STEPS", 0)
-    lbfgs_solution = jax.jit(partial(trilateration.trilaterate_batch))(
-        *(array[None] for array in inputs[:3]), inputs[3]
-    )
-    assert bool(lbfgs_solution.converged[0]) and int(lbfgs_solution.iterations[0]) > int(solution.iterations)
-    np.testing.assert_allclose(lbfgs_solution.positions[0], solution.positions, atol=1e-3)
+    solution, problem = trilaterate(*inputs), stress_problem(*inputs)
+
+    @jax.jit
+    def minimise_by_lbfgs(problem):
+        start_point = stress.evaluate_point(problem.absent_positions, problem)
+        return jax.vmap(lambda _: stress.lbfgs_minimum(start_point, problem, 100, 1e-5))(jnp.arange(1))
+
+    positions, error, steps, has_failed = minimise_by_lbfgs(problem)
+    assert float(error[0]) <= 1e-5 and not bool(has_failed[0]) and int(steps[0]) > int(solution.iterations)
+    np.testing.assert_allclose(positions[0], solution.positions, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -427,7 +445,7 @@ def perturb_last_bits(values, seed):
 
 
 def minimise_stress(start, problem, tolerance=0.0):
-    """Return the minimum of the stress from a start. With a tolerance of 0 only rounding errors stop the steps."""
+    """Return the points that Gauss-Newton steps and then L-BFGS reach. Only rounding stops them at a tolerance of 0."""
     newton_result, *_ = stress.gauss_newton_minimum(start, problem, tolerance)
     return newton_result, stress.lbfgs_minimum(newton_result, problem, 60, tolerance)
 
