@@ -266,11 +266,6 @@ def test_a_spoiled_file_is_the_curve_it_holds_or_refused_in_one_line(damage, tmp
     assert len(files) >= 30 and (n_read == 0 if damage == "refused" else n_read > len(files) / 10), (len(files), n_read)
 
 
-def test_there_are_over_five_hundred_and_a_seed_gives_the_same():
-    contents = [raw for damage in DAMAGE_GENERATORS for _, raw in damaged_files(damage)]
-    assert len(contents) > 500 and contents == [raw for damage in DAMAGE_GENERATORS for _, raw in damaged_files(damage)]
-
-
 def test_a_path_without_a_readable_file_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none.gr", tmp_path / "a" / "none.gr", Path("/dev/null"), tmp_path / ("x" * 300)):
         with pytest.raises(ReadError) as error:
