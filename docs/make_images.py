@@ -80,6 +80,18 @@ def distribution_of_sizes() -> matplotlib.figure.Figure:
     return report(jaxstruc.mine(data, element="Pt", options=options)).plot_distribution()
 
 
+def sizes_from_saxs() -> matplotlib.figure.Figure:
+    """Return the fit to noisy small-angle data of spheres, which do not determine the shape."""
+    q, intensity, _ = jaxstruc.simulate_saxs(
+        "sphere", radius=35.0, pd=0.1, distribution="lognormal", qmin=0.01, qmax=0.4
+    )
+    counts = np.random.default_rng(0).poisson(100 * intensity + 5)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "noisy.dat"
+        np.savetxt(path, np.stack([q, counts, np.sqrt(counts + 1)], axis=1), "%.6g", header="Q (1/A)  I  sigma")
+        return report(jaxstruc.saxs(jaxstruc.read(path), element="Au")).plot()
+
+
 def report(result: jaxstruc.Result) -> jaxstruc.Result:
     """Print what the text quotes of a result, and return it."""
     print(result)
@@ -88,7 +100,7 @@ def report(result: jaxstruc.Result) -> jaxstruc.Result:
     return result
 
 
-IMAGE_FUNCTIONS = (example_fit, near_ties, weak_fit, distribution_of_sizes)
+IMAGE_FUNCTIONS = (example_fit, near_ties, weak_fit, distribution_of_sizes, sizes_from_saxs)
 
 
 def main(names: list[str]) -> None:
