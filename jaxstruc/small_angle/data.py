@@ -34,7 +34,7 @@ class WhitenedData(NamedTuple):
     q: Float[Array, " q"]
     """Q in 1/Å. The padding repeats the last value."""
     inverse_sigma: Float[Array, " q"]
-    """Largest intensity over the noise of each point, 0 in the padding."""
+    """Inverse of the noise in units of the largest intensity, 0 in the padding."""
     data: Float[Array, " q"]
     """Intensities over their noise, with the background projected out."""
     background_basis: Float[Array, "q term"]

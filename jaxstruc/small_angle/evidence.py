@@ -5,11 +5,11 @@ $Z = e^{-\chi^2/2} \sqrt{\det 2\pi C}\, \pi(\hat\theta)$, where $\hat\theta$ are
 ln amplitude, C is their covariance and $\pi$ their prior density (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
 10.1162/neco.1992.4.3.415).
 
-All bodies have the same prior probability, and so have the distributions of a body except a single size
-(`SINGLE_SIZE_PRIOR`). The priors of the parameters are uniform: ln mean over the sizes that the range of Q can
-distinguish, the relative width from 0 to `MAX_PRIOR_WIDTH`, ln amplitude over `LOG_AMPLITUDE_RANGE`, and the volume
-fraction of a second population from 0 to 1. A wide prior penalises each parameter. A parameter that is known to 1 %,
-for example, lowers ln Z by about 3.
+All bodies have the same prior probability. All distributions of a body also have the same prior probability, except a
+single size (`SINGLE_SIZE_PRIOR`). The priors of ln mean, relative width, ln amplitude and the volume fraction of a
+second population are uniform. Ln mean covers the sizes that the range of Q can distinguish, the width covers 0 to
+`MAX_PRIOR_WIDTH`, and ln amplitude covers a range of `LOG_AMPLITUDE_RANGE`. A wide prior penalises each parameter. A
+parameter that is known to 1 %, for example, lowers ln Z by about 3.
 
 If the chi-squared of the best fit is larger than the noise explains, all variances are multiplied by its reduced
 chi-squared. The number of points is then replaced by their effective number, because residuals of neighbouring points
@@ -73,7 +73,7 @@ class NoiseEstimate(NamedTuple):
 def noise_estimate(
     chi2: float, residual: Callable[[], np.ndarray], degrees_of_freedom: int, *, noise_is_inferred: bool
 ) -> NoiseEstimate:
-    """Return the factor between the stated noise and the residual of the best fit.
+    """Return the comparison of the noise with the residual of the best fit.
 
     Args:
         chi2: Chi-squared of the best fit.

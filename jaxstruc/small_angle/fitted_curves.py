@@ -19,7 +19,7 @@ from jaxstruc.small_angle.simulate import INTENSITY_UNIT
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES
 
 POINT_MULTIPLE = 256
-"""Number of points to a multiple of which a curve is padded."""
+"""Block size of the padding. The number of points of a padded curve is a multiple of it."""
 SPHERE_FACTOR = 4 / 3 * np.pi
 """Volume of a sphere over the cube of its radius."""
 

@@ -1,9 +1,9 @@
 r"""Free size distribution: non-negative, smooth volume fractions on a grid of ln R, without a parametric form.
 
-The fit minimises $|d - K f|^2 + \lambda |D f|^2$ with f >= 0. d are the data over their noise, K the curves of the
-bins, f the amplitudes of the bins, and D the second differences with zeros beyond both ends. A primal-dual interior
-point method solves it in double precision for several $\lambda$ at once (the method of S. Mehrotra, SIAM J. Optim. 2,
-575 (1992), doi 10.1137/0802028, without its corrector step).
+The fit minimises $|d - K f|^2 + \lambda |D f|^2$ over amplitudes f >= 0 of the bins. Here d is the vector of data over
+their noise, K the matrix of the curves of the bins, and D the matrix of second differences with zeros beyond both ends.
+A primal-dual interior point method finds the minima for several $\lambda$ at once, in double precision. It is the
+method of S. Mehrotra, SIAM J. Optim. 2, 575 (1992), doi 10.1137/0802028, without the corrector step.
 
 The evidence selects the strength of the smoothness $\lambda$ (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
 10.1162/neco.1992.4.3.415). Distributions are drawn from the posterior by repeated fits with noise added to the data
@@ -25,7 +25,7 @@ MAX_STEPS = 40
 CENTERING = 0.1
 """Factor on the duality gap that each step aims at."""
 GAP_TOLERANCE = 1e-7
-"""Duality gap (mean of x z, in scaled units) below which an item has converged."""
+"""Mean product of primal and dual variables, in scaled units, below which an item has converged."""
 MAX_COST_RISE = 10.0
 """Largest increase of the cost, in units of the remaining duality gap, when the smallest amplitudes are set to zero."""
 MIN_RELATIVE_AMPLITUDE = 1e-4

@@ -20,12 +20,10 @@ from jaxstruc.small_angle.size_distributions import moments
 
 N_REPORT_NODES, MIN_LOG_RADIUS_RANGE = 400, 2.4
 """Number of nodes of ln R on which size distributions are reported, and smallest range that they cover."""
-MAX_TAIL_SHARE, LOG_RADIUS_MARGIN = 1e-3, 0.3
-"""Limits of the free distribution.
-
-The first is the volume fraction at each end of the parametric distributions that may be outside its range. The second
-is the margin in ln R, beyond which half of the inner range is added at each end.
-"""
+MAX_TAIL_SHARE = 1e-3
+"""Volume fraction that is cut off at each end of the parametric distributions to obtain their inner range of sizes."""
+LOG_RADIUS_MARGIN = 0.3
+"""Margin in ln R of the free distribution about this inner range, in addition to half of the range at each end."""
 N_BIN_POINTS = 256
 """Number of points of ln R that define the bins of the free distribution."""
 N_FREE_DRAWS = 64

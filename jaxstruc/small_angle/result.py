@@ -40,9 +40,9 @@ MIN_CHI2_FALL = 25.0
 MAX_LOG_RADIUS_ERROR = 0.3
 """Standard error of ln R above which the size counts as not determined."""
 MAX_INTERVAL_RATIO = 1.3
-"""Ratio of the ends of the interval of the number-weighted mean above which a message warns of it.
+"""Largest ratio of the upper to the lower end of the number-weighted mean's interval.
 
-It applies to free distributions.
+If a free distribution exceeds it, a message warns that this mean is uncertain.
 """
 MAX_PRINTED_CHI2 = 1000.0
 """Largest reduced chi-squared that is printed as a number."""

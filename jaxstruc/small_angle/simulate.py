@@ -39,7 +39,7 @@ from jaxstruc.small_angle.form_factors import FormFactor
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, LONGEST_CHORD, SizeFractions, size_distribution
 
 INTENSITY_UNIT = 1e-4
-"""Unit of contrast² times volume, (10⁻⁶/Å²)² Å³, per volume of sample in Å³, in 1/cm."""
+"""Factor that converts contrast² times volume, in (10⁻⁶/Å²)² Å³, to an intensity in 1/cm."""
 MAX_VALUES_PER_BATCH = 4_000_000
 """Largest number of values (points of Q times sizes) that are computed at once."""
 STRUCTURE_FACTORS = {
