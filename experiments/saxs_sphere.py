@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     n_sets = options.sets or (16 if options.quick else N_SETS)
     measurements = [simulate_data(seed) for seed in range(options.first, options.first + n_sets)]
     matched_results = jaxstruc.saxs(measurements, element="Au", body=["sphere"], distribution=["gaussian"])
-    open_results = jaxstruc.saxs(measurements[: 0 if options.quick else N_OPEN_SETS], element="Au")
+    open_measurements = measurements[: 0 if options.quick else N_OPEN_SETS]
+    open_results = jaxstruc.saxs(open_measurements, element="Au") if open_measurements else []
     result_rows = [result_row(entry, "matched", seed) for seed, entry in enumerate(matched_results, options.first)]
     result_rows += [result_row(entry, "all", seed) for seed, entry in enumerate(open_results, options.first)]
     result_rows = [entry | json_rows.provenance() for entry in result_rows]

@@ -70,7 +70,7 @@ def test_tables_give_solved_counts_and_intervals(experiments):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["benchmark_sites", "figure_solving"])
+@pytest.mark.parametrize("name", ["benchmark_sites", "figure_unlisted_particles"])
 def test_quick_runs_finish(experiments, name, capsys):
     module = __import__(name)
     assert module.main(["--quick"])
