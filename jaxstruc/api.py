@@ -61,7 +61,8 @@ def read(
 
     Args:
         path: Path of the file. Its format is recognised by its first bytes, its suffix and its header.
-        q_unit: Unit of the axis, if the file does not state it: 1/Å, 1/nm or 2theta (in degrees).
+        q_unit: Unit of the axis, if the file does not state it: 1/Å, 1/nm, 2theta (in degrees) or
+            2theta-rad (in radians).
         wavelength: Wavelength in Å. It is needed if the axis is 2theta.
         kind: Kind of the curve, if the file does not state it: gr, iq, sq or fq.
         frame: Number of the curve in a file with several curves, counted from 1.

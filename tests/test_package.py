@@ -20,7 +20,7 @@ options: validation pdf small_angle simulation training
 clusters: cluster distances lattices families fcc_shapes library structure_type description size_classes
 clusters: lattice_sites polydisperse random_particles
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate sincos
-io: columns isolated_process measurement gr q_axis points background cansas iq nxcansas qmax_check read reduction
+io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
 result
 network.classifier: particles simulated_pdfs model training
 network.cvae: representation dataset model stress trilateration propose loss training

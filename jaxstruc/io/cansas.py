@@ -15,7 +15,7 @@ import numpy as np
 from jaxstruc.io import points, q_axis
 from jaxstruc.io.columns import CURVE_RULES, MIN_ROWS, ReadError, expect, parse_number, raw_bytes
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.io.points import NO_SLIT_SMEARING, Columns, SourceFile
+from jaxstruc.io.points import NO_SLIT_SMEARING, Columns, CurveFile, SourceFile
 
 POINT_ELEMENTS = ("Q", "I", "Idev", "Qdev")
 """Elements of a point: Q, I(Q), the standard error of I(Q) and the standard deviation of the resolution in Q."""
@@ -37,17 +37,25 @@ def read(
     Raises:
         ReadError: If the file is missing, is not CanSAS1d XML, or its points are not a curve.
     """
+    return open_file(path, q_unit=q_unit, wavelength=wavelength).read(frame)
+
+
+def open_file(path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None) -> CurveFile:
+    """Open a file of one or several I(Q). See `read` for the arguments and errors."""
     path = Path(path)
     raw = raw_bytes(path, CURVE_RULES)
     curve_elements = _find_curves(_document_root(raw, path))
     expect(len(curve_elements) > 0, f"a curve in <SASdata>, got none in {path}; export the file again")
-    name, data = curve_elements[
-        points.frame_index(frame, len(curve_elements), lambda index: curve_elements[index][0], path)
-    ]
-    columns = _curve_columns(data, path)
-    header: dict[str, float | str] = {"title": name} if name else {}
-    source = SourceFile(str(path), "CanSAS1d", hashlib.sha256(raw).hexdigest(), header)
-    return points.measurement_from_columns(columns, source, q_unit=q_unit, wavelength=wavelength)
+    checksum = hashlib.sha256(raw).hexdigest()
+
+    def read_index(index: int) -> Measurement:
+        name, data = curve_elements[index]
+        header: dict[str, float | str] = {"title": name} if name else {}
+        source = SourceFile(str(path), "CanSAS1d", checksum, header)
+        columns = _curve_columns(data, path)
+        return points.measurement_from_columns(columns, source, q_unit=q_unit, wavelength=wavelength)
+
+    return CurveFile(str(path), tuple(name for name, _ in curve_elements), read_index)
 
 
 def _document_root(raw: bytes, path: Path) -> ElementTree.Element:
@@ -121,7 +129,7 @@ def _curve_columns(data: ElementTree.Element, path: Path) -> Columns:
     point_labels = tuple(f"point {index + 1}" for index in range(len(rows)))
     return Columns(
         values["Q"], values["I"], values.get("Idev"), values.get("Qdev"), point_labels,
-        axis_unit=q_axis.inverse_length(units["Q"]), intensity_unit=units["I"],
+        axis_unit=q_axis.inverse_length(units["Q"]) or units["Q"].strip(), intensity_unit=units["I"],
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 The data of a file are its data block: the longest run of rows that hold the same number of numbers.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,13 @@ MAX_LINE_CHARACTERS = 2000
 """Largest number of characters of a row of numbers."""
 MIN_ROWS = 10
 """Smallest number of rows of a data block."""
-DECIMAL_COMMAS = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?[\s;]+[-+]?\d+,\d")
+WIDE_ENCODINGS = (
+    (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
+)  # fmt: skip
+"""Byte order marks and the encodings that they show."""
+_COMMA_NUMBER = re.compile(r"[-+]?\d+(,\d+)+(\.\d*)?([eE][-+]?\d+)?")
+_POINT_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?")
+_MISSING_VALUE = re.compile(r"(?i)n/?a|null|none|masked|-{2,}|\*{2,}")
 _TEXT_BYTES = bytes(byte for byte in range(256) if byte >= 32 or byte in b"\t\n\r\f")
 """Bytes that text may contain."""
 _PLAIN_ROW_BYTES = b"0123456789+-.eE \t\n"
@@ -82,18 +89,35 @@ def raw_bytes(path: Path, rules: ColumnRules = PDF_RULES, *, max_bytes: int = MA
 
 
 def decode_text(raw: bytes, path: Path, rules: ColumnRules = PDF_RULES) -> str:
-    """Decode bytes as UTF-8, or as Latin-1 if they are not UTF-8.
+    """Decode bytes as UTF-16 or UTF-32 if they show it, otherwise as UTF-8, or as Latin-1 if they are not UTF-8.
 
     Raises:
         ReadError: If the bytes are not text.
     """
-    odd_bytes = raw[:4096].translate(None, _TEXT_BYTES)
-    is_text = b"\0" not in raw and len(odd_bytes) <= 8
+    try:
+        if encoding := _wide_encoding(raw):
+            raw = raw[: len(raw) - len(raw) % 4] if encoding == "utf-32" else raw[: len(raw) - len(raw) % 2]
+            raw = raw.decode(encoding).removeprefix("\ufeff").encode()
+        is_text = b"\0" not in raw and len(raw[:4096].translate(None, _TEXT_BYTES)) <= 8
+    except UnicodeError:
+        is_text = False
     expect(is_text, f"a text file, got {path}, which is binary; export {rules.curve} as text ({rules.suffix})")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         return raw.decode("latin-1")
+
+
+def _wide_encoding(raw: bytes) -> str:
+    """Return the encoding of text whose characters take two or four bytes, or "" for other text."""
+    for mark, encoding in WIDE_ENCODINGS:
+        if raw.startswith(mark):
+            return encoding
+    start = raw[:4096]
+    for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if len(start) >= MIN_ROWS and start[offset::2].count(0) > 0.9 * len(start[offset::2]) and start[1 - offset]:
+            return encoding
+    return ""
 
 
 def parse_number(text: str) -> float:
@@ -104,14 +128,46 @@ def parse_number(text: str) -> float:
 
 
 def parse_row(line: str) -> list[float] | None:
-    """Return the numbers of a row, or None if the line is not a row of at least two numbers."""
+    """Return the numbers of a row, or None if the line is not a row of at least two numbers.
+
+    A missing value after the first number is NaN. It may be written as NA, null, -- or **, or left out between two
+    commas or semicolons.
+    """
     if len(line) > MAX_LINE_CHARACTERS:
         return None
-    fields = re.split(r"[\s,;]+", line.strip().rstrip(",;"))
+    text = line.strip()
+    if ",," in text or ";" in text:
+        text = re.sub(r"(?<=[,;])\s*(?=[,;])", "nan", text) if re.match(r"[-+.\d]", text) else text
+        text = re.sub(r"(?<=[,;]nan[,;])$", "nan", text)
+    fields = re.split(r"[\s,;]+", text.rstrip(",;"))
     try:
-        return [parse_number(field) for field in fields] if len(fields) > 1 else None
+        first_number = parse_number(fields[0])
+        other_numbers = [
+            math.nan if not field[-1:].isdigit() and _MISSING_VALUE.fullmatch(field) else parse_number(field)
+            for field in fields[1:]
+        ]
     except ValueError:
         return None
+    return [first_number, *other_numbers] if other_numbers else None
+
+
+def decimal_commas(line: str) -> str:
+    """Return "decimal" or "thousands" if commas stand inside the numbers of a row, otherwise "".
+
+    Commas that separate the columns of a row are not meant. In a row without other separators, only an integer that
+    begins with 0 shows that the comma before it is decimal.
+    """
+    if "," not in line or len(line) > MAX_LINE_CHARACTERS:
+        return ""
+    fields = [field.strip(",") for field in re.split(r"[\s;]+", line.strip().strip(";"))]
+    if len(fields) == 1:
+        digits = fields[0].split(",")
+        is_decimal = len(digits) > 2 and all(text.lstrip("+-").isdigit() for text in digits)
+        return "decimal" if is_decimal and any(re.fullmatch(r"0\d+", text) for text in digits[1:]) else ""
+    comma_fields = [field for field in fields if _COMMA_NUMBER.fullmatch(field)]
+    if not comma_fields or not all(field in comma_fields or _POINT_NUMBER.fullmatch(field) for field in fields):
+        return ""
+    return "thousands" if "." in "".join(fields) or any(field.count(",") > 1 for field in fields) else "decimal"
 
 
 def read_table(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> tuple[Sequence[int], np.ndarray, int]:
@@ -132,7 +188,7 @@ def read_table(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> 
 def read_plain_table(lines: list[str]) -> tuple[Sequence[int], np.ndarray, int] | None:
     """Return the result of `read_table` for a file of a header and plain rows, or None for other files."""
     start, rows = plain_rows(lines if len(lines) <= MAX_LINES else [])
-    if len(rows) < MIN_ROWS or any(parse_row(line) or DECIMAL_COMMAS.match(line) for line in lines[:start]):
+    if len(rows) < MIN_ROWS or any(parse_row(line) or decimal_commas(line) for line in lines[:start]):
         return None
     return range(start, len(lines)), rows, 0
 
@@ -164,10 +220,15 @@ def find_block(
         ReadError: If there are too many lines, too few rows or decimal commas, or if most rows are outside the block.
     """
     expect(len(lines) <= MAX_LINES, f"at most {MAX_LINES} lines, got {len(lines)} in {path}; export a coarser grid")
-    n_decimal_commas = sum(DECIMAL_COMMAS.match(line) is not None for line in lines)
+    commas = [kind for line in lines if (kind := decimal_commas(line))]
+    problem = f"in {len(commas)} lines of {path}"
     expect(
-        n_decimal_commas < MIN_ROWS,
-        f"decimal points, got decimal commas in {n_decimal_commas} lines of {path}; replace the commas by points",
+        len(commas) < MIN_ROWS or "decimal" not in commas,
+        f"decimal points, got decimal commas {problem}; replace the commas by points",
+    )
+    expect(
+        len(commas) < MIN_ROWS,
+        f"numbers without commas, got commas between thousands {problem}; remove these commas",
     )
     runs: list[list[tuple[int, list[float]]]] = [[]]
     for index, line in enumerate(lines):

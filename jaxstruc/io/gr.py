@@ -7,8 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxstruc.io import q_axis
 from jaxstruc.io.columns import MIN_ROWS, ReadError, decode_text, expect, parse_number, raw_bytes, read_table
+from jaxstruc.io.labels import (
+    ColumnLabels,
+    CurveColumns,
+    assign_columns,
+    curve_names,
+    describe_columns,
+)
 from jaxstruc.io.measurement import Measurement
+from jaxstruc.io.points import KIND_NAMES, CurveFile
 
 LABEL_PREFIX = r"(?i)[#!;\s]*(?:L\s+)?[\"']?"
 Q_LABEL = re.compile(
@@ -21,11 +30,31 @@ WORD_SETTINGS = ("composition", "mode", "outputtype")
 PROGRAM_MARKS = (
     ("xPDFsuite Configuration", "xPDFsuite"),
     ("PDFgetXgui Configuration", "PDFgetXgui"),
-    ("pdfgetx", "PDFgetX3"),
-    ("Get_XPDF", "PDFgetX2"),
-    ("PDFgetN", "PDFgetN"),
+    (r"(?im)^[ \t#;!]*version[ \t]*=[ \t]*(diffpy\.)?pdfget(x|x3)\b", "PDFgetX3"),
+    (r"(?im)^[ \t#;!]*version[ \t]*=[ \t]*pdfgetn3\b", "PDFgetN3"),
+    (r"(?im)^[ \t#;!]*version[ \t]*=[ \t]*pdfgets3\b", "PDFgetS3"),
+    (r"(?i)Get_XPDF|\bPDFgetX2\b", "PDFgetX2"),
+    (r"(?i)\bPDFgetN\b", "PDFgetN"),
+    (r"(?i)pdfgetx", "PDFgetX3"),
 )
-"""Texts by which a header shows its program, and the name of the program."""
+"""Regular expressions for texts by which a header shows its program, and the name of the program."""
+MAX_UNREAD_NAMES = 4
+"""Largest number of columns that a warning names."""
+KEEN_TAIL_TOLERANCE = 0.3
+"""Largest deviation of the mean of g(r) from 1 in the upper half of the points."""
+CONVERSIONS = {
+    "G_k(r)": "the column is Keen's G_k(r); times r it is G(r) on another scale, so --absolute does not apply",
+    "g(r)": "the column is g(r); r (g(r) - 1) is G(r) on another scale, so --absolute does not apply",
+    "D(r)": "the column is Keen's D(r), which is G(r) on another scale, so --absolute does not apply",
+}
+"""Functions of r that are proportional to G(r) after a conversion, and the warning that states the conversion."""
+FORMULAS = {
+    "T(r)": "G(r) = T(r) - 4 pi rho0 r, times a factor",
+    "RDF(r)": "G(r) = RDF(r)/r - 4 pi rho0 r",
+    "n(r)": "G(r) = (dn/dr)/r - 4 pi rho0 r",
+    "another function of r": "",
+}
+"""Functions of r that are refused, and how to convert them to G(r). The number density is rho0."""
 MAX_WORD_CHARACTERS = 100
 """Largest number of characters of a word that is taken from a header."""
 
@@ -33,12 +62,23 @@ G_SCALE_RANGE = 1e-9, 1e9
 """Range that the largest |G| must have, in 1/Å². Outside it, sums of squares exceed single precision."""
 
 
-def read(path: Path | str) -> Measurement:
+def read(path: Path | str, *, frame: int | None = None, kind: str | None = None) -> Measurement:
     """Read a measured G(r).
 
+    Args:
+        path: Path of the file.
+        frame: Number of the curve, counted from 1, if the file holds several curves over one r.
+        kind: "gr" if the user states that the curve is a G(r) although its label names an unknown function of r.
+
     Raises:
-        ReadError: If the file is missing or not text, does not hold a G(r) over r in Å, or has NaN or decreasing r.
+        ReadError: If the file is missing or not text, does not hold a G(r) over r in Å, has NaN or decreasing r, or
+            holds several curves and no frame is given.
     """
+    return open_file(path, kind=kind).read(frame)
+
+
+def open_file(path: Path | str, *, kind: str | None = None) -> CurveFile:
+    """Open a file of one or several G(r). See `read` for the arguments and errors."""
     path = Path(path)
     raw = raw_bytes(path)
     lines = decode_text(raw, path).splitlines()
@@ -46,22 +86,33 @@ def read(path: Path | str) -> Measurement:
     header_lines = lines[: line_indices[0]]
     settings, warnings = header_settings(header_lines)
     _refuse_other_kinds(path, header_lines, str(settings.pop("outputtype", "gr")))
-    r, g = _r_and_g_columns(rows, line_indices, path)
+    labels = describe_columns(header_lines, path, n_columns=rows.shape[1])
+    curve_columns, function, unread_names = _find_curves(labels, rows, path, kind=kind)
+    if unread_names:
+        warnings.append(f"columns not read: {', '.join(unread_names[:MAX_UNREAD_NAMES])}")
     if n_outside >= MIN_ROWS:
         warnings.append(f"{n_outside} rows of numbers outside the data block at line {line_indices[0] + 1} not read")
-    if n_repeated := len(rows) - len(r):
-        warnings.append(f"points with repeated r dropped: {n_repeated}")
-    _refuse_structure_functions(g, path)
-    stated_rmax = settings.get("rmax")
-    if isinstance(stated_rmax, float) and abs(stated_rmax - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
-        warnings.append(f"the header states rmax = {stated_rmax:g} Å, but the data end at {r[-1]:g} Å")
-    program = header_program(header_lines)
-    return Measurement(str(path), r, g, settings, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
+    program, checksum = header_program(header_lines), hashlib.sha256(raw).hexdigest()
+
+    def read_index(index: int) -> Measurement:
+        r, g = _r_and_g_columns(rows[:, [curve_columns[index].axis, curve_columns[index].curve]], line_indices, path)
+        g, conversion = _convert_to_g(function, r, g, path, kind=kind)
+        _refuse_structure_functions(g, path)
+        curve_warnings = [*warnings, *conversion]
+        if n_repeated := len(rows) - len(r):
+            curve_warnings.append(f"points with repeated r dropped: {n_repeated}")
+        stated_rmax = settings.get("rmax")
+        if isinstance(stated_rmax, float) and abs(stated_rmax - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
+            curve_warnings.append(f"the header states rmax = {stated_rmax:g} Å, but the data end at {r[-1]:g} Å")
+        return Measurement(str(path), r, g, dict(settings), program, tuple(curve_warnings), checksum)
+
+    return CurveFile(str(path), curve_names(labels, curve_columns), read_index)
 
 
 def header_program(lines: list[str]) -> str:
     """Return the name of the program that wrote a header, or "bare" if it is unknown."""
-    return next((name for mark, name in PROGRAM_MARKS if mark in "\n".join(lines)), "bare")
+    header = "\n".join(lines)
+    return next((name for mark, name in PROGRAM_MARKS if re.search(mark, header)), "bare")
 
 
 def header_settings(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
@@ -118,9 +169,53 @@ def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
     expect(not is_in_nm, f"r in Å, got {path}, whose label states nm; multiply r by 10 and divide G by 100")
 
 
-def _r_and_g_columns(rows: np.ndarray, line_indices: Sequence[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _find_curves(
+    labels: ColumnLabels, rows: np.ndarray, path: Path, *, kind: str | None
+) -> tuple[list[CurveColumns], str, list[str]]:
+    """Return the columns of each curve, the function of r that they hold ("gr" for G(r)), and unread columns.
+
+    Without labels, a column that oscillates around 0 is a curve. Errors are never below 0.
+    """
+    if labels.axis is not None and labels.axis.role == "r" and (unit := labels.axis.unit):
+        expect(q_axis.length_unit(unit) == "Å", f"r in Å, got {path}, whose label states {unit[:20]!a}; convert r to Å")
+    axis_role = labels.axis.role if labels.axis is not None else "x"
+    expect(axis_role in ("r", "x"), f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
+    if not labels.columns:
+        extra_columns = [column for column in range(2, rows.shape[1]) if swings_about_zero(rows[:, column])]
+        return [CurveColumns(0, column) for column in (1, *extra_columns)], "gr", []
+    labelled_roles = {label.role for label in labels.columns}
+    function = next((name for name in ("gr", *CONVERSIONS) if name in labelled_roles), "")
+    other_function = next((name for name in FORMULAS if name in labelled_roles), "")
+    if not function and other_function and not (kind == "gr" and "another" in other_function):
+        label = next(label.name for label in labels.columns if label.role == other_function)
+        advice = "convert it to " + FORMULAS[other_function] if "another" not in other_function else "pass --kind gr"
+        raise ReadError(f"Expected G(r), got {label[:20]!a} in {path}; {advice}, or correct the label.")
+    role = function or other_function or next((name for name in KIND_NAMES if name in labelled_roles), "gr")
+    curve_columns, unread_names = assign_columns(labels.columns, [role])
+    expect(len(curve_columns) > 0, f"a column labelled as G(r), got none in {path}; correct the labels")
+    return curve_columns, function or "gr", unread_names
+
+
+def _convert_to_g(
+    function: str, r: np.ndarray, g: np.ndarray, path: Path, *, kind: str | None
+) -> tuple[np.ndarray, list[str]]:
+    """Return G(r), on any scale, of a function of r, and a warning that states the conversion."""
+    if function == "G_k(r)":
+        g = r * g + 0.0  # not -0
+    if function == "g(r)":
+        tends_to_one = abs(g[len(g) // 2 :].mean() - 1) <= KEEN_TAIL_TOLERANCE
+        expect(
+            tends_to_one or kind == "gr",
+            f"g(r), which tends to 1, got another curve with the label g(r) in {path}; if it is a G(r), pass --kind gr",
+        )
+        if not tends_to_one:
+            return g, []
+        g = r * (g - 1)
+    return g, [CONVERSIONS[function]] if function in CONVERSIONS else []
+
+
+def _r_and_g_columns(r_and_g: np.ndarray, line_indices: Sequence[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return r and G(r), with each r only once."""
-    r_and_g = rows[:, :2]
     bad_rows = np.flatnonzero(~np.isfinite(r_and_g).all(axis=1))
     if len(bad_rows):
         raise ReadError(

@@ -8,54 +8,22 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from jaxstruc.io import gr, points, q_axis
+from jaxstruc.io import gr, points
 from jaxstruc.io.columns import CURVE_RULES, MAX_LINE_CHARACTERS, ReadError, decode_text, expect, raw_bytes, read_table
+from jaxstruc.io.labels import ColumnLabels, CurveColumns, assign_columns, curve_names, describe_columns
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.io.points import KIND_NAMES, NO_SLIT_SMEARING, Columns, SourceFile
+from jaxstruc.io.points import KIND_NAMES, NO_SLIT_SMEARING, Columns, CurveFile, SourceFile
 
-COLUMN_NAMES = {
-    "q": "q x qvec qvector svec scatteringvector momentumtransfer",
-    "r": "r distance",
-    "iq": "i iq y intensity counts count",
-    "sq": "s sq",
-    "fq": "f fq",
-    "gr": "g gr",
-    "sigma": "sigma σ error errors err e di dy diq idev ierr ierror isigma sig sigi sigmai sigmaiq erri erriq errori "
-    "esd std stdev stddev stddevi stddeviq uncertainty ds dsq df dfq",
-    "dq": "dq dx sigmaq sigq dsigq dsigx qdev qerr qerror qsigma qres qresolution resolution",
-    "slit": "dqw dql dxw dxl",
-}
-"""Names of columns for each role, without spaces, marks and brackets."""
-AMBIGUOUS_LABELS = ("sigma(q)", "err(q)", "error(q)")
-"""Labels that may name the error of the curve or the width of the resolution. Such a column is not read."""
-_ROLE_BY_NAME = {name: role for role, names in COLUMN_NAMES.items() for name in names.split()}
-_KIND_BY_SUFFIX = {".sq": "sq", ".fq": "fq", ".iq": "iq", ".gr": "gr", ".chi": "iq", ".xye": "iq", ".abs": "iq"}
 _WAVELENGTH_LINE = re.compile(r"(?i)[#!;\s]*wavelength\s*[:=]\s*([\d.eE+-]+)\s*(m|nm|Å|A)?\s*$")
 _MAX_WAVELENGTH_IN_METRES = 1e-8
 """Largest number that is read as a wavelength in metres, the unit of pyFAI. Larger numbers are in Å."""
-MAX_LABEL_CHARACTERS = 80
-"""Largest number of characters of a label."""
 MAX_UNLABELLED_COLUMNS = 4
-"""Largest number of columns of a file without labels."""
-
-
-class ColumnLabels(NamedTuple):
-    """Description of the columns by the labels and the name of a file."""
-
-    roles: tuple[str, ...]
-    """Role of each column: a key of `COLUMN_NAMES`, or "" if it is unknown."""
-    names: tuple[str, ...]
-    """Label of each column, empty if the file has no labels."""
-    units: tuple[str, ...]
-    """Unit of each column as its label states it, or ""."""
-    axis_unit: str
-    """Unit of the axis as `q_axis` names it, or "" if the file states none."""
-    kind: str
-    """Kind of the curve (gr, iq, sq or fq), or "" if the file states none."""
+"""Largest number of columns of a file without labels, unless all of them are curves."""
+MIN_CURVE_RATIO = 0.5
+"""Smallest ratio of a column to the column before it, at large values, at which it is a curve and not an error."""
 
 
 def read(
@@ -64,20 +32,36 @@ def read(
     q_unit: str | None = None,
     wavelength: float | None = None,
     kind: str | None = None,
+    frame: int | None = None,
     accepted_kinds: Sequence[str] = ("iq", "sq", "fq"),
 ) -> Measurement:
     """Read a measured curve over Q.
 
     Args:
         path: Path of the file.
-        q_unit: Unit of the axis (1/Å, 1/nm or 2theta). It overrides the unit that the file states.
+        q_unit: Unit of the axis (1/Å, 1/nm, 2theta or 2theta-rad). It overrides the unit that the file states.
         wavelength: Wavelength in Å, needed if the axis is an angle.
         kind: Kind of the curve (iq, sq or fq) if the file states none. The default is iq if iq is accepted.
+        frame: Number of the curve, counted from 1, if the file holds several curves over one Q.
         accepted_kinds: Kinds that the caller can use. The error for another kind names the command that takes it.
 
     Raises:
-        ReadError: If the file is missing or not text, holds another curve, or does not state its kind or unit.
+        ReadError: If the file is missing or not text, holds another curve, does not state its kind or unit, or holds
+            several curves and no frame is given.
     """
+    curve_file = open_file(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=accepted_kinds)
+    return curve_file.read(frame)
+
+
+def open_file(
+    path: Path | str,
+    *,
+    q_unit: str | None = None,
+    wavelength: float | None = None,
+    kind: str | None = None,
+    accepted_kinds: Sequence[str] = ("iq", "sq", "fq"),
+) -> CurveFile:
+    """Open a file of one or several curves over Q. See `read` for the arguments and errors."""
     path = Path(path)
     raw = raw_bytes(path, CURVE_RULES)
     lines = decode_text(raw, path, CURVE_RULES).splitlines()
@@ -85,88 +69,40 @@ def read(
     header_lines = lines[: line_indices[0]]
     settings, warnings = gr.header_settings(header_lines)
     labels = describe_columns(header_lines, path, str(settings.pop("outputtype", "")), n_columns=rows.shape[1])
-    curve_kind = _curve_kind(labels.kind, kind, accepted_kinds, path)
-    curve_columns, column_warnings = _select_columns(labels, rows, line_indices, path)
+    curve_kind = _curve_kind(_preferred_kind(labels, kind, accepted_kinds), kind, accepted_kinds, path)
+    curve_columns, column_warnings = _find_curves(labels, rows, curve_kind, path)
     if n_outside >= len(rows) // 10 + 1:
         warnings.append(f"{n_outside} rows of numbers outside the data block at line {line_indices[0] + 1} not read")
     stated_wavelength = settings.pop("wavelength", None)
-    curve_columns = curve_columns._replace(
-        wavelength=_header_wavelength(header_lines, stated_wavelength if isinstance(stated_wavelength, float) else None)
+    header_wavelength = _header_wavelength(
+        header_lines, stated_wavelength if isinstance(stated_wavelength, float) else None
     )
-    file_format = gr.header_program(header_lines)
+    program = gr.header_program(header_lines)
     source = SourceFile(
         str(path),
-        "columns" if file_format == "bare" else file_format,
+        "columns" if program == "bare" else program,
         hashlib.sha256(raw).hexdigest(),
         settings,
         (*warnings, *column_warnings),
     )
-    return points.measurement_from_columns(curve_columns, source, kind=curve_kind, q_unit=q_unit, wavelength=wavelength)
+    point_labels = tuple(f"line {line_index + 1}" for line_index in line_indices)
+
+    def read_index(index: int) -> Measurement:
+        columns = _select_columns(labels, rows, curve_columns[index], path)
+        columns = columns._replace(point_labels=point_labels, wavelength=header_wavelength)
+        return points.measurement_from_columns(columns, source, kind=curve_kind, q_unit=q_unit, wavelength=wavelength)
+
+    return CurveFile(str(path), curve_names(labels, curve_columns), read_index)
 
 
-def describe_columns(header_lines: list[str], path: Path, outputtype: str = "", *, n_columns: int) -> ColumnLabels:
-    """Describe the columns of a file by the lines above the numbers and by the file name.
-
-    Args:
-        header_lines: Lines above the numbers.
-        path: Path of the file.
-        outputtype: Setting of this name in the header of a PDF program, or "".
-        n_columns: Number of columns.
-    """
-    labels: ColumnLabels | None = None
-    for line in header_lines:
-        if len(line) <= MAX_LINE_CHARACTERS and (line_labels := _parse_labels(line, n_columns)):
-            labels = line_labels
-    stated_kinds = (outputtype.lower(), labels.kind if labels else "", _KIND_BY_SUFFIX.get(path.suffix.lower(), ""))
-    kind = next((kind for kind in stated_kinds if kind in KIND_NAMES), "")
-    return labels._replace(kind=kind) if labels else ColumnLabels((), (), (), "", kind)
-
-
-def _parse_labels(line: str, n_columns: int) -> ColumnLabels | None:
-    """Return the description that a line of labels gives, or None if the line holds no labels."""
-    label_texts = _split_labels(line)
-    if len(label_texts) not in (1, n_columns) or max(map(len, label_texts)) > MAX_LABEL_CHARACTERS:
-        return None
-    parsed_labels = [_parse_label(part) for part in label_texts]
-    if parsed_labels[0][0] not in ("q", "r", q_axis.ANGLE_UNIT):
-        return None
-    (role, _, unit), *other_labels = parsed_labels
-    if len(parsed_labels) == 1 and not unit:
-        return None
-    roles = ("q" if role == q_axis.ANGLE_UNIT else role, *(role for role, _, _ in other_labels))
-    curve_role = next((role for role in roles[1:] if role in KIND_NAMES), "")
-    axis_unit = q_axis.ANGLE_UNIT if role == q_axis.ANGLE_UNIT and unit else q_axis.inverse_length(unit)
-    names = tuple(name for _, name, _ in parsed_labels)
-    units = tuple(unit for _, _, unit in parsed_labels)
-    return ColumnLabels(roles, names if other_labels else (), units, axis_unit, "gr" if role == "r" else curve_role)
-
-
-def _split_labels(line: str) -> list[str]:
-    """Split a line into labels at bars, tabs, commas or semicolons, otherwise into words with their units."""
-    text = re.sub(r"^(L\s|The \d+ columns are\b)", "", line.strip().lstrip("#!;/ ").rstrip("|,; "))
-    for separator in ("|", "\t", ",", ";"):
-        if separator in text:
-            return [part.strip(" \"'") for part in text.strip(separator + " ").split(separator)]
-    text = re.sub(r"\s+(?=[(\[])|\s*/\s*(?=[\w(\[])", lambda match: "/" if "/" in match.group() else "", text)
-    if re.match(r"(?i)(scattering|momentum|2-theta|two-theta)\b", text):
-        return [text]
-    return [part.strip("\"'") for part in re.findall(r"(?:\([^)]*\)|\[[^\]]*\]|[^\s(\[])+", text)]
-
-
-def _parse_label(text: str) -> tuple[str, str, str]:
-    """Return the role, the name and the unit of a label."""
-    match = re.fullmatch(r"(.*?)\s*(?:[(\[]([^()\[\]]*|\S*)[)\]]|/\s*(\S+)|_(\S*(?:\^?-1|deg|rad)))", text)
-    name_unit_pairs = [(text, "")]
-    if re.sub(r"\s", "", text.lower()) in AMBIGUOUS_LABELS:
-        return "", text, ""
-    if match:
-        name_unit_pairs.append((match[1], next(filter(None, match.groups()[1:]), "")))
-    for name, unit in name_unit_pairs:
-        if q_axis.angle_unit(name, unit or "deg"):
-            return q_axis.ANGLE_UNIT, text, q_axis.angle_unit(name, unit)
-        if role := _ROLE_BY_NAME.get(re.sub(r"[\s<>._()]", "", name.lower()), ""):
-            return role, text, unit
-    return "", text, ""
+def _preferred_kind(labels: ColumnLabels, requested_kind: str | None, accepted_kinds: Sequence[str]) -> str:
+    """Return the kind of the curve to read, which matters if a file holds curves of several kinds."""
+    labelled_kinds = [label.role for label in labels.columns if label.role in KIND_NAMES]
+    if requested_kind in labelled_kinds:
+        return requested_kind or ""
+    if labels.kind in accepted_kinds:
+        return labels.kind
+    return next((kind for kind in labelled_kinds if kind in accepted_kinds and not requested_kind), labels.kind)
 
 
 def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Sequence[str], path: Path) -> str:
@@ -194,39 +130,78 @@ def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Se
     return curve_kind
 
 
-def _select_columns(
-    labels: ColumnLabels, rows: np.ndarray, line_indices: Sequence[int], path: Path
-) -> tuple[Columns, list[str]]:
-    """Return the columns of a curve, chosen by their labels or, without labels, by their order; and warnings."""
-    n_columns = rows.shape[1]
-    if labels.names:
-        roles, units = labels.roles, labels.units
-    else:
-        expect(
-            n_columns <= MAX_UNLABELLED_COLUMNS,
-            f"at most {MAX_UNLABELLED_COLUMNS} columns without labels, got {n_columns} in {path}; add a line of labels",
-        )
-        roles, units = ("q", "iq", "sigma", "dq")[:n_columns], ("",) * n_columns
-    curve_column = next((index for index, role in enumerate(roles) if role in KIND_NAMES), 1)
+def _find_curves(labels: ColumnLabels, rows: np.ndarray, kind: str, path: Path) -> tuple[list[CurveColumns], list[str]]:
+    """Return the columns of each curve, chosen by their labels or, without labels, by their order; and warnings."""
+    if not labels.columns:
+        return _unlabelled_curves(rows, kind, path)
+    labelled_roles = {label.role for label in labels.columns}
+    roles = [kind] if kind in labelled_roles else [role for role in KIND_NAMES if role in labelled_roles]
+    curve_columns, unread_names = assign_columns(labels.columns, roles)
     expect(
-        roles[curve_column] not in ("sigma", "dq", "slit"),
-        f"a column labelled as a curve, got none in {path}; label the column of I(Q) as I",
+        len(curve_columns) > 0,
+        f"a column labelled as a curve, got none in {path}; label the column of {KIND_NAMES[kind]}",
     )
-    column_by_role = {role: index for index, role in reversed(list(enumerate(roles)))}
-    slit_widths = rows[:, column_by_role["slit"]] if "slit" in column_by_role else np.zeros(1)
-    expect(not (slit_widths != 0).any(), f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear the curve first")
-    errors, widths = (rows[:, column_by_role[role]] if role in column_by_role else None for role in ("sigma", "dq"))
-    points.refuse_other_unit("dQ", units[column_by_role["dq"]] if "dq" in column_by_role else "", "Q", units[0], path)
-    point_labels = tuple(f"line {line_index + 1}" for line_index in line_indices)
-    columns = Columns(
-        rows[:, 0], rows[:, curve_column], errors, widths, point_labels, labels.axis_unit, units[curve_column]
+    slit_widths = [rows[:, index] for index, label in enumerate(labels.columns) if label.role == "slit"]
+    has_slit = any((width != 0).any() for width in slit_widths)
+    expect(not has_slit, f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear the curve first")
+    shown_names = ", ".join(unread_names[: gr.MAX_UNREAD_NAMES])
+    return curve_columns, [f"columns not read: {shown_names}"] if shown_names else []
+
+
+def _unlabelled_curves(rows: np.ndarray, kind: str, path: Path) -> tuple[list[CurveColumns], list[str]]:
+    """Return the columns of each curve of a file without labels, and warnings.
+
+    All columns after the first are curves if each of them has the size of the column before it, where the latter is
+    large, or if each of them is an F(Q) that oscillates around 0. An error has neither property.
+    """
+    n_columns = rows.shape[1]
+    resembles_curve = [
+        _resembles_curve(rows[:, column], rows[:, column - 1])
+        or (kind == "fq" and gr.swings_about_zero(rows[:, column]))
+        for column in range(2, n_columns)
+    ]
+    if resembles_curve and all(resembles_curve):
+        return [CurveColumns(0, column) for column in range(1, n_columns)], []
+    expect(
+        n_columns <= MAX_UNLABELLED_COLUMNS and not any(resembles_curve[:1]),
+        f"only Q, {KIND_NAMES[kind]}, sigma and dQ in columns without labels, got {n_columns} columns in {path}; add a "
+        "line of labels",
     )
-    if not labels.names:
-        names = (("sigma", "dQ")[index] for index in range(n_columns - 2))
-        return columns, [f"column {index} has no label and is read as {name}" for index, name in enumerate(names, 3)]
-    unread_names = [labels.names[index] for index, role in enumerate(roles) if not role and index != curve_column]
-    shown_names = [name[:20] for name in unread_names if name.isprintable()][:MAX_UNLABELLED_COLUMNS]
-    return columns, [f"columns not read: {', '.join(shown_names)}"] if shown_names else []
+    indices = [index if index < n_columns else None for index in (2, 3)]
+    names = (("sigma", "dQ")[index] for index in range(n_columns - 2))
+    return (
+        [CurveColumns(0, 1, *indices)],
+        [f"column {index} has no label and is read as {name}" for index, name in enumerate(names, 3)],
+    )
+
+
+def _resembles_curve(column: np.ndarray, previous_column: np.ndarray) -> bool:
+    """Return whether a column has the size of the column before it, at the largest half of the values of the latter."""
+    magnitude, previous_magnitude = np.abs(column), np.abs(previous_column)
+    is_finite = np.isfinite(magnitude) & np.isfinite(previous_magnitude) & (previous_magnitude > 0)
+    if not is_finite.any():
+        return False
+    magnitude, previous_magnitude = magnitude[is_finite], previous_magnitude[is_finite]
+    is_large = previous_magnitude >= np.median(previous_magnitude)
+    with np.errstate(over="ignore"):  # the numbers of a damaged file may overflow
+        ratio = float(np.median(magnitude[is_large] / previous_magnitude[is_large]))
+    return MIN_CURVE_RATIO <= ratio <= 1 / MIN_CURVE_RATIO
+
+
+def _select_columns(labels: ColumnLabels, rows: np.ndarray, curve: CurveColumns, path: Path) -> Columns:
+    """Return the columns of a curve with the units that the labels state."""
+    units = [label.unit for label in labels.columns] if labels.columns else [""] * rows.shape[1]
+    for index, name, quantity, quantity_index in (
+        (curve.dq, "dQ", "Q", curve.axis),
+        (curve.sigma, "sigma", "I", curve.curve),
+    ):
+        unit = "" if index is None else units[index]
+        points.refuse_other_unit(name, unit, quantity, units[quantity_index], path)
+    sigma, dq = (None if index is None else rows[:, index] for index in (curve.sigma, curve.dq))
+    return Columns(
+        rows[:, curve.axis], rows[:, curve.curve], sigma, dq,
+        axis_unit=labels.axis_unit, intensity_unit=units[curve.curve],
+    )  # fmt: skip
 
 
 def _header_wavelength(header_lines: list[str], stated_wavelength: float | None) -> float | None:

@@ -94,6 +94,22 @@ def read_all(
     return measurements
 
 
+def count_curves(path: Path | str) -> int:
+    """Return the number of curves of a file.
+
+    Raises:
+        ReadError: If the file as a whole cannot be used.
+    """
+    return isolated_process.call(count_file_curves, Path(path))
+
+
+def count_file_curves(path: Path | str) -> int:
+    """Return the number of curves of a file. This runs in the separate process."""
+    path = Path(path)
+    with isolated_process.open_hdf5(path) as (file, _):
+        return len(_find_curves(file, path))
+
+
 def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -> FileCurves:
     """Return the columns of one curve or of all curves of a file.
 
@@ -289,7 +305,7 @@ def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
         read_column("I"),
         read_column(errors) if errors else None,
         read_column(widths[0]) if widths else None,
-        axis_unit=q_axis.inverse_length(units["Q"]),
+        axis_unit=q_axis.inverse_length(units["Q"]) or units["Q"].strip(),
         intensity_unit=units["I"],
     )
 

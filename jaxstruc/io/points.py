@@ -46,11 +46,52 @@ class Columns(NamedTuple):
     point_labels: tuple[str, ...] = ()
     """Position of each point in the file, e.g. "line 5"."""
     axis_unit: str = ""
-    """Unit of the axis that the file states, as `q_axis` names it, or ""."""
+    """Unit of the axis that the file states: a key of `q_axis.Q_UNITS` or `ANGLE_UNITS`, an unknown text, or ""."""
     intensity_unit: str = ""
     """Unit of the intensity that the file states, or ""."""
     wavelength: float | None = None
     """Wavelength in Å that the file states."""
+
+
+class CurveFile(NamedTuple):
+    """A file with one curve or several curves, each of which can be read."""
+
+    path: str
+    """Path of the file, as it was given."""
+    names: tuple[str, ...]
+    """Name of each curve, "" if it has none."""
+    read_index: Callable[[int], Measurement]
+    """Function that reads the curve of an index, counted from 0."""
+
+    def read(self, frame: int | None = None) -> Measurement:
+        """Read one curve. If the file holds several curves, the frame is one of the settings of the measurement.
+
+        Args:
+            frame: Number of the curve, counted from 1. None selects the only curve.
+
+        Raises:
+            ReadError: If the file holds several curves and no frame is given, or the curve cannot be used.
+        """
+        n_curves = len(self.names)
+        index = frame_index(frame, n_curves, self.names.__getitem__, Path(self.path))
+        measurement = self.read_index(index)
+        if n_curves == 1:
+            return measurement
+        title: dict[str, float | str] = {"title": self.names[index]} if self.names[index] else {}
+        return measurement._replace(
+            header=measurement.header | title,
+            settings=(*measurement.settings, Setting("frame", index + 1.0, "command line")),
+        )
+
+    def read_all(self) -> list[Measurement | ReadError]:
+        """Read all curves. A curve that cannot be used gives the error in place of the measurement."""
+        measurements: list[Measurement | ReadError] = []
+        for frame in range(1, len(self.names) + 1):
+            try:
+                measurements.append(self.read(frame))
+            except ReadError as error:
+                measurements.append(error)
+        return measurements
 
 
 class SourceFile(NamedTuple):
@@ -66,27 +107,6 @@ class SourceFile(NamedTuple):
     """Further settings that the file states, by name."""
     warnings: tuple[str, ...] = ()
     """Warnings from reading it."""
-
-
-def normalise_intensity_unit(text: str) -> str:
-    """Return the unit that a text stands for: 1/cm, 1/m, m2/g, cm2/g or arbitrary, or "" if it is none of these."""
-    normalised_text = text.lower().replace(" ", "").strip("()[]$.")
-    normalised_text = normalised_text.translate(str.maketrans("", "", "{}^$")).replace("⁻¹", "-1").replace("²", "2")
-    inverse_lengths = {"1/cm": "1/cm", "cm-1": "1/cm", "1/m": "1/m", "m-1": "1/m"}
-    areas_per_mass = {"m2/g": "m2/g", "cm2/g": "cm2/g", "m2g-1": "m2/g", "cm2g-1": "cm2/g"}
-    arbitrary_words = (
-        "a.u",
-        "au",
-        "arb",
-        "arb.u",
-        "arb.units",
-        "arbitrary",
-        "arbitraryunits",
-        "counts",
-        "count",
-        "none",
-    )
-    return (inverse_lengths | areas_per_mass | dict.fromkeys(arbitrary_words, "arbitrary")).get(normalised_text, "")
 
 
 def measurement_from_columns(
@@ -115,6 +135,7 @@ def measurement_from_columns(
         columns.axis_unit, q_unit=q_unit, wavelength=wavelength, stated_wavelength=columns.wavelength, x=columns.x,
         path=path,
     )  # fmt: skip
+    columns, intensity_unit = _convert_intensity(columns, path) if kind == "iq" else (columns, "")
     columns, point_warnings = _drop_empty_points(columns, path, kind)
     _refuse_order(columns, path)
     columns, repeat_warnings = _drop_repeated_points(columns, path)
@@ -141,7 +162,7 @@ def measurement_from_columns(
         columns.intensity,
         sigma,
         None if resolution_width is None else resolution_width * dq_dx,
-        normalise_intensity_unit(columns.intensity_unit) if kind == "iq" else "",
+        intensity_unit,
     )
 
 
@@ -204,7 +225,8 @@ def frame_index(frame: int | None, count: int, curve_name: Callable[[int], str],
     curve_list = ", ".join(f"{index + 1} {curve_name(index)[:MAX_TITLE_CHARACTERS]}".strip() for index in shown_indices)
     if frame is None:
         raise ReadError(
-            f"Expected one curve, got {count} in {path} ({curve_list}); choose one with --frame, e.g. --frame 1."
+            f"Expected one curve, got {count} in {path} ({curve_list}); pass --frame with the number of one curve, or "
+            "--frame all."
         )
     expect(
         1 <= frame <= count, f"--frame from 1 to {count}, got {frame} for {path} ({curve_list}); pass another number"
@@ -222,7 +244,7 @@ def refuse_other_unit(name: str, unit: str, quantity: str, quantity_unit: str, p
 
 
 def _normalise_unit(unit: str) -> str:
-    return q_axis.inverse_length(unit) or normalise_intensity_unit(unit) or unit
+    return q_axis.inverse_length(unit) or q_axis.intensity_unit(unit) or unit
 
 
 def _refuse_negative(measurement: Measurement) -> None:
@@ -245,6 +267,26 @@ def _refuse_negative(measurement: Measurement) -> None:
         )
 
 
+def _convert_intensity(columns: Columns, path: str) -> tuple[Columns, str]:
+    """Return the columns with an absolute I(Q) and its standard error in 1/cm, and the unit of I(Q).
+
+    Raises:
+        ReadError: If the file states a unit that is not known.
+    """
+    text = columns.intensity_unit.strip()
+    unit = q_axis.intensity_unit(text)
+    expect(
+        bool(unit) or not text,
+        f"I in 1/cm, 1/mm, 1/m, cm2/g, m2/g or a.u., got the unit {text[:30]!a} in {path}; convert I, or state a.u. as "
+        "its unit",
+    )
+    factor = q_axis.INTENSITY_UNITS.get(unit)
+    if factor in (None, 1.0):
+        return columns, unit
+    sigma = None if columns.sigma is None else columns.sigma * factor
+    return columns._replace(intensity=columns.intensity * factor, sigma=sigma), "1/cm"
+
+
 def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns, list[str]]:
     """Drop the points that hold no measured value; return the columns and warnings with the numbers of points."""
     x, intensity, sigma = columns.x, columns.intensity, columns.sigma
@@ -252,7 +294,10 @@ def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns,
     is_empty = np.zeros(len(x), bool)
     if sigma is not None and np.nansum(np.abs(sigma)) > 0:
         is_empty = (intensity == 0) & (sigma == 0) & ~is_at_origin
-    is_dropped = is_nan | is_empty | is_at_origin
+    is_masked = np.zeros(len(x), bool)
+    if kind == "iq":
+        is_masked = _masked_points(intensity, is_nan | is_empty | is_at_origin) & ~is_nan & ~is_empty & ~is_at_origin
+    is_dropped = is_nan | is_empty | is_at_origin | is_masked
     location = f"{np.count_nonzero(is_dropped)} of {len(is_dropped)} in {path}"
     expect(
         is_dropped.mean() <= MAX_EMPTY_SHARE,
@@ -262,9 +307,33 @@ def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns,
         (is_nan, "without a finite value"),
         (is_empty & ~is_nan, "with the value 0 ± 0"),
         (is_at_origin & ~is_nan, "at Q = 0"),
+        (is_masked, "with I of at most 0 at the ends of the data"),
     )
     warnings = [f"points {reason} dropped: {np.count_nonzero(mask)}" for mask, reason in reasons if mask.any()]
     return _select_column_points(columns, ~is_dropped), warnings
+
+
+def _masked_points(intensity: np.ndarray, is_dropped: np.ndarray) -> np.ndarray:
+    """Return which points at the ends of an I(Q) are masked, e.g. by a beam stop.
+
+    At the start these are the values of at most 0. At the end a measured value may be below 0 by noise, so only zeros
+    and a repeated value of at most 0 show a mask.
+
+    Args:
+        intensity: Values of I(Q).
+        is_dropped: Points that are dropped for another reason.
+    """
+    is_masked = np.zeros(len(intensity), bool)
+    bright_points = np.flatnonzero(~is_dropped & (intensity > 0))
+    if not len(bright_points):
+        return is_masked
+    is_masked[: bright_points[0]] = True
+    end_points = np.flatnonzero(~is_dropped[bright_points[-1] + 1 :]) + bright_points[-1] + 1
+    differing = np.flatnonzero(intensity[end_points] != intensity[end_points[-1]]) if len(end_points) else end_points
+    run = end_points[differing[-1] + 1 :] if len(differing) else end_points
+    if len(run) > 1 or (len(run) and intensity[run[0]] == 0):
+        is_masked[run] = True
+    return is_masked
 
 
 def _drop_repeated_points(columns: Columns, path: str) -> tuple[Columns, list[str]]:

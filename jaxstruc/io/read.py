@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from jaxstruc.io import cansas, gr, iq, isolated_process, nxcansas
 from jaxstruc.io.columns import CURVE_RULES, PDF_RULES, ReadError, decode_text, raw_bytes, read_table
+from jaxstruc.io.labels import describe_columns
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.io.points import CURVE_KINDS, KIND_NAMES
+from jaxstruc.io.points import CURVE_KINDS, KIND_NAMES, CurveFile
 from jaxstruc.options.pdf import Kind, QUnit
 
 XML_SIGNATURES = (b"<?xml", b"<SAS", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<")
@@ -36,35 +36,90 @@ def read_curve(
 
     Args:
         path: Path of the file.
-        q_unit: Unit of the axis of a curve over Q (1/Å, 1/nm or 2theta). It overrides the unit that the file states.
+        q_unit: Unit of the axis of a curve over Q (1/Å, 1/nm, 2theta or 2theta-rad). It overrides the unit that the
+            file states.
         wavelength: Wavelength in Å, needed if the axis is an angle.
         kind: Kind of the curve (gr, iq, sq or fq) if the file states none.
         frame: Number of the curve, counted from 1, if the file holds several curves.
         accepted_kinds: Kinds that the caller can use. The error for another kind names the command that takes it.
 
     Raises:
-        ReadError: If the file cannot be used.
+        ReadError: If the file cannot be used, or holds several curves and no frame is given.
     """
+    curve_file = _open_file(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=accepted_kinds)
+    if curve_file is None:
+        return nxcansas.read(path, q_unit=q_unit, wavelength=wavelength, frame=frame)
+    return curve_file.read(frame)
+
+
+def read_all(
+    path: Path | str,
+    *,
+    q_unit: QUnit | None = None,
+    wavelength: float | None = None,
+    kind: Kind | None = None,
+    accepted_kinds: Sequence[Kind] = CURVE_KINDS,
+) -> list[Measurement | ReadError]:
+    """Read all curves of a file, in the order in which `frame` counts them. See `read_curve` for the arguments.
+
+    If the file holds several curves, the number of each is its setting `frame`.
+
+    Returns:
+        Measurement of each curve, or the error if it cannot be used.
+
+    Raises:
+        ReadError: If the file as a whole cannot be used.
+    """
+    curve_file = _open_file(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=accepted_kinds)
+    if curve_file is None:
+        return nxcansas.read_all(path, q_unit=q_unit, wavelength=wavelength)
+    return curve_file.read_all()
+
+
+def count_frames(
+    path: Path | str,
+    *,
+    q_unit: QUnit | None = None,
+    kind: Kind | None = None,
+    accepted_kinds: Sequence[Kind] = CURVE_KINDS,
+) -> int:
+    """Return the number of curves of a file. See `read_curve` for the arguments and errors."""
+    curve_file = _open_file(path, q_unit=q_unit, wavelength=None, kind=kind, accepted_kinds=accepted_kinds)
+    return nxcansas.count_curves(path) if curve_file is None else len(curve_file.names)
+
+
+def _open_file(
+    path: Path | str,
+    *,
+    q_unit: QUnit | None,
+    wavelength: float | None,
+    kind: Kind | None,
+    accepted_kinds: Sequence[Kind],
+) -> CurveFile | None:
+    """Return the curves of a file of columns or XML, or None for an HDF5 file, whose kind is then accepted."""
     path, expects_pdf = Path(path), "iq" not in accepted_kinds
     if "gr" in accepted_kinds and (kind == "gr" or (kind is None and path.suffix.lower() == ".gr")):
-        return gr.read(path)
+        return gr.open_file(path, kind=kind)
     raw = raw_bytes(path, PDF_RULES if expects_pdf else CURVE_RULES, max_bytes=isolated_process.MAX_FILE_BYTES)
-    if reader := _structured_reader(raw, path):
-        if expects_pdf or kind not in (None, "iq"):
-            expected = " or ".join(KIND_NAMES[accepted_kind] for accepted_kind in ([kind] if kind else accepted_kinds))
-            raise ReadError(f"Expected {expected}, got I(Q) in {path}; pass it to jaxstruc saxs.")
-        return reader.read(path, q_unit=q_unit, wavelength=wavelength, frame=frame)
+    is_hdf5, is_xml = _is_hdf5(raw, path), _is_xml(raw, path)
+    if (is_hdf5 or is_xml) and (expects_pdf or kind not in (None, "iq")):
+        expected = " or ".join(KIND_NAMES[accepted_kind] for accepted_kind in ([kind] if kind else accepted_kinds))
+        raise ReadError(f"Expected {expected}, got I(Q) in {path}; pass it to jaxstruc saxs.")
+    if is_hdf5:
+        return None
+    if is_xml:
+        return cansas.open_file(path, q_unit=q_unit, wavelength=wavelength)
     if kind is None and q_unit is None and "gr" in accepted_kinds and _is_over_r(raw, path, expects_pdf=expects_pdf):
-        return gr.read(path)
-    return iq.read(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=accepted_kinds)
+        return gr.open_file(path)
+    return iq.open_file(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=accepted_kinds)
 
 
-def _structured_reader(raw: bytes, path: Path) -> ModuleType | None:
-    """Return the reader of an HDF5 or XML file, or None for a file of columns."""
-    suffix = path.suffix.lower()
-    if raw.startswith(isolated_process.SIGNATURE) or suffix in isolated_process.SUFFIXES:
-        return nxcansas
-    return cansas if raw.startswith(XML_SIGNATURES) or suffix == ".xml" else None
+def _is_hdf5(raw: bytes, path: Path) -> bool:
+    return raw.startswith(isolated_process.SIGNATURE) or path.suffix.lower() in isolated_process.SUFFIXES
+
+
+def _is_xml(raw: bytes, path: Path) -> bool:
+    return raw.startswith(XML_SIGNATURES) or path.suffix.lower() == ".xml"
 
 
 def _is_over_r(raw: bytes, path: Path, *, expects_pdf: bool) -> bool:
@@ -82,11 +137,13 @@ def _is_over_r(raw: bytes, path: Path, *, expects_pdf: bool) -> bool:
     outputtype = str(gr.header_settings(header_lines)[0].get("outputtype", ""))
     if gr.is_over_q(path, header_lines, outputtype):
         return False
-    labels = iq.describe_columns(header_lines, path, outputtype, n_columns=rows.shape[1])
+    labels = describe_columns(header_lines, path, outputtype, n_columns=rows.shape[1])
+    if labels.axis is not None and labels.axis.role in ("q", "2theta"):
+        return False
     if expects_pdf or labels.kind:
         return expects_pdf or labels.kind == "gr"
     curve = rows[:, 1]
-    if labels.names or labels.axis_unit or not np.isfinite(curve).all():
+    if labels.columns or labels.axis_unit or not np.isfinite(curve).all():
         return False
     with np.errstate(all="ignore"):  # the numbers of a damaged file may overflow
         return gr.swings_about_zero(curve) and -curve.min() > MIN_RELATIVE_DEPTH * curve.max()

@@ -29,14 +29,15 @@ EnsembleName = Literal["auto", "none", "parametric", "free"]
 SourceName = Literal["network", "library"]
 SearchName = Literal["none", "quick", "full"]
 ScreenName = Literal["classifier", "none"]
-QUnit = Literal["1/Å", "1/A", "1/nm", "2theta"]
-"""Unit of the axis of a curve over Q. The angle 2theta is in degrees."""
+QUnit = Literal["1/Å", "1/A", "1/nm", "2theta", "2theta-rad"]
+"""Unit of the axis of a curve over Q. The angle 2theta is in degrees, and 2theta-rad is in radians."""
 Kind = Literal["gr", "iq", "sq", "fq"]
 """Kind of a curve: G(r), I(Q), S(Q), or F(Q) = Q(S-1)."""
 AxisUnit = Annotated[
     QUnit | None,
     tyro.conf.arg(
-        help="Unit of the Q axis of a file that does not state it. 2theta is in degrees and needs --wavelength.",
+        help="Unit of the Q axis of a file that does not state it. The angle 2theta (in "
+        "degrees) or 2theta-rad (in radians) needs --wavelength.",
         help_behavior_hint="",
     ),
 ]

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import jaxstruc
 from jaxstruc.io import points, read
-from jaxstruc.io.background import subtract_background
 from jaxstruc.io.columns import expect
 from jaxstruc.io.measurement import Measurement
+from jaxstruc.io.reduction import subtract_background
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, QOptions, SaxsOptions, SizeOptions
 from jaxstruc.small_angle import contrast, fit, result
 from jaxstruc.small_angle.data import SaxsData, prepare_saxs_data

@@ -3,7 +3,7 @@ import pytest
 from measurement_files import assert_one_sentence
 from q_curve_files import DQ, SIGMA, I, Q
 
-from jaxstruc.io import background as background_subtraction
+from jaxstruc.io import reduction
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import Measurement
 
@@ -40,16 +40,14 @@ def test_an_added_background_is_subtracted_again_on_any_grid():
     """A straight line is interpolated without an error."""
     sample = make_measurement(Q, I + solvent_intensity(Q), SIGMA, dq=DQ)
     for grid, scale in ((Q, 1.0), (BACKGROUND_Q, 1.0), (BACKGROUND_Q, 0.8)):
-        difference = background_subtraction.subtract_background(sample, make_background(grid, scale=scale), scale=scale)
+        difference = reduction.subtract_background(sample, make_background(grid, scale=scale), scale=scale)
         np.testing.assert_allclose(difference.intensity, I, rtol=1e-12)
         np.testing.assert_array_equal([difference.q, difference.dq], [Q, DQ])
         assert difference.settings == (("background_scale", scale, "default" if scale == 1 else "command line"),)
 
 
 def test_errors_add_in_squares_with_the_scale():
-    difference = background_subtraction.subtract_background(
-        make_measurement(Q, I, SIGMA), make_background(Q, sigma=1e-3), scale=2.0
-    )
+    difference = reduction.subtract_background(make_measurement(Q, I, SIGMA), make_background(Q, sigma=1e-3), scale=2.0)
     np.testing.assert_allclose(difference.sigma, np.sqrt(SIGMA**2 + (2e-3) ** 2), rtol=1e-12)
 
 
@@ -57,7 +55,7 @@ def test_the_error_between_two_points_is_that_of_their_weighted_mean():
     """Compare with 100 000 random draws. Half-way between two points the error is smaller by the root of 2."""
     x, sigma = np.array([0.0, 1.0, 2.0]), np.array([1.0, 1.0, 3.0])
     q = np.array([0.0, 0.5, 1.0, 1.25, 2.0])
-    value, error = background_subtraction.interpolate_with_errors(q, x, np.array([1.0, 3.0, 7.0]), sigma)
+    value, error = reduction.interpolate_with_errors(q, x, np.array([1.0, 3.0, 7.0]), sigma)
     np.testing.assert_allclose(value, [1, 2, 3, 4, 7])
     draws = np.random.default_rng(0).normal(size=(100_000, 3)) * sigma
     standard_deviation = np.std([np.interp(q, x, draw) for draw in draws], axis=0)
@@ -66,7 +64,7 @@ def test_the_error_between_two_points_is_that_of_their_weighted_mean():
 
 
 def test_points_beyond_the_background_are_dropped_and_counted():
-    difference = background_subtraction.subtract_background(
+    difference = reduction.subtract_background(
         make_measurement(Q, I, SIGMA, dq=DQ), make_background(BACKGROUND_Q[BACKGROUND_Q < 0.1])
     )
     assert 0.09 < difference.q[-1] < 0.1 and len(difference.q) == len(difference.sigma) == len(difference.dq) == len(
@@ -90,7 +88,7 @@ def test_points_beyond_the_background_are_dropped_and_counted():
     ],
 )
 def test_what_one_of_the_two_does_not_state_is_reported(sample, background, message):
-    difference = background_subtraction.subtract_background(sample, background)
+    difference = reduction.subtract_background(sample, background)
     assert len(difference.warnings) == 1 and message in difference.warnings[0] and difference.intensity_unit == "1/cm"
     assert (difference.sigma is None) == (sample.sigma is None)
 
@@ -123,5 +121,5 @@ def test_what_one_of_the_two_does_not_state_is_reported(sample, background, mess
 )
 def test_what_cannot_be_subtracted_is_refused_in_one_line(sample, background, scale, message):
     with pytest.raises(ReadError, match=message) as error:
-        background_subtraction.subtract_background(sample, background, scale=scale)
+        reduction.subtract_background(sample, background, scale=scale)
     assert_one_sentence(error)

@@ -3,7 +3,7 @@ import pytest
 from measurement_files import assert_one_sentence
 from q_curve_files import DQ, SIGMA, I, Q, assert_curve, cansas_xml
 
-from jaxstruc.io import cansas, points, q_axis
+from jaxstruc.io import cansas, q_axis
 from jaxstruc.io.columns import ReadError
 
 ENTITY_BOMB = (
@@ -45,7 +45,9 @@ def test_encodings_are_those_of_xml(write):
 
 def test_of_several_curves_one_is_asked_for(write):
     path = write(cansas_xml(n_curves=3), "x.xml")
-    with pytest.raises(ReadError, match=r"one curve, got 3 in .* \(1 run 1, 2 run 2, 3 run 3\); choose") as error:
+    with pytest.raises(
+        ReadError, match=r"one curve, got 3 in .* \(1 run 1, 2 run 2, 3 run 3\); pass --frame with the number"
+    ) as error:
         cansas.read(path)
     assert_one_sentence(error)
     assert cansas.read(path, frame=2).header == {"title": "run 2"}
@@ -111,6 +113,6 @@ def test_sasdata_reads_the_same_numbers(write):
         np.testing.assert_allclose(column, getattr(reference, name), rtol=1e-15, err_msg=name)
     assert (
         q_axis.inverse_length(reference.x_unit) == "1/Å"
-        and points.normalise_intensity_unit(reference.y_unit) == measurement.intensity_unit
+        and q_axis.intensity_unit(reference.y_unit) == measurement.intensity_unit
     )
     np.testing.assert_array_equal(measurement.intensity, I)

@@ -107,13 +107,19 @@ def test_settings_of_a_header_are_kept(write):
             "the unit of Q in the file or the command, got none for the values 0.005 to 0.4 in .*x.dat",
         ),
         ("x.dat", text_columns(Q, I, header="# Q  I(Q)\n"), {}, "the unit of Q"),
-        ("x.xye", text_columns(60 * Q, I, SIGMA), {}, "--q-unit 2theta with --wavelength"),
-        ("x.chi", text_columns(Q, I, header="f\n2-Theta Angle (Radians)\nI\n 80\n"), {}, "the unit of Q"),
+        ("x.xye", text_columns(60 * Q, I, SIGMA), {}, r"--q-unit 2theta \(or 2theta-rad\) with --wavelength"),
+        ("x.chi", text_columns(Q, I, header="f\n2-Theta Angle (Radians)\nI\n 80\n"), {}, "a wavelength with 2theta"),
+        (
+            "x.chi",
+            text_columns(Q, I, header="f\n2-Theta Angle (mrad)\nI\n 80\n"),
+            {},
+            "got '2theta in mrad'",
+        ),
         (
             "x.dat",
             text_columns(Q, I, SIGMA, DQ, DQ),
             {},
-            "at most 4 columns without labels, got 5 in .*; add a line of labels",
+            r"only Q, I\(Q\), sigma and dQ in columns without labels, got 5 columns in .*; add a line",
         ),
         (
             "x.ABS",

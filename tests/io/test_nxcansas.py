@@ -51,7 +51,7 @@ def test_units_are_those_of_the_file_and_arbitrary_stays_so(path):
 def test_of_many_frames_one_is_asked_for_and_is_the_right_one(path, shape, entry_options):
     write_nxcansas(path, **entry_options)
     with pytest.raises(
-        ReadError, match=r"one curve, got 3 in .*\(1 entry/data\[0\], 2 .*\); choose one with --frame"
+        ReadError, match=r"one curve, got 3 in .*\(1 entry/data\[0\], 2 .*\); pass --frame with the number"
     ) as error:
         nxcansas.read(path)
     assert_one_sentence(error)

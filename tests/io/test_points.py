@@ -47,16 +47,15 @@ def test_zeros_alone_stand_for_no_errors_and_no_resolution():
     assert measurement.sigma is None and measurement.dq is None
 
 
-@pytest.mark.parametrize(
-    ("spelling", "unit"),
-    [
-        ("1/cm", "1/cm"), ("cm^-1", "1/cm"), ("[cm-1]", "1/cm"), ("cm^{-1}", "1/cm"), ("cm⁻¹", "1/cm"), ("1/m", "1/m"),
-        ("m2/g", "m2/g"), ("cm^2/g", "cm2/g"), ("a.u.", "arbitrary"), ("Counts", "arbitrary"),
-        ("arbitrary", "arbitrary"), ("", ""), ("1/sr", ""), ("1/A", ""),
-    ],
-)  # fmt: skip
-def test_units_of_intensity_are_normalised_and_never_guessed(spelling, unit):
-    assert points.normalise_intensity_unit(spelling) == unit
+@pytest.mark.parametrize(("unit", "factor"), [("1/cm", 1.0), ("mm-1", 10.0), ("m^-1 sr^-1", 0.01)])
+def test_absolute_intensities_become_those_in_1_per_cm(unit, factor):
+    measurement = make_measurement(intensity_unit=unit)
+    np.testing.assert_allclose(measurement.intensity, factor * I, rtol=1e-15)
+    np.testing.assert_allclose(measurement.sigma, factor * SIGMA, rtol=1e-15)
+    assert measurement.intensity_unit == "1/cm"
+    with pytest.raises(ReadError, match=r"I in 1/cm, .* got the unit 'furlong' in x.dat; convert I") as error:
+        make_measurement(intensity_unit="furlong")
+    assert_one_sentence(error)
 
 
 def test_points_without_a_measurement_are_dropped_and_counted():
@@ -165,7 +164,7 @@ def test_a_curve_that_swings_about_zero_is_no_intensity():
 def test_of_several_curves_one_is_asked_for_by_its_number():
     assert points.frame_index(None, 1, str, "x") == 0 and points.frame_index(3, 4, str, "x") == 2
     with pytest.raises(
-        ReadError, match=r"one curve, got 9 in x \(1 a0, 2 a1, 9 a8\); choose one with --frame"
+        ReadError, match=r"one curve, got 9 in x \(1 a0, 2 a1, 9 a8\); pass --frame with the number"
     ) as error:
         points.frame_index(None, 9, lambda index: f"a{index}", "x")
     assert_one_sentence(error)

@@ -40,7 +40,26 @@ def test_an_angle_becomes_q_by_braggs_law_and_its_slope_is_the_derivative():
     np.testing.assert_allclose(slope[:2], (shifted_q[1] - shifted_q[0]) / (2 * step), rtol=1e-8)
 
 
-def test_degrees_are_an_angle_and_radians_are_not_recognised():
+@pytest.mark.parametrize(
+    ("unit", "spellings"),
+    [
+        ("1/cm", "1/cm|cm^-1|[cm-1]|cm^{-1}|$cm^{-1}$|$\\mathrm{cm}^{-1}$|cm⁻¹|cm**-1|cm^(-1)|per cm|1/cm/sr"),
+        ("1/cm", "cm-1 sr-1|cm^-1/sr|(cm sr)^-1|1/(cm*sr)|inverse centimetres|1/cm/ster|cm⁻¹ sr⁻¹|1/cm·sr|1 / cm"),
+        ("1/m", "1/m|m^-1|m-1|1/(m sr)|m^-1 sr^-1|m-1.sr-1|1/m/sr|(m·sr)⁻¹|1/meter"),
+        ("1/mm", "1/mm|mm-1|mm^-1|1/(mm sr)|mm⁻¹ sr⁻¹|MM-1"),
+        ("m2/g", "m2/g|m^2 g^-1|m²/g"),
+        ("cm2/g", "cm^2/g|cm2g-1|cm² g⁻¹"),
+        ("arbitrary", "a.u.|arb. units|Counts|counts/s|arbitrary|1|relative|None|dimensionless"),
+        ("", "|1/sr|1/A|1/furlong|barn|cm|m|1/s|cm^-2|1/cm/sr^2|1/msr|1/(cm|cm)|sr|1/kg|g/m2|m-1 1/"),
+    ],
+)  # fmt: skip
+def test_units_of_intensity_are_known_in_all_spellings_and_never_guessed(unit, spellings):
+    assert {spelling: q_axis.intensity_unit(spelling) for spelling in spellings.split("|")} == dict.fromkeys(
+        spellings.split("|"), unit
+    )
+
+
+def test_angles_are_in_degrees_or_radians():
     assert q_axis.angle_unit("2-Theta Angle", "Degrees") == q_axis.angle_unit("2-Theta", "Degrees") == "2theta"
     assert (
         q_axis.angle_unit("2th", "deg")
@@ -48,7 +67,22 @@ def test_degrees_are_an_angle_and_radians_are_not_recognised():
         == q_axis.angle_unit("2θ", "°")
         == "2theta"
     )
-    assert q_axis.angle_unit("2th", "rad") == "" and q_axis.angle_unit("theta", "deg") == ""
+    assert q_axis.angle_unit("2th", "rad") == q_axis.angle_unit("2θ", "Radians") == "2theta-rad"
+    assert q_axis.angle_unit("2th", "mrad") == "" and q_axis.angle_unit("theta", "deg") == ""
+    angles = np.array([1e-3, 60.0, 179.999])
+    expected = q_axis.scattering_vector(angles, q_axis.Axis("2theta", "header", 1.5406, "header"), "x")
+    q, slope = q_axis.scattering_vector(np.deg2rad(angles), q_axis.Axis("2theta-rad", "header", 1.5406, "header"), "x")
+    np.testing.assert_allclose([q, slope * np.pi / 180], expected, rtol=1e-12)
+    with pytest.raises(ReadError, match=r"2theta below pi rad, got 3\.2 in x; check the unit"):
+        q_axis.scattering_vector(np.array([1.0, 3.2]), q_axis.Axis("2theta-rad", "header", 1.0), "x")
+
+
+def test_a_stated_unit_that_is_not_known_is_refused_unless_the_user_states_another():
+    with pytest.raises(ReadError, match=r"known unit of Q, got '1/furlong' for the values 0\.1 to 10 in x") as error:
+        q_axis.choose_axis("1/furlong", q_unit=None, wavelength=None, x=X, path="x")
+    assert_one_sentence(error)
+    axis, messages = q_axis.choose_axis("1/furlong", q_unit="1/nm", wavelength=None, x=X, path="x")
+    assert axis.unit == "1/nm" and messages == ["the file states the axis in 1/furlong, but --q-unit 1/nm is used"]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +112,12 @@ def test_the_origin_of_the_unit_is_recorded(stated_unit, options, unit, origin, 
 @pytest.mark.parametrize(
     ("stated_unit", "options", "message"),
     [
-        ("", {}, "none for the values 0.1 to 10 in x.dat; pass --q-unit 1/A, --q-unit 1/nm, or --q-unit 2theta with"),
-        ("", {"q_unit": "furlongs"}, "--q-unit 1/Å, 1/nm or 2theta, got furlongs"),
+        (
+            "",
+            {},
+            r"none for the values 0.1 to 10 in x.dat; pass --q-unit 1/A, --q-unit 1/nm, or",
+        ),
+        ("", {"q_unit": "furlongs"}, "--q-unit 1/Å, 1/nm, 2theta or 2theta-rad, got furlongs"),
         ("2theta", {}, "a wavelength with 2theta, got none"),
         ("2theta", {"stated_wavelength": 0.1}, "got only 0.1 Å, which PDF programs write for an unknown"),
         ("2theta", {"wavelength": 1e-10}, "a wavelength of 0.01 to 50 Å, got 1e-10"),

@@ -1,0 +1,404 @@
+"""Labels of the columns of a text file: what each column holds, its unit, and which columns are curves.
+
+Each column has a role. The axis has the role `q`, `r`, `2theta` or `x`. A curve has the key of its kind (`iq`, `sq`,
+`fq` or `gr`), or the symbol of another function of r, see `REAL_SPACE_FUNCTIONS`. Other roles are the standard error of
+a curve (`sigma`), the standard deviation of the resolution in Q (`dq`), a slit width (`slit`), the error of r (`dr`),
+and any other quantity that is not a measured curve, e.g. a fit (`other`). An unknown role is "".
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxstruc.io import q_axis
+from jaxstruc.io.columns import MAX_LINE_CHARACTERS
+from jaxstruc.io.points import KIND_NAMES
+
+ROLE_NAMES = {
+    "q": "q qvec qvector svec scatteringvector momentumtransfer wavevector wavevectortransfer modq |q|",
+    "r": "r distance radialdistance",
+    "x": "x",
+    "iq": "i iq y intensity counts count crosssection dσ/dω dsigma/domega dsdo absoluteintensity",
+    "sq": "s sq structurefactor structurefunction sq-1 s-1",
+    "fq": "f fq reducedstructurefunction reducedstructurefactor q[sq-1] qsq-1 q[s-1] qs-1 qiq",
+    "gr": "g gr gofr pdf",
+    "sigma": "sigma σ error errors err e di dy diq idev ierr ierror isigma sig sigi sigmai sigmaiq erri erriq errori "
+    "esd std stdev stddev stddevi stddeviq uncertainty ds dsq df dfq dg dgr",
+    "dq": "dq dx sigmaq sigq dsigq dsigx qdev qerr qerror qsigma qres qresolution resolution",
+    "dr": "dr sigmar rerr",
+    "slit": "dqw dql dxw dxl",
+}
+"""Names of columns for each role, in lower case, without spaces, marks and round brackets."""
+REAL_SPACE_FUNCTIONS = {
+    "G_k(r)": r"[Gg][_^]?\{?[Kk](een)?\}?(\(r\))?|Keen'?s?G(\(r\))?|h\(r\)|g\(r\)-1",
+    "g(r)": r"g\(r\)",
+    "D(r)": r"D(\(r\))?",
+    "T(r)": r"T(\(r\))?",
+    "RDF(r)": r"(?i:rdf)(\(r\))?|[RJ]\(r\)",
+    "n(r)": r"[nN]\(r\)|(?i:cn)\(r\)",
+    "another function of r": r"(?![Gg]\(r\)|[Gg]_?(obs|exp|meas)\(r\))[A-Za-z]\w*\(r\)",
+}
+"""Labels, without spaces, of functions of r that are not the reduced pair distribution function G(r).
+
+D. A. Keen, J. Appl. Cryst. 34, 172 (2001), doi 10.1107/S0021889800019993, defines G_k(r), which he writes as G(r),
+g(r), D(r), T(r) and RDF(r). n(r) is the running coordination number.
+"""
+AMBIGUOUS_LABELS = ("sigma(q)", "err(q)", "error(q)")
+"""Labels that may name the error of the curve or the width of the resolution. Such a column is not read."""
+MAX_LABEL_CHARACTERS = 80
+"""Largest number of characters of a label."""
+MAX_HEADER_LINES = 1000
+"""Largest number of lines above the numbers in which labels are searched."""
+MAX_NAME_CHARACTERS = 40
+"""Largest number of characters of the name of a curve."""
+AXES = ("q", "r", "2theta", "x")
+"""Roles of an axis. An axis with the label x is Q or r."""
+
+_ROLE_BY_NAME = {name: role for role, names in ROLE_NAMES.items() for name in names.split()}
+_KIND_BY_SUFFIX = {".sq": "sq", ".fq": "fq", ".iq": "iq", ".gr": "gr", ".chi": "iq", ".xye": "iq", ".abs": "iq"}
+_TAG = r"(?![A-Za-z])"
+_TAGGED_CURVES = {
+    "fq": rf"(?i:Q\s*[\[(]\s*S\s*(\(Q\))?\s*-\s*1\s*[\])]|F\s*\(Q\)){_TAG}|(?i:reduced structure f)",
+    "sq": rf"(?i:S\s*\(Q\)){_TAG}|(?i:structure f)",
+    "iq": rf"(?i:I\s*\(Q\)|I(_?(obs|exp|meas))?|(absolute |scattered |scattering )?intensity|cross[ -]section){_TAG}",
+    "gr": rf"[Gg]\s*\(r\){_TAG}|G(_?(obs|exp|meas)|r)?{_TAG}|(?i:(reduced )?(pair distribution function|pdf)){_TAG}",
+}
+"""Beginnings of the labels of curves, which may be followed by the name of a sample."""
+_ERROR = re.compile(
+    r"(?i)(?<![a-z])(err(or)?s?|sig(ma)?|std|stdev|stddev|dev(iation)?|uncertaint(y|ies)|unc|esd|s\.?d)(?![a-z])|[±σ]|"
+    r"\+/?-|^(d|δ|delta|e)[ _]?([gisf]_?[rq]?(?![a-z])|[dt]\(r\))|^[gisf](err|sig|std|dev|esd)(?![a-z])"
+)
+_AXIS_WORDS = re.compile(
+    r"(?i)(scattering|momentum|wave)[ _-]?(vector|transfer)( transfer)?[ ,]*\(?[qs]?\)?|q[ _-]?(vec(tor)?|mod\w*)"
+)
+_OF_AXIS = re.compile(r"(?i)(?<![a-z(])q(?![a-z)])|resolution|vector|momentum")
+_OTHER = re.compile(
+    r"(?i)(?<![a-z])[gisf]?_?(bgd?|bkgd?|backgr(ound)?|buffer|solvent|calc(ulated)?|fit(ted)?|model|diff(erence)?|"
+    r"resid(ual)?s?|norm|weights?|mask|flag|npts|n_?pix(els)?|pixels?|counts?|index|shadow\w*|mean ?q|monitor|baseline)"
+    r"(?![a-z])"
+)
+_UNIT_SUFFIX = re.compile(r"(.+?)_((?:1/)?[^\s_]+?(?:\^?\{?[-⁻][1¹]\}?)?)")
+
+
+class ColumnLabel(NamedTuple):
+    """Label of a column."""
+
+    role: str
+    """Role of the column, see the module."""
+    name: str
+    """Text of the label."""
+    unit: str
+    """Unit that the label states, or ""."""
+
+
+class ColumnLabels(NamedTuple):
+    """Description of the columns by the labels and the name of a file."""
+
+    columns: tuple[ColumnLabel, ...]
+    """Label of each column, empty if the file has no labels for all columns."""
+    axis: ColumnLabel | None
+    """Label of the axis, None if the file has none."""
+    kind: str
+    """Kind of the curve (gr, iq, sq or fq), or "" if the file states none."""
+
+    @property
+    def axis_unit(self) -> str:
+        """Unit of the axis: a key of `q_axis.Q_UNITS` or `ANGLE_UNITS`, an unknown text, or ""."""
+        return "" if self.axis is None else stated_axis_unit(self.axis)
+
+
+class CurveColumns(NamedTuple):
+    """Indices of the columns of a curve."""
+
+    axis: int
+    curve: int
+    sigma: int | None = None
+    dq: int | None = None
+
+
+def describe_columns(header_lines: list[str], path: Path, outputtype: str = "", *, n_columns: int) -> ColumnLabels:
+    """Describe the columns of a file by the lines above the numbers and by the file name.
+
+    Args:
+        header_lines: Lines above the numbers. The last line of labels counts.
+        path: Path of the file.
+        outputtype: Setting of this name in the header of a PDF program, or "".
+        n_columns: Number of columns.
+    """
+    labels: tuple[ColumnLabel, ...] = ()
+    lone_axis: ColumnLabel | None = None
+    for line in header_lines[: -MAX_HEADER_LINES - 1 : -1]:
+        if not line.strip("#!;/ \t") or len(line) > MAX_LINE_CHARACTERS:
+            continue
+        if axis_label := _lone_axis(line):
+            lone_axis = lone_axis or axis_label
+        elif labels := _parse_labels(line, n_columns):
+            break
+    axis = next((label for label in labels if label.role in AXES), lone_axis)
+    curve_role = next((label.role for label in labels if label.role in (*KIND_NAMES, *REAL_SPACE_FUNCTIONS)), "")
+    if axis is not None and axis.role == "r":
+        curve_role = "gr"
+    stated_kinds = (outputtype.lower(), curve_role, _KIND_BY_SUFFIX.get(path.suffix.lower(), ""))
+    return ColumnLabels(labels, axis, next((kind for kind in stated_kinds if kind in KIND_NAMES), ""))
+
+
+def stated_axis_unit(label: ColumnLabel) -> str:
+    """Return the unit of an axis of Q: a key of `q_axis.Q_UNITS` or `ANGLE_UNITS`, an unknown text, or ""."""
+    if label.role == "2theta" and label.unit:
+        return q_axis.angle_unit("2theta", label.unit) or f"2theta in {label.unit}"
+    return q_axis.inverse_length(label.unit) or label.unit
+
+
+def assign_columns(labels: Sequence[ColumnLabel], roles: Sequence[str]) -> tuple[list[CurveColumns], list[str]]:
+    """Return the columns of each curve of labelled columns, and the names of the columns that are not read.
+
+    A curve belongs to the axis before it. An error belongs to the curve that its label names, otherwise to the curve
+    before it, or, if all errors follow all curves, to the curve of the same number.
+
+    Args:
+        labels: Label of each column.
+        roles: Roles of the curves to return. If no column has one of them, columns of unknown role are the curves.
+    """
+    all_roles = [label.role for label in labels]
+    curve_indices = [index for index, role in enumerate(all_roles) if role in roles]
+    curve_indices = curve_indices or [
+        index for index, role in enumerate(all_roles) if not role and not _is_ambiguous(labels[index])
+    ]
+    axes = [index for index, role in enumerate(all_roles) if role in AXES]
+    errors = {curve: _columns_of(curve, curve_indices, labels, "sigma") for curve in curve_indices}
+    widths = {curve: _columns_of(curve, curve_indices, labels, "dq") for curve in curve_indices}
+    shared_widths = [index for index, role in enumerate(all_roles) if role == "dq"]
+    assigned = [
+        CurveColumns(
+            max((axis for axis in axes if axis < curve), default=axes[0]),
+            curve,
+            errors[curve],
+            shared_widths[0] if len(shared_widths) == 1 else widths[curve],
+        )
+        for curve in curve_indices
+    ]
+    used = {index for columns in assigned for index in columns} | set(axes) | set(shared_widths)
+    unread = [index for index, role in enumerate(all_roles) if index not in used and role not in ("dr", "slit")]
+    return assigned, [text for index in unread if (text := printable_name(labels[index].name)[:20])]
+
+
+def curve_names(labels: ColumnLabels, curve_columns: Sequence[CurveColumns]) -> tuple[str, ...]:
+    """Return the name of each curve: its label, or the number of its column, counted from 1."""
+    names = [printable_name(labels.columns[curve.curve].name) if labels.columns else "" for curve in curve_columns]
+    return tuple(name or f"column {curve.curve + 1}" for name, curve in zip(names, curve_columns, strict=True))
+
+
+def printable_name(text: str) -> str:
+    """Return the name of a curve for messages and titles, or "" if it is not printable."""
+    name = " ".join(text.split())[:MAX_NAME_CHARACTERS]
+    return name if name.isprintable() else ""
+
+
+def _columns_of(curve: int, curve_indices: list[int], labels: Sequence[ColumnLabel], role: str) -> int | None:
+    """Return the index of the error or the resolution of a curve, or None if it has none."""
+    candidates = [index for index, label in enumerate(labels) if label.role == role]
+    name = _core(labels[curve].name)
+    namesakes = [index for index in candidates if _core(_without_error(labels[index].name)) == name]
+    if namesakes:
+        return namesakes[0]
+    if len(candidates) == len(curve_indices) and min(candidates, default=0) > max(curve_indices):
+        return candidates[curve_indices.index(curve)]
+    next_curve = min((other for other in curve_indices if other > curve), default=len(labels))
+    if len(candidates) == 1 and len(curve_indices) > 1:
+        return None
+    return next((index for index in candidates if curve < index < next_curve), _lone_column(candidates, curve_indices))
+
+
+def _lone_column(candidates: list[int], curve_indices: list[int]) -> int | None:
+    return candidates[0] if candidates and len(curve_indices) == 1 else None
+
+
+def _core(name: str) -> str:
+    """Return the letters and digits of a name in lower case, without its unit."""
+    return re.sub(r"[\W_]", "", _split_unit(name)[0].lower())
+
+
+def _without_error(name: str) -> str:
+    """Return the name of an error without the words that mark it as an error."""
+    return re.sub(r"(?i)^(d|δ|delta|e)(?=[ _]?[gisf])|^d[ _]?(?=\d)", "", _ERROR.sub("", name), count=1)
+
+
+def _is_ambiguous(label: ColumnLabel) -> bool:
+    return re.sub(r"\s", "", label.name.lower()) in AMBIGUOUS_LABELS
+
+
+def _parse_labels(line: str, n_columns: int) -> tuple[ColumnLabel, ...]:
+    """Return the labels that a line gives to all columns, empty if it is not a line of labels."""
+    for texts in _split_labels(line, n_columns):
+        if max(map(len, texts)) > MAX_LABEL_CHARACTERS:
+            continue
+        axis_index = next((index for index, text in enumerate(texts) if _axis_label(text)), None)
+        if axis_index is None:
+            continue
+        axis = _parse_label(texts[axis_index])
+        labels = [_parse_label(text, over_r=axis.role in ("r", "x")) for text in texts]
+        for index, label in enumerate(labels):
+            if (
+                index != axis_index
+                and label.role in AXES
+                and _core(label.name).rstrip("0123456789") != _core(axis.name)
+            ):
+                labels[index] = label._replace(role="")
+        if axis_index == 0 or all(label.role for label in labels):
+            return tuple(_mark_errors(labels))
+    return ()
+
+
+def _mark_errors(labels: list[ColumnLabel]) -> list[ColumnLabel]:
+    """Give columns of unknown role that are named after another column, as its error, the role `sigma`."""
+    names = {_core(label.name) for label in labels if label.role not in AXES}
+    names |= {_core(label.name)[1:] for label in labels if label.role in KIND_NAMES} - {""}
+    pattern = re.compile(r"(?i)^(d|δ|delta|e|err(or)?|sig(ma)?|σ|s|std)[ _.-]?(?=[\w(])")
+    return [
+        label._replace(role="sigma")
+        if not (label.role or _is_ambiguous(label))
+        and (name := pattern.sub("", label.name, count=1)) != label.name
+        and _core(name) in names
+        else label
+        for label in labels
+    ]
+
+
+def _lone_axis(line: str) -> ColumnLabel | None:
+    """Return the label of an axis that stands alone on a line with its unit, as FIT2D writes it, or None."""
+    text = _strip_comment(line)
+    if len(text) > MAX_LABEL_CHARACTERS:
+        return None
+    label = _axis_label(text)
+    return label if label is not None and label.unit else None
+
+
+def _axis_label(text: str) -> ColumnLabel | None:
+    label = _parse_label(text)
+    return label if label.role in AXES else None
+
+
+def _strip_comment(line: str) -> str:
+    """Return a line without the marks of a comment and of a label line (#L)."""
+    return re.sub(r"^(L\s|The \d+ columns are\b)", "", line.strip().lstrip("#!;/ ").rstrip("|,; ")).strip()
+
+
+def _split_labels(line: str, n_columns: int) -> list[list[str]]:
+    """Return the ways to split a line into one label for each column."""
+    text = _strip_comment(line)
+    splits = []
+    for separator in ("|", "\t", ";", ","):
+        if separator in text:
+            splits.append([part.strip(" \"'") for part in _split_outside_brackets(text, separator)])
+    splits.append([part.strip("\"'") for part in re.findall(r"\"[^\"]*\"|'[^']*'|\S+", text)])
+    splits.append([part.strip(" \"'") for part in re.split(r"\s{2,}|\t", text)])
+    joined = re.sub(r"\s+in\s+(?=\S*\d)", "/", text)
+    joined = re.sub(r"\s+(?=[(\[])|\s*/\s*(?=[\w(\[])", lambda match: "/" if "/" in match.group() else "", joined)
+    joined = re.sub(r"\s+(?=(sr|ster)[-^⁻])", "·", joined)
+    splits.append([part.strip("\"'") for part in _split_outside_brackets(joined, " ")])
+    splits.append(re.split(r"(?<=[)\]])\s+", text))
+    return [parts for parts in splits if len(parts) == n_columns and all(parts)]
+
+
+def _split_outside_brackets(text: str, separator: str) -> list[str]:
+    """Split a text at a separator outside of brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth = max(0, depth + (character in "([{") - (character in ")]}"))
+        if character == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if separator == " ":
+        parts = [part for part in parts if part]
+    elif parts and not parts[0].strip() and separator == "|":
+        parts = parts[1:]
+    return parts
+
+
+def _parse_label(text: str, *, over_r: bool = False) -> ColumnLabel:
+    """Return the role, the name and the unit of a label."""
+    if re.sub(r"\s", "", text.lower()) in AMBIGUOUS_LABELS:
+        return ColumnLabel("", text, "")
+    name, unit = _split_unit(text)
+    if q_axis.is_angle(name):
+        return ColumnLabel("2theta", text, unit)
+    if over_r and not _ERROR.search(name) and (role := _function_of_r(name)):
+        return ColumnLabel(role, text, unit)
+    if role := _exact_role(text):
+        return ColumnLabel(role, text, "")
+    return ColumnLabel(_exact_role(name) or _role_by_words(name), text, unit)
+
+
+def _exact_role(name: str) -> str:
+    """Return the role of a name that `ROLE_NAMES` lists, or of a numbered axis such as q2, or ""."""
+    if match := re.fullmatch(r"(?i)([qr])[ _]?\d+", name):
+        return match[1].lower()
+    return _ROLE_BY_NAME.get(re.sub(r"[\s<>._()$]", "", name.lower()), "")
+
+
+def _function_of_r(name: str) -> str:
+    """Return the key of `REAL_SPACE_FUNCTIONS` that a label stands for, or ""."""
+    text = re.sub(r"[\s${}\\]", "", name)
+    for function, pattern in REAL_SPACE_FUNCTIONS.items():
+        if re.match(rf"({pattern})(?=$|[^\w(]|_)", text):
+            return function
+    return ""
+
+
+def _role_by_words(name: str) -> str:
+    """Return the role that the words of a name show, or ""."""
+    if re.match(_TAGGED_CURVES["iq"], name) and "cross" in name.lower():
+        return "iq"
+    if _ERROR.search(name):
+        return "dq" if _OF_AXIS.search(name) and not re.search(r"(?i)(?<![a-z])i(?![a-z])|intens", name) else "sigma"
+    if _OTHER.search(name):
+        return "other"
+    if _AXIS_WORDS.fullmatch(name):
+        return "q"
+    return next((role for role, pattern in _TAGGED_CURVES.items() if re.match(pattern, name)), "")
+
+
+def _split_unit(text: str) -> tuple[str, str]:
+    """Return the name and the unit of a label. The unit is in brackets, after a slash, or after an underscore."""
+    text = text.strip()
+    if text.endswith((")", "]")) and (start := _bracket_start(text)) > 0:
+        inner = text[start + 1 : -1].strip()
+        if inner.lower() not in ("q", "r", "x", "s") and _resembles_unit(inner):
+            return text[:start].rstrip(" /,"), inner
+    for match in re.finditer(r"\s*(?:/|,|\bin\b)\s*", text):
+        name, unit = text[: match.start()], text[match.end() :]
+        if name and name.count("(") == name.count(")") and _known_unit(unit):
+            return name, unit
+    suffix = _UNIT_SUFFIX.fullmatch(text)
+    if suffix and (q_axis.inverse_length(suffix[2]) or suffix[2] in ("deg", "rad", "A", "nm")):
+        return suffix[1], suffix[2]
+    return text, ""
+
+
+def _bracket_start(text: str) -> int:
+    """Return the index of the bracket that the last character of a text closes, or -1."""
+    depth = 0
+    for index in range(len(text) - 1, -1, -1):
+        depth += (text[index] in ")]}") - (text[index] in "([{")
+        if depth == 0:
+            return index
+    return -1
+
+
+def _known_unit(text: str) -> str:
+    return (
+        q_axis.inverse_length(text)
+        or q_axis.intensity_unit(text)
+        or q_axis.length_unit(text)
+        or q_axis.angle_unit("2theta", text)
+    )
+
+
+def _resembles_unit(text: str) -> bool:
+    """Return whether a text in brackets is a unit and not a remark, e.g. a temperature."""
+    if _known_unit(text) or re.search(r"1\s*/|\^|[-⁻−]\s*[1-4¹²³⁴]|[²³⁻]|[a-zµμ]\s*/\s*[a-zµμ]", text):
+        return True
+    unit_words = "barns? b mb fm km dm inch in ft mrad urad grad gradians arcmin arcsec k?ev kg mg mol s hz w j v bohr"
+    return re.fullmatch(unit_words.replace(" ", "|"), text.lower()) is not None
