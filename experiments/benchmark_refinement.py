@@ -144,21 +144,24 @@ def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
     """Return Rw, whether the fit has converged, and the number of steps of each cluster, fitted by optimistix."""
     names = pdf_fit.nonlinear_parameters(FREE)
 
-    def length(
-        change,
-    ):  # Only the residual is tested, because at a bound the argument of a sigmoid never stops changing.
+    def length(change):
+        # Only the residual is tested, because at a bound the argument of a sigmoid never stops changing.
         return jnp.linalg.norm(change) if change.shape != (len(names),) else jnp.zeros(())
 
     solver = optimistix.LevenbergMarquardt(rtol=0.0, atol=fit.COST_TOLERANCE**0.5 * REFERENCE_RW, norm=length)
 
-    def residual(y, table):
+    structure = jax.tree.structure(tables)
+
+    def residual(y, leaves):  # Leaves are passed because optimistix puts flags in place of arrays.
+        table = structure.unflatten(leaves)
         model = pdf_fit.model_curve(table, pdf_fit.fractions_to_values(jax.nn.sigmoid(y), names, basis), basis)
         return (basis.data - pdf_fit.best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
 
     def fit_cluster(table):
         start = jax.scipy.special.logit(pdf_fit.starting_fractions(table, names, basis))
-        solution = optimistix.least_squares(residual, solver, start, args=table, max_steps=MAX_STEPS, throw=False)
-        rw = jnp.sqrt(jnp.sum(residual(solution.value, table) ** 2) + basis.unmodelled_squares / basis.norm)
+        leaves = jax.tree.leaves(table)
+        solution = optimistix.least_squares(residual, solver, start, args=leaves, max_steps=MAX_STEPS, throw=False)
+        rw = jnp.sqrt(jnp.sum(residual(solution.value, leaves) ** 2) + basis.unmodelled_squares / basis.norm)
         return rw, solution.result == optimistix.RESULTS.successful, solution.stats["num_steps"]
 
     return jax.vmap(fit_cluster)(tables)
