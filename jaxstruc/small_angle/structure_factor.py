@@ -27,7 +27,7 @@ N_QUADRATURE_NODES = 12
 
 
 def hard_spheres(
-    q: Float[Array, "*q"], radius: Float[Array | np.ndarray, "*#q"], fraction: Float[Array, ""] | float
+    q: Float[Array, "*q"], radius: Float[Array | np.ndarray, "*#q"] | float, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
     """Return S(Q) of hard spheres with one radius in Å at a given volume fraction."""
     x, fraction = 2 * q * radius, jnp.asarray(fraction, q.dtype)
