@@ -40,3 +40,14 @@ def test_the_table_loads_neither_jax_nor_numpy():
     code = "import sys; import jaxstruc.parameters; print({'jax', 'numpy', 'scipy', 'ase'} & set(sys.modules))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "set()"
+
+
+def test_only_the_resolution_is_fitted_as_a_square_and_only_set_parameters_have_defaults():
+    assert {name for name, entry in PARAMETERS.items() if entry.fitted_as_square} == {"qdamp", "qbroad"}
+    defaults = {name: entry.default for name, entry in PARAMETERS.items() if entry.default is not None}
+    assert defaults == {
+        "background_scale": 1.0, "rmin": 1.5, "rmax": 20.0, "uiso": 0.005, "delta1": 0.0, "delta2": 0.0,
+        "qdamp": 0.03, "qbroad": 0.0,
+    }  # fmt: skip
+    powers = {name: entry.bond_power for name, entry in PARAMETERS.items() if entry.bond_power}
+    assert powers == {"delta1": 1, "delta2": 2, "qbroad": -1}

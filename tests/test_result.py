@@ -168,3 +168,34 @@ def test_the_density_of_sizes_has_unit_integrals_within_its_band():
             and density[peak_index] <= upper_band[peak_index] * 1.02
         )
     assert 40 < sizes.radius[sizes.volume.argmax()] < 46 and 38 < sizes.radius[sizes.number.argmax()] < 43
+
+
+def test_a_failed_result_has_no_candidates_numbers_or_facts():
+    failed_result = Result("a.gr", "ab", "Pt", "failed", "no points")
+    assert (failed_result.candidates, failed_result.free, failed_result.settings) == ((), (), ())
+    assert (failed_result.n_fitted, failed_result.ties) == (0, 0)
+    for entries in ("types", "intervals", "facts", "versions", "extra", "distribution", "settings_by_name"):
+        assert getattr(failed_result, entries) == {}
+    assert failed_result.data == (None, None)
+    with pytest.raises(ValueError, match="Expected a rank up to 0"):
+        failed_result.curve()
+
+
+@pytest.mark.parametrize("missing_part", ["calculated", "background", "r", "observed"])
+def test_a_curve_needs_the_data_and_both_parts_of_the_fit(missing_part):
+    if missing_part in ("calculated", "background"):
+        incomplete_result = result(candidates=(candidate(**{missing_part: None}),))
+    else:
+        incomplete_result = result(**{missing_part: None})
+    with pytest.raises(ValueError, match="Expected a rank up to [01], because only the best candidates have curves"):
+        incomplete_result.curve(1)
+
+
+def test_the_curve_of_each_rank_is_that_of_its_candidate():
+    second_candidate = candidate(calculated=np.arange(5) / 3, background=np.arange(5) / 9)
+    two_curves = result(candidates=(candidate(), second_candidate))
+    np.testing.assert_array_equal(two_curves.curve(2).calculated, np.arange(5) / 3)
+    np.testing.assert_array_equal(two_curves.curve(2).background, np.arange(5) / 9)
+    for rank in (-1, 0, 3):
+        with pytest.raises(ValueError, match=f"Expected a rank up to 2, .*, got {rank}"):
+            two_curves.curve(rank)

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -98,3 +99,69 @@ def test_a_slow_misfit_counts_for_few_points():
     slow_misfit = np.sin(2 * np.pi * r / 9) + 0.1 * rng.normal(size=r.size)
     assert statistics.effective_points(slow_misfit, 130.0) < 30
     assert np.isfinite(statistics.effective_points(np.zeros(100), 30.0))
+
+
+def test_a_level_of_one_is_the_largest_value_however_the_weights_are_rounded():
+    """The cumulative sum of these weights is smaller than their sum by a rounding error."""
+    weight = np.random.default_rng(0).random(1000)
+    weight = next(weight[:n] for n in range(2, 1000) if np.cumsum(weight[:n])[-1] / weight[:n].sum() < 1)
+    values = np.arange(len(weight)) + 5.0
+    assert statistics.discrete_quantiles(values, (0.0, 1.0), weight=weight).tolist() == [values[0], values[-1]]
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 0.3])
+def test_effective_points_are_those_of_the_written_out_correlations(accuracy):
+    """The correlation of lag k is the sum over all pairs of points that are k apart."""
+    residual = np.convolve(np.random.default_rng(4).normal(size=61), [1, 2, 3, 2, 1], mode="same")
+    deviation = residual - residual.mean()
+    size = len(residual)
+    sums = np.array([np.sum(deviation[: size - lag] * deviation[lag:]) for lag in range(size // 2)])
+    rho = sums / (sums[0] + size * accuracy**2)
+    expected_points = 1.75 * size / (1 + 2 * np.sum(rho[1:] ** 2))
+    assert statistics.effective_points(residual, 1e6, accuracy=accuracy) == pytest.approx(expected_points)
+    assert statistics.effective_points(residual, 3.0, accuracy=accuracy) == 3.0
+
+
+def test_weighted_quantiles_of_columns_are_those_of_each_column():
+    """A draw stands at the middle of its step of the cumulative weight."""
+    draws = np.array([[3.0, 10.0], [1.0, 30.0], [2.0, 20.0]])
+    weight = np.array([0.5, 0.25, 0.25])
+    middle_levels = [0.125, 0.375, 0.75]
+    np.testing.assert_allclose(statistics.quantiles(draws, middle_levels, weight=4 * weight)[:, 0], [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(statistics.quantiles(draws, [0.25, 0.625, 0.875], weight=weight)[:, 1], [10, 20, 30])
+
+
+def test_a_count_at_the_exact_share_is_the_quantile():
+    values, weight = np.array([5.0, 6.0, 7.0]), np.array([0.25, 0.5, 0.25])
+    assert statistics.discrete_quantiles(values, (0.25, 0.26, 0.75, 0.76), weight=weight).tolist() == [5, 6, 6, 7]
+    assert statistics.discrete_interval(6.0, values, weight=weight).high == 7.0
+    assert statistics.discrete_interval(9.5, values, weight=weight).high == 9.5
+    unchanged_interval = statistics.discrete_interval(6.0, values + 0.4, weight=weight, width_factor=1.0)
+    assert (unchanged_interval.low, unchanged_interval.high) == (5.4, 7.4)
+    narrow_interval = statistics.discrete_interval(6.0, np.array([0.0, 6.0, 12.0]), weight=weight, width_factor=0.5)
+    assert (narrow_interval.low, narrow_interval.high) == (3, 9)
+
+
+def test_the_credible_set_ends_at_the_candidate_that_reaches_the_share():
+    weight = np.array([0.25, 0.5, 0.25])
+    assert statistics.credible_set(weight, 0.75).sum() == 2 and statistics.credible_set(weight, 0.76).sum() == 3
+    assert statistics.credible_set(np.array([9.0, 1.0])).tolist() == [True, False]
+
+
+def test_a_possible_candidate_that_is_never_drawn_leaves_no_effective_draws():
+    target, proposal = np.array([0.5, 0.3, 0.2, 0.0]), np.array([0.2, 0.3, 0.1, 0.4])
+    expected_fraction = 1 / (0.25 / 0.2 + 0.09 / 0.3 + 0.04 / 0.1)
+    assert statistics.effective_fraction(target, proposal) == pytest.approx(expected_fraction)
+    assert statistics.effective_fraction(np.array([0.5, 0.5]), np.array([1.0, 0.0])) == 0.0
+
+
+def test_rounding_errors_of_squares_are_those_of_the_cauchy_schwarz_inequality():
+    epsilon = float(np.finfo(np.float32).eps)
+    squares, data_squares = np.float32(4.0), np.float32(9.0)
+    expected_error = 2 * epsilon * np.sqrt(4.0 * 9.0) + epsilon**2 * 9.0
+    assert float(statistics.rounding_of_squares(jnp.array(squares), jnp.array(data_squares))) == pytest.approx(
+        expected_error, rel=1e-6
+    )
+    zero_error = float(statistics.rounding_of_squares(jnp.zeros(()), jnp.array(data_squares)))
+    assert zero_error == pytest.approx(9 * epsilon**2, rel=1e-6)
+    assert float(statistics.squares_floor(jnp.array(data_squares))) == pytest.approx(9 * epsilon**2, rel=1e-6)

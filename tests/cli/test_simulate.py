@@ -283,3 +283,44 @@ def test_an_invalid_body_is_refused(arguments, message, capsys):
     assert run_simulate(arguments) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and message in error
+
+
+COARSE_GRID = ("--qmax", 10, "--qstep", 0.1, "--rstep", 0.5)
+
+
+def test_a_curve_is_written_into_a_folder_that_exists_and_to_the_named_file_otherwise(
+    gold_file, tmp_path, capsys, monkeypatch
+):
+    folder, work_folder = tmp_path / "folder", tmp_path / "work"
+    folder.mkdir()
+    work_folder.mkdir()
+    monkeypatch.chdir(work_folder)
+    for arguments, name in (
+        ([gold_file], "Au55.gr"),
+        ([gold_file, "--signal", "fq"], "Au55.fq"),
+        ([*MIXTURE_OPTIONS], "Pt_fcc_lognormal.gr"),
+        ([*MIXTURE_OPTIONS, "--signal", "sq", "--distribution", "schulz"], "Pt_fcc_schulz.sq"),
+    ):
+        assert run_simulate([*arguments, *COARSE_GRID, "-o", folder, "--plot"]) == 0
+        assert f"written to {folder / name}" in capsys.readouterr().out
+        assert sorted(path.name for path in folder.iterdir()) == [name, f"{name}.png"]
+        assert run_simulate([*arguments, *COARSE_GRID, "-o", tmp_path / "new" / "curve.txt"]) == 0
+        capsys.readouterr()
+        curve_text = (folder / name).read_text()
+        assert (tmp_path / "new" / "curve.txt").read_text() == curve_text
+        assert run_simulate([*arguments, *COARSE_GRID, "--plot"]) == 0
+        assert curve_text in capsys.readouterr().out
+        assert sorted(path.name for path in work_folder.iterdir()) == [f"{name}.png"]
+        for path in (*folder.iterdir(), *work_folder.iterdir()):
+            path.unlink()
+
+
+def test_several_curves_need_a_folder_and_different_names(gold_file, tmp_path, capsys):
+    other_file = tmp_path / "other" / gold_file.name
+    other_file.parent.mkdir()
+    other_file.write_bytes(gold_file.read_bytes())
+    assert run_simulate([gold_file, tmp_path / "x.xyz", "-o", gold_file]) == 2
+    assert f"Expected a folder for the curves of several clusters, got the file {gold_file}" in capsys.readouterr().err
+    assert run_simulate([gold_file, other_file, "-o", tmp_path / "out"]) == 2
+    assert "Expected different names of the structure files" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from ase.cluster import Decahedron
 from ase.lattice.hexagonal import HexagonalClosedPacked
 from scipy.spatial.distance import pdist, squareform
 
@@ -157,3 +158,20 @@ def test_a_mirrored_octahedron_has_its_twin_plane_in_the_middle():
         positions = cluster.positions
         image = positions * np.array([1, 1, -1])
         assert np.abs(positions[:, None] - image[None]).sum(axis=-1).min(axis=1).max() < 1e-9
+
+
+@pytest.mark.parametrize(("name", "angle"), [("a twin plane", 90), ("a grain", 270)])
+def test_spheres_near_the_axis_of_a_decahedron_are_those_of_any_of_its_five_twin_planes_and_grains(name, angle):
+    """Their radii are those about the centre that is turned by 72 degrees."""
+    points = Decahedron("Au", 11, 7, 0, latticeconstant=np.sqrt(2)).positions
+    radii_by_centre: dict[tuple[float, float], list[float]] = {}
+    for cluster in families.decahedra(5, 60):
+        if match := re.match(rf"sphere (\S+) (\S+) from the axis towards {name}, height (\S+)", cluster.label):
+            radii_by_centre.setdefault((float(match[2]), float(match[3])), []).append(float(match[1]))
+    assert len(radii_by_centre) == (14 if angle == 90 else 12)
+    turned_angle = np.radians(angle + 72)
+    for (offset, height), radii in radii_by_centre.items():
+        centre = np.array([offset * np.cos(turned_angle), offset * np.sin(turned_angle), height])
+        distance = np.linalg.norm(points - centre, axis=1)
+        for radius in radii:
+            assert abs(distance - radius).min() < 1e-3, (offset, height)

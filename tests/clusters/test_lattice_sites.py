@@ -81,3 +81,40 @@ def test_a_vacancy_and_an_adatom_are_unusual():
         lattice_sites.excess_occupancy_cost(nearest_sites, vacancy_occupancy) > ball_cost + 2
         and lattice_sites.excess_occupancy_cost(nearest_sites, adatom_occupancy) > ball_cost + 2
     )
+
+
+@pytest.mark.parametrize("packing", COORDINATION_NUMBERS)
+@pytest.mark.parametrize("n_sites", [13, 80, 300])
+@pytest.mark.parametrize("origin", [(0.0, 0.0, 0.0), (0.4, -0.3, 1.2), (2.0, 1.5, -2.5)])
+def test_no_site_near_the_origin_is_beyond_the_reach_of_the_packing(packing, n_sites, origin):
+    """The sites are the nearest ones of a packing that is cut much farther away."""
+    origin = np.array(origin)
+    nearest_sites = lattice_sites.nearest_sites(packing, origin, n_sites)
+    far_radii = np.sort(np.linalg.norm(lattice_sites.packing_sites(packing, 14) - origin, axis=1))[:n_sites]
+    scale = 1.0 if packing in ("icosahedron", "decahedron") else 1e-9  # the mean bond depends on the size of a grain
+    np.testing.assert_allclose(
+        np.linalg.norm(nearest_sites.positions, axis=1), far_radii, rtol=0.02 * scale, atol=1e-6 * scale
+    )
+    np.testing.assert_array_equal(nearest_sites.origin, origin)
+
+
+@pytest.mark.parametrize("packing", ["c" * 64, "bcc"])
+def test_sites_near_a_long_particle_are_the_nearest_to_its_atoms(packing):
+    rod = np.column_stack([np.zeros(15), np.zeros(15), np.linspace(-7, 7, 15)])
+    nearest_sites = lattice_sites.nearest_sites(packing, np.zeros(3), 150, atom_positions=rod)
+    far_sites = lattice_sites.packing_sites(packing, 16)
+    far_distance = cdist(far_sites, rod).min(axis=1)
+    distance = cdist(nearest_sites.positions, rod).min(axis=1)
+    np.testing.assert_allclose(distance, np.sort(far_distance)[:150], atol=1e-6)
+    assert abs(nearest_sites.positions[:, 2]).max() > 7
+
+
+@pytest.mark.parametrize("packing", COORDINATION_NUMBERS)
+def test_a_packing_fills_the_whole_sphere_of_its_reach(packing):
+    """Each shell has the atoms of a larger packing, and the density is one atom per volume of an atom."""
+    sites = lattice_sites.packing_sites(packing, 7)
+    far_sites = lattice_sites.packing_sites(packing, 11)
+    radii, far_radii = (np.linalg.norm(positions, axis=1) for positions in (sites, far_sites))
+    assert radii.max() <= 7 and np.sum(radii < 6.5) == pytest.approx(np.sum(far_radii < 6.5), rel=0.04)
+    if packing not in ("icosahedron", "decahedron"):
+        np.testing.assert_allclose(np.sort(radii), np.sort(far_radii[far_radii <= 7]), atol=1e-9)

@@ -98,3 +98,14 @@ def test_planes_cut_a_cube_and_each_set_of_atoms_once():
     for cluster in clusters:
         assert cluster.family == "sc"
         np.testing.assert_allclose(cluster.positions.mean(axis=0), 0, atol=1e-12)
+
+
+def test_folded_depths_count_the_layers_of_a_twinned_crystal():
+    """Layers of {111} planes are LAYER_SPACING apart and those of {100} planes 1/sqrt(2), above and below the twin."""
+    points = lattices.stack("h" + "c" * 63, reach=6)
+    depths = lattices.folded_depths(points)
+    np.testing.assert_allclose(depths["less base"], abs(points[:, 2]), atol=1e-12)
+    for name, spacing in (("(111)", lattices.LAYER_SPACING), ("(100)", np.sqrt(0.5))):
+        layer = depths[name] / spacing
+        np.testing.assert_allclose(layer, np.round(layer), atol=1e-6, err_msg=name)
+        assert set(np.round(layer)) >= {0, 1, 2, 3}

@@ -81,3 +81,80 @@ def test_thinned_data_keep_the_steps_that_qmax_needs():
     thinned_data = holdout_data.thinned_data
     step = thinned_data.r[1] - thinned_data.r[0]
     assert step <= cross_validation.R_STEP_FACTOR * np.pi / 18.0 + 1e-9 and thinned_data.r[0] == holdout_data.r[0]
+
+
+@pytest.mark.parametrize(
+    ("rmax", "signal_end", "cuts"),
+    [
+        (30.0, 20.0, [(12.0, 18.0), (14.0, 20.0), (16.0, 20.0)]),
+        (30.0, 11.0, [(8.0, 11.0), (8.8, 11.0)]),
+        (30.0, 10.0, [(8.0, 10.0)]),
+        (30.0, 9.9, []),
+        (12.0, 20.0, [(8.0, 12.0), (8.4, 12.0), (9.6, 12.0)]),
+        (80.0, 90.0, [(30.0, 45.0), (35.0, 50.0), (40.0, 50.0)]),
+    ],
+)
+def test_cuts_are_shares_of_the_signal_and_leave_two_angstrom_to_predict(rmax, signal_end, cuts):
+    found_cuts = cross_validation.holdout_cuts(np.array([1.5, rmax]), signal_end)
+    assert [tuple(cut) for cut in found_cuts] == [pytest.approx(cut) for cut in cuts]
+
+
+def test_each_half_wave_of_the_q_range_is_an_independent_point_beyond_the_cut():
+    target = particle_mixtures.make_target(np.sin(particle_mixtures.R))
+    cut = cross_validation.HoldoutCut(12.0, 18.0)
+    n_independent = cross_validation.n_independent_beyond_cut(target, cut)
+    assert n_independent == pytest.approx((18.0 - 12.0) / (np.pi / (18.0 - 1.0)))
+
+
+def test_the_misfit_of_a_prediction_leaves_the_background_out():
+    r = np.linspace(10.0, 14.0, 81)
+    rng = np.random.default_rng(2)
+    observed, calculated = rng.normal(size=81), rng.normal(size=81)
+    terms = np.cos(np.pi * np.linspace(0, 1, 81)[:, None] * np.arange(2))
+    for design, n_terms in ((terms, 2), (terms[:, :1], 1)):
+        residual, signal = (
+            curve - design @ np.linalg.lstsq(design, curve, rcond=None)[0]
+            for curve in (observed - calculated, observed)
+        )
+        misfit = cross_validation.prediction_misfit(r, observed, calculated, n_background_terms=n_terms)
+        assert misfit.squares == pytest.approx(np.sum(residual**2))
+        assert misfit.rw == pytest.approx(np.sqrt(np.sum(residual**2) / np.sum(signal**2)))
+    perfect_misfit = cross_validation.prediction_misfit(r, observed, 1.001 * observed)
+    assert perfect_misfit.squares == pytest.approx(0.01**2 * np.sum(observed**2))
+    assert perfect_misfit.rw == pytest.approx(0.001)
+
+
+def test_a_gain_is_half_the_points_times_the_logarithm_of_the_ratio_of_squares():
+    first, second = (cross_validation.PredictionMisfit(squares, 0.1) for squares in (8.0, 2.0))
+    assert cross_validation.log_likelihood_gain(first, second, 30.0) == pytest.approx(15 * np.log(4))
+    assert cross_validation.log_likelihood_gain(second, first, 30.0) == pytest.approx(-15 * np.log(4))
+
+
+@pytest.mark.parametrize(
+    ("gains", "sample"),
+    [
+        ((1.0, 3.2), "distribution"),
+        ((1.0, 3.0), "undecided"),
+        ((-1.0, -3.0), "undecided"),
+        ((-1.0, -3.2), "single"),
+        ((2.5, -2.5), "undecided"),
+        ((), "undecided"),
+    ],
+)
+def test_a_sample_is_decided_by_a_mean_gain_beyond_two(gains, sample):
+    assert cross_validation.decide_sample_kind(gains) == sample
+
+
+def test_data_of_a_fine_grid_are_thinned_to_less_than_half_the_resolution():
+    """The resolution is pi / qmax, which is 0.1745 Å; 0.4 times this value is 6.98 steps of 0.01 Å."""
+    r = np.arange(1.5, 20.0, 0.01)
+    coarse_target = particle_mixtures.make_target(np.sin(particle_mixtures.R))
+    holdout_data = cross_validation.HoldoutData(
+        r, np.sin(r), coarse_target, 20.0, particle_mixtures.SPAN,
+        particle_mixtures.MIN_Q_NODES, particle_mixtures.MIN_BASIS_SIZE,
+    )  # fmt: skip
+    thinned_data = holdout_data.thinned_data
+    np.testing.assert_array_equal(thinned_data.r, r[::6])
+    np.testing.assert_array_equal(thinned_data.g, np.sin(r[::6]))
+    target = holdout_data.target_up_to(float(r[1000]))
+    assert target.r[-1] == r[1000] and len(target.r) == 1001

@@ -66,3 +66,25 @@ def test_a_good_answer_has_no_such_reason(changes):
 def test_a_large_misfit_is_stated_once():
     (reason,) = fit_quality.weak_fit_reasons(**GOOD_FIT | {"rw": 0.6, "structure_ratio": 100.0})
     assert "Rw 0.60" in reason
+
+
+@pytest.mark.parametrize(("diameter", "is_measured"), [(31.5, True), (31.99, True), (32.0, False)])
+def test_five_angstrom_of_noise_beyond_the_margin_are_just_enough(diameter, is_measured):
+    """The points are 1 Å apart and end at 40 Å, so that the noise must start at 35 Å."""
+    r = np.arange(0.0, 41.0)
+    ratio = fit_quality.residual_structure(
+        np.full(10, 0.2), r, np.where(r > 34, 0.1, 7.0), diameter=diameter, n_independent=40.0, n_parameters=4
+    )
+    assert (ratio is not None) == is_measured
+    if ratio is not None:
+        assert ratio == pytest.approx(4 / (1 - 4 / 40))
+
+
+def test_at_least_a_tenth_of_the_points_counts_as_degrees_of_freedom():
+    ratio = fit_quality.residual_structure(
+        np.full(10, 0.2), np.arange(0.0, 41.0), np.full(41, 0.1), diameter=9.0, n_independent=8.0, n_parameters=7.9
+    )
+    assert ratio == pytest.approx(40.0)
+    assert fit_quality.weak_fit_reasons(**GOOD_FIT | {"rw": 0.0101, "structure_ratio": 1.81})
+    (reason,) = fit_quality.weak_fit_reasons(**GOOD_FIT | {"n_atoms": 1350, "max_atoms": 1500})
+    assert reason.endswith("close to the limit of 1500: the particle may be larger")

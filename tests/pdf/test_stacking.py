@@ -1,5 +1,7 @@
 """Comparison of all stacking sequences of close-packed layers with data."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
@@ -81,3 +83,79 @@ def test_layers_beyond_a_particle_continue_its_stacking_or_change_it():
     assert stacking.stacking_letters(hexagonal_sequence, reference_layer=0).startswith("hhhhchhh")
     assert stacking.stacking_letters(hexagonal_sequence, reference_layer=0, alternate_outer=True).startswith("chhhcccc")
     assert stacking.stacking_letters(cubic_sequence, reference_layer=0).startswith("cccchccc")
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_the_misfit_of_each_sequence_is_that_of_its_atoms(absolute):
+    """Layers have different numbers of atoms at each position. The pairs are summed one by one, in double precision."""
+    layer = lattices.stack("c", reach=6)
+    layer = layer[abs(layer[:, 2]) < 1e-6] + np.array([0.3, 0.15, 0])
+    heights = [(index + 0.3) * lattices.LAYER_SPACING for index in range(-2, 3)]
+    layers = stacking.ball_layers(layer, heights, 2.2)
+    assert len({len(atoms) for atoms in layers[0]}) > 1 and len(layers[0][0]) != len(layers[1][0])
+    data = RNG.normal(size=60) + pair_sum(stacked_atoms(layers, [0, 1, 0, 2, 1]))
+    sequences = stacking.rank_sequences(layers, PAIR_CURVES, data, absolute=absolute, max_sequences=1000)
+    assert len(sequences) == 6  # 8 sequences of letters: 4 palindromes and 2 pairs
+    best_misfits: dict[str, float] = {}
+    for positions in itertools.product(range(3), repeat=5):
+        if any(lower == upper for lower, upper in itertools.pairwise(positions)):
+            continue
+        letters = stacking.StackingSequence(np.array(positions), 0.0).letters
+        curve = pair_sum(stacked_atoms(layers, positions))
+        scale = 1.0 if absolute else max(curve @ data, 0) / (curve @ curve)
+        misfit = np.sum((data - scale * curve) ** 2)
+        for name in (letters, letters[::-1]):
+            best_misfits[name] = min(misfit, best_misfits.get(name, np.inf))
+    for sequence in sequences:
+        assert sequence.misfit == pytest.approx(best_misfits[sequence.letters], rel=1e-4)
+    misfits = [sequence.misfit for sequence in sequences]
+    assert misfits == sorted(misfits)
+    best_sequences = stacking.rank_sequences(layers, PAIR_CURVES, data, absolute=absolute, max_sequences=2)
+    assert [sequence.letters for sequence in best_sequences] == [sequence.letters for sequence in sequences[:2]]
+
+
+def test_the_lowest_letter_of_a_stack_of_seventeen_layers_is_cubic():
+    """The letters of the 14 highest inner layers and the step from the lowest layer to the next one are varied."""
+    layer = lattices.stack("c", reach=2)
+    layer = layer[abs(layer[:, 2]) < 1e-6][:2]
+    heights = [index * lattices.LAYER_SPACING for index in range(stacking.MAX_ENUMERATED_LAYERS + 3)]
+    curves = RNG.normal(size=(len(stacking.close_packed_distances(14.0)), 2)).astype(np.float32)
+    sequences = stacking.rank_sequences(
+        stacking.ball_layers(layer, heights, 20.0), curves, np.ones(2), absolute=False, max_sequences=100
+    )
+    letters = [sequence.letters for sequence in sequences]
+    assert len(letters) == 100 and {len(word) for word in letters} == {15}
+    assert [{word[index] for word in letters} for index in (0, 1, -1)] == [{"c"}, {"h", "c"}, {"h", "c"}]
+
+
+@pytest.mark.parametrize("longest", [1.0, 2.0, 2.5, 5.3])
+def test_distances_of_close_packed_atoms_cover_the_longest_and_one_placeholder(longest):
+    distances = stacking.close_packed_distances(longest)
+    np.testing.assert_allclose(distances[1:] ** 2, np.arange(1, len(distances)) / 3)
+    assert distances[0] == distances[1] and distances[-2] <= longest + 1e-9 < distances[-1]
+
+
+def test_layers_are_sorted_from_the_lowest_and_an_empty_layer_is_no_stack():
+    atoms = stacked_atoms(layer_groups(2.0), [0, 1, 2, 0, 1, 2, 0]) + np.array([0.0, 0.0, 7.3])
+    layers = stacking.layers(atoms[::-1])
+    mean_heights = [layer[:, 2].mean() for layer in layers]
+    np.testing.assert_allclose(np.diff(mean_heights), lattices.LAYER_SPACING)
+    gap = np.concatenate([layers[0], layers[2]])
+    shifted_layers, layer_positions = stacking.shifted_layers(gap)
+    assert shifted_layers == [] and len(layer_positions) == 0
+    (single_layer,), single_position = stacking.shifted_layers(layers[0])
+    assert single_position.tolist() == [0]
+    for atoms_at_position, shift in zip(single_layer, stacking.STACKING_POSITIONS, strict=True):
+        np.testing.assert_allclose(atoms_at_position, layers[0] + shift)
+
+
+@pytest.mark.parametrize(
+    ("layer_positions", "is_alternate", "outer"),
+    [((0, 1, 0, 1, 2, 0), False, "c"), ((0, 1, 0, 1, 2, 0), True, "h"), ((0, 1, 0, 1, 0, 2), False, "h")],
+)
+def test_a_tie_of_letters_continues_cubic_outside(layer_positions, is_alternate, outer):
+    sequence = stacking.StackingSequence(np.array(layer_positions), 0.0)
+    letters = stacking.stacking_letters(sequence, reference_layer=2, alternate_outer=is_alternate)
+    framed_letters = outer + sequence.letters + outer
+    assert len(letters) == 64 and letters.startswith(framed_letters[2:]) and letters.endswith(framed_letters[:2])
+    assert set(letters[4:-2]) == {outer}
