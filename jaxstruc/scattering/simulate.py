@@ -152,7 +152,7 @@ def _pair_curve(
 
 
 def _mixture_curve(
-    positions: Sequence[Float[np.ndarray, "atom 3"]],
+    positions: Sequence[Float[np.ndarray, "_ 3"]],
     atom_fractions: Float[np.ndarray, " cluster"],
     scatterers: Scatterers,
     instrument: Instrument,

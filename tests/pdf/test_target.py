@@ -166,7 +166,7 @@ def test_background_terms_are_orthonormal_cosines_over_the_range():
 
 @pytest.mark.parametrize("n_terms", [0, 1, 3])
 def test_squares_in_the_basis_are_those_of_the_best_background(n_terms):
-    """Model curves in the basis are subtracted from the data, and the best smooth background is found by least squares."""
+    """A model in the basis is subtracted from the data, and then the best background, which least squares find."""
     rng = np.random.default_rng(5)
     g = band_limited_pdf(R)[0] + 0.2 * rng.normal(size=R.size) + 0.4
     made_target = fit_target(g, n_background_terms=n_terms)

@@ -1,0 +1,179 @@
+"""Runs of many files with a workflow that only copies the first word of a file into the status of its result."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from command_line import read_table
+
+from jaxstruc import batch, files
+from jaxstruc.io.measurement import Measurement, Setting
+from jaxstruc.pdf.result import PdfResult
+from jaxstruc.report import folder
+
+
+class Plan(NamedTuple):
+    """Plan of a run with one setting."""
+
+    seed: int = 0
+    element: str = "Ag"
+
+    @property
+    def provenance(self):
+        return {"command": "copy", "seed": self.seed}
+
+
+class CopyWorkflow:
+    """Workflow that records which measurements are solved."""
+
+    def __init__(self):
+        self.solved, self.known, self.shown, self.progress = [], [], [], []
+
+    def read(self, path, plan):
+        if path.read_text().startswith("unusable"):
+            raise ValueError(f"Expected numbers, got {path.read_text()}.")
+        empty = np.zeros(0)
+        settings = (Setting("qmin", 1.0, "header"),)
+        return Measurement(str(path), empty, empty, {}, sha256=files.sha256(path), settings=settings)
+
+    def solve(self, measurements, plan, *, run_measurements, progress):
+        self.known = [Path(measurement.name).name for measurement in run_measurements]
+        for index, measurement in enumerate(measurements):
+            progress(index, len(measurements), measurement.name)
+            self.solved.append(Path(measurement.name).name)
+            status = Path(measurement.name).read_text().split()[0]
+            yield PdfResult(measurement.name, measurement.sha256, plan.element, status, f"seed {plan.seed}")
+
+    def run(self, paths, out, plan=Plan()):  # noqa: B008
+        """Return the outcome of a run and the names of the files that it solved."""
+        self.__init__()
+        outcome = batch.run_batch(
+            paths, out, plan, progress=lambda *args: self.progress.append(args),
+            show=lambda title, settings: self.shown.append((title, settings)),
+            workflow=batch.PDF_WORKFLOW._replace(read=self.read, solve=self.solve),
+        )  # fmt: skip
+        return outcome, self.solved
+
+
+@pytest.fixture
+def run_files(tmp_path):
+    """Return files whose first words are the states of their results."""
+    paths = []
+    for name, text in (("a", "solved"), ("b", "unusable"), ("c", "weak"), ("d", "failed")):
+        paths.append(tmp_path / "in" / f"{name}.gr")
+        files.write_text(paths[-1], f"{text} {name}")
+    return paths
+
+
+def test_each_file_gets_its_result_in_the_order_of_the_arguments(run_files, tmp_path):
+    workflow, out = CopyWorkflow(), tmp_path / "out"
+    outcome, solved = workflow.run(run_files, out)
+    assert [result.status for result in outcome.results] == ["solved", "failed", "weak", "failed"]
+    assert [result.name for result in outcome.results] == [str(path) for path in run_files]
+    assert (outcome.status, outcome.skipped, solved) == (3, 0, ["a.gr", "c.gr", "d.gr"])
+    assert outcome.results[1].message == "Expected numbers, got unusable b." and outcome.results[1].element == "Ag"
+    assert outcome.results[1].sha256 == files.sha256(run_files[1])
+    assert json.loads((out / "settings.json").read_text()) == {"command": "copy", "seed": 0}
+    rows = read_table(out / "summary.csv")
+    assert [(row["file"], row["status"]) for row in rows] == [
+        (result.name, result.status) for result in outcome.results
+    ]
+    assert sorted(path.stem for path in (out / "results").iterdir()) == ["a", "c", "d"]
+    assert [title for title, _ in workflow.shown] == ["a.gr (bare)", "c.gr (bare)", "d.gr (bare)"]
+    assert workflow.shown[0][1] == (Setting("qmin", 1.0, "header"),)
+    assert workflow.progress[0] == (0, 3, str(run_files[0])) and workflow.progress[-1] == (3, 3, "")
+
+
+def test_only_a_usable_result_of_the_same_file_and_settings_is_skipped(run_files, tmp_path):
+    workflow, out = CopyWorkflow(), tmp_path / "out"
+    workflow.run(run_files, out)
+    outcome, solved = workflow.run(run_files, out)
+    assert (solved, outcome.skipped, workflow.known) == (["d.gr"], 2, ["a.gr", "c.gr", "d.gr"])
+    assert [result.status for result in outcome.results] == ["solved", "failed", "weak", "failed"]
+    assert [row["status"] for row in read_table(out / "summary.csv")] == ["solved", "failed", "weak", "failed"]
+    run_files[0].write_text("weak changed")
+    outcome, solved = workflow.run(run_files, out)
+    assert (solved, outcome.skipped, outcome.results[0].status) == (["a.gr", "d.gr"], 1, "weak")
+    (out / "results" / "c.npz").write_bytes(b"half a file")
+    assert workflow.run(run_files, out)[1] == ["c.gr", "d.gr"]
+    (out / "results" / "a.npz").unlink()
+    assert workflow.run(run_files, out)[1] == ["a.gr", "d.gr"]
+    other_file = tmp_path / "other" / "a.gr"
+    files.write_text(other_file, run_files[0].read_text())
+    assert workflow.run([other_file, run_files[2]], out)[1] == ["a.gr"]
+    outcome, solved = workflow.run(run_files[2:], out, Plan(seed=1))
+    assert solved == ["c.gr", "d.gr"] and outcome.results[0].message == "seed 1"
+    (out / "settings.json").write_text("no JSON")
+    assert workflow.run(run_files[2:], out, Plan(seed=1))[1] == ["c.gr", "d.gr"]
+    assert folder.load(out / "results" / "c.npz").message == "seed 1"
+
+
+def test_a_run_without_failures_ends_with_status_0(run_files, tmp_path):
+    outcome, _ = CopyWorkflow().run([run_files[0], run_files[2]], tmp_path / "out")
+    assert outcome.status == 0
+
+
+def test_a_single_unusable_file_is_an_error(run_files, tmp_path):
+    workflow = CopyWorkflow()
+    with pytest.raises(ValueError, match=r"^Expected numbers, got unusable b\.$"):
+        workflow.run(run_files[1:2], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    check = batch.PDF_WORKFLOW._replace(read=workflow.read)
+    with pytest.raises(ValueError, match="Expected numbers"):
+        batch.check_inputs(run_files[1:2], tmp_path / "out", Plan(), workflow=check)
+    batch.check_inputs(run_files[:2], tmp_path / "out", Plan(), workflow=check)
+    batch.check_inputs(run_files[:1], tmp_path, Plan(), workflow=check)
+    with pytest.raises(ValueError, match=r"at least one file, got none; name measured \.gr files"):
+        batch.check_inputs([], tmp_path, Plan(), workflow=check)
+    with pytest.raises(ValueError, match=f"Expected a folder for the results, got the file {run_files[0]}"):
+        batch.check_inputs(run_files, run_files[0], Plan(), workflow=check)
+
+
+def test_a_missing_file_has_no_checksum_and_settings_of_eight_files_are_shown(tmp_path):
+    paths = [tmp_path / f"n{number}.gr" for number in range(10)]
+    for path in paths[:-1]:
+        path.write_text("solved")
+    workflow = CopyWorkflow()
+    outcome, _ = workflow.run(paths, tmp_path / "out")
+    assert outcome.results[-1].status == "failed" and outcome.results[-1].sha256 == ""
+    assert [title for title, _ in workflow.shown] == [f"n{number}.gr (bare)" for number in range(batch.MAX_SHOWN_FILES)]
+
+
+def results(**counts):
+    """Return results without candidates, as many of each status as requested."""
+    return [
+        PdfResult(f"{status}{number}.gr", "", "Ag", status, "m") for status, n in counts.items() for number in range(n)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "skipped", "ending", "n_lines"),
+    [
+        ({"solved": 2}, 0, "2 of 2 files solved", 3),
+        ({"solved": 3, "weak": 1, "failed": 2}, 2, "3 of 6 files solved, 1 weak (their messages say why), 2 failed, "
+         "2 skipped because an earlier run solved them", 7),
+        ({"weak": 20}, 0, "0 of 20 files solved, 20 weak (their messages say why)", 21),
+        ({"solved": 22, "failed": 1}, 22, "22 of 23 files solved, 1 failed, 22 skipped because an earlier run solved "
+         "them", 23),
+        ({"failed": 1}, 0, "0 of 1 files solved, 1 failed", 2),
+    ],
+)  # fmt: skip
+def test_the_last_lines_count_the_files_of_each_status(counts, skipped, ending, n_lines):
+    lines = list(batch.closing_lines(batch.BatchOutcome(results(**counts), skipped), Path("out")))
+    assert lines[-1] == f"{ending}. See out/summary.csv, and best/, candidates/ and fits/ next to it."
+    assert len(lines) == n_lines
+    n_failed = counts.get("failed", 0)
+    assert all("failed" in line for line in lines[:n_failed])
+    if sum(counts.values()) - n_failed > 20:
+        assert lines[-2] == "... and 2 more"
+    else:
+        assert not any("more" in line for line in lines)
+
+
+def test_a_single_file_gets_its_short_table_and_the_workflow_names_its_folders():
+    (result,) = results(weak=1)
+    workflow = batch.PDF_WORKFLOW._replace(output_folders="only/")
+    first_line, last_line = batch.closing_lines(batch.BatchOutcome([result], 0), Path("out"), workflow=workflow)
+    assert first_line == str(result) and last_line.endswith("See out/summary.csv, and only/ next to it.")
