@@ -22,16 +22,19 @@ class Plan(NamedTuple):
 
     @property
     def provenance(self):
+        """Settings that determine a result."""
         return {"command": "copy", "seed": self.seed}
 
 
 class CopyWorkflow:
     """Workflow that records which measurements are solved."""
 
-    def __init__(self):
-        self.solved, self.known, self.shown, self.progress = [], [], [], []
+    def __init__(self) -> None:
+        """Begin with empty records."""
+        self.solved_names, self.measured_names, self.shown_settings, self.progress_calls = [], [], [], []
 
     def read(self, path, plan):
+        """Return an empty measurement, unless the file begins with `unusable`."""
         if path.read_text().startswith("unusable"):
             raise ValueError(f"Expected numbers, got {path.read_text()}.")
         empty = np.zeros(0)
@@ -39,22 +42,23 @@ class CopyWorkflow:
         return Measurement(str(path), empty, empty, {}, sha256=files.sha256(path), settings=settings)
 
     def solve(self, measurements, plan, *, run_measurements, progress):
-        self.known = [Path(measurement.name).name for measurement in run_measurements]
+        """Yield results whose status is the first word of the file."""
+        self.measured_names = [Path(measurement.name).name for measurement in run_measurements]
         for index, measurement in enumerate(measurements):
             progress(index, len(measurements), measurement.name)
-            self.solved.append(Path(measurement.name).name)
+            self.solved_names.append(Path(measurement.name).name)
             status = Path(measurement.name).read_text().split()[0]
             yield PdfResult(measurement.name, measurement.sha256, plan.element, status, f"seed {plan.seed}")
 
     def run(self, paths, out, plan=Plan()):  # noqa: B008
         """Return the outcome of a run and the names of the files that it solved."""
         self.__init__()
-        outcome = batch.run_batch(
-            paths, out, plan, progress=lambda *args: self.progress.append(args),
-            show=lambda title, settings: self.shown.append((title, settings)),
+        batch_outcome = batch.run_batch(
+            paths, out, plan, progress=lambda *args: self.progress_calls.append(args),
+            show=lambda title, settings: self.shown_settings.append((title, settings)),
             workflow=batch.PDF_WORKFLOW._replace(read=self.read, solve=self.solve),
         )  # fmt: skip
-        return outcome, self.solved
+        return batch_outcome, self.solved_names
 
 
 @pytest.fixture
@@ -69,33 +73,34 @@ def run_files(tmp_path):
 
 def test_each_file_gets_its_result_in_the_order_of_the_arguments(run_files, tmp_path):
     workflow, out = CopyWorkflow(), tmp_path / "out"
-    outcome, solved = workflow.run(run_files, out)
-    assert [result.status for result in outcome.results] == ["solved", "failed", "weak", "failed"]
-    assert [result.name for result in outcome.results] == [str(path) for path in run_files]
-    assert (outcome.status, outcome.skipped, solved) == (3, 0, ["a.gr", "c.gr", "d.gr"])
-    assert outcome.results[1].message == "Expected numbers, got unusable b." and outcome.results[1].element == "Ag"
-    assert outcome.results[1].sha256 == files.sha256(run_files[1])
+    batch_outcome, solved = workflow.run(run_files, out)
+    assert [result.status for result in batch_outcome.results] == ["solved", "failed", "weak", "failed"]
+    assert [result.name for result in batch_outcome.results] == [str(path) for path in run_files]
+    assert (batch_outcome.status, batch_outcome.skipped, solved) == (3, 0, ["a.gr", "c.gr", "d.gr"])
+    unusable_result = batch_outcome.results[1]
+    assert unusable_result.message == "Expected numbers, got unusable b." and unusable_result.element == "Ag"
+    assert unusable_result.sha256 == files.sha256(run_files[1])
     assert json.loads((out / "settings.json").read_text()) == {"command": "copy", "seed": 0}
     rows = read_table(out / "summary.csv")
     assert [(row["file"], row["status"]) for row in rows] == [
-        (result.name, result.status) for result in outcome.results
+        (result.name, result.status) for result in batch_outcome.results
     ]
     assert sorted(path.stem for path in (out / "results").iterdir()) == ["a", "c", "d"]
-    assert [title for title, _ in workflow.shown] == ["a.gr (bare)", "c.gr (bare)", "d.gr (bare)"]
-    assert workflow.shown[0][1] == (Setting("qmin", 1.0, "header"),)
-    assert workflow.progress[0] == (0, 3, str(run_files[0])) and workflow.progress[-1] == (3, 3, "")
+    assert [title for title, _ in workflow.shown_settings] == ["a.gr (bare)", "c.gr (bare)", "d.gr (bare)"]
+    assert workflow.shown_settings[0][1] == (Setting("qmin", 1.0, "header"),)
+    assert workflow.progress_calls[0] == (0, 3, str(run_files[0])) and workflow.progress_calls[-1] == (3, 3, "")
 
 
 def test_only_a_usable_result_of_the_same_file_and_settings_is_skipped(run_files, tmp_path):
     workflow, out = CopyWorkflow(), tmp_path / "out"
     workflow.run(run_files, out)
-    outcome, solved = workflow.run(run_files, out)
-    assert (solved, outcome.skipped, workflow.known) == (["d.gr"], 2, ["a.gr", "c.gr", "d.gr"])
-    assert [result.status for result in outcome.results] == ["solved", "failed", "weak", "failed"]
+    batch_outcome, solved = workflow.run(run_files, out)
+    assert (solved, batch_outcome.skipped, workflow.measured_names) == (["d.gr"], 2, ["a.gr", "c.gr", "d.gr"])
+    assert [result.status for result in batch_outcome.results] == ["solved", "failed", "weak", "failed"]
     assert [row["status"] for row in read_table(out / "summary.csv")] == ["solved", "failed", "weak", "failed"]
     run_files[0].write_text("weak changed")
-    outcome, solved = workflow.run(run_files, out)
-    assert (solved, outcome.skipped, outcome.results[0].status) == (["a.gr", "d.gr"], 1, "weak")
+    batch_outcome, solved = workflow.run(run_files, out)
+    assert (solved, batch_outcome.skipped, batch_outcome.results[0].status) == (["a.gr", "d.gr"], 1, "weak")
     (out / "results" / "c.npz").write_bytes(b"half a file")
     assert workflow.run(run_files, out)[1] == ["c.gr", "d.gr"]
     (out / "results" / "a.npz").unlink()
@@ -103,16 +108,16 @@ def test_only_a_usable_result_of_the_same_file_and_settings_is_skipped(run_files
     other_file = tmp_path / "other" / "a.gr"
     files.write_text(other_file, run_files[0].read_text())
     assert workflow.run([other_file, run_files[2]], out)[1] == ["a.gr"]
-    outcome, solved = workflow.run(run_files[2:], out, Plan(seed=1))
-    assert solved == ["c.gr", "d.gr"] and outcome.results[0].message == "seed 1"
+    batch_outcome, solved = workflow.run(run_files[2:], out, Plan(seed=1))
+    assert solved == ["c.gr", "d.gr"] and batch_outcome.results[0].message == "seed 1"
     (out / "settings.json").write_text("no JSON")
     assert workflow.run(run_files[2:], out, Plan(seed=1))[1] == ["c.gr", "d.gr"]
     assert folder.load(out / "results" / "c.npz").message == "seed 1"
 
 
 def test_a_run_without_failures_ends_with_status_0(run_files, tmp_path):
-    outcome, _ = CopyWorkflow().run([run_files[0], run_files[2]], tmp_path / "out")
-    assert outcome.status == 0
+    batch_outcome, _ = CopyWorkflow().run([run_files[0], run_files[2]], tmp_path / "out")
+    assert batch_outcome.status == 0
 
 
 def test_a_single_unusable_file_is_an_error(run_files, tmp_path):
@@ -136,9 +141,10 @@ def test_a_missing_file_has_no_checksum_and_settings_of_eight_files_are_shown(tm
     for path in paths[:-1]:
         path.write_text("solved")
     workflow = CopyWorkflow()
-    outcome, _ = workflow.run(paths, tmp_path / "out")
-    assert outcome.results[-1].status == "failed" and outcome.results[-1].sha256 == ""
-    assert [title for title, _ in workflow.shown] == [f"n{number}.gr (bare)" for number in range(batch.MAX_SHOWN_FILES)]
+    batch_outcome, _ = workflow.run(paths, tmp_path / "out")
+    assert batch_outcome.results[-1].status == "failed" and batch_outcome.results[-1].sha256 == ""
+    expected_titles = [f"n{number}.gr (bare)" for number in range(batch.MAX_SHOWN_FILES)]
+    assert [title for title, _ in workflow.shown_settings] == expected_titles
 
 
 def results(**counts):

@@ -4,7 +4,7 @@ from jaxstruc import files
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
-    path = tmp_path / "folder" / "x.txt"
+    path = tmp_path / "new" / "folder" / "x.txt"
     files.write_text(path, "before")
     with pytest.raises(KeyboardInterrupt), files.atomic_replacement(path) as part:
         part.write_text("half")

@@ -187,7 +187,7 @@ def test_a_curve_needs_the_data_and_both_parts_of_the_fit(missing_part):
         incomplete_result = result(candidates=(candidate(**{missing_part: None}),))
     else:
         incomplete_result = result(**{missing_part: None})
-    with pytest.raises(ValueError, match="Expected a rank up to [01], because only the best candidates have curves"):
+    with pytest.raises(ValueError, match=r"Expected a rank up to [01], because only the best candidates have curves"):
         incomplete_result.curve(1)
 
 

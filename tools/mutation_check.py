@@ -2,15 +2,17 @@
 
     python tools/mutation_check.py --count 60 --seed 0 -o mutations.jsonl       (about an hour on two cores)
     python tools/mutation_check.py --seed 0 --list                              (the changes, without running tests)
+    python tools/mutation_check.py --modules 'jaxstruc/pdf/*' --seed 1 --own    (one folder, its modules' tests alone)
 
 Each change is made in a copy of the repository: an operator, a comparison, a Boolean or a small number is replaced. The
-changes are spread evenly over the modules. The tests that import the changed module run first, and all others after
-them, until one fails. A change that no test notices is printed with its line. It is either a gap in the tests or a
+changes are spread evenly over the modules. The tests with the name of the changed module run first, then the tests that
+import it, and all others after them, until one fails. A change that no test notices is printed with its line. It is either a gap in the tests or a
 change that leaves the behaviour as it is, which only a reader can decide.
 """
 
 import argparse
 import ast
+import fnmatch
 import json
 import os
 import random
@@ -91,23 +93,29 @@ def mutations(path: Path) -> Iterator[Mutation]:
             )
 
 
-def draw_mutations(count: int, seed: int) -> list[Mutation]:
-    """Return changes in as many different modules as possible."""
+def draw_mutations(count: int, seed: int, pattern: str = "*") -> list[Mutation]:
+    """Return changes in as many different modules as possible, among the modules whose paths match a pattern."""
     generator = random.Random(seed)
     by_module = {
         path: list(mutations(path))
         for path in sorted((ROOT / "jaxstruc").rglob("*.py"))
-        if path.stem not in SKIPPED_MODULES
+        if path.stem not in SKIPPED_MODULES and fnmatch.fnmatch(str(path.relative_to(ROOT)), pattern)
     }
     pool = [path for path, changes in by_module.items() if changes]
     generator.shuffle(pool)
     return [generator.choice(by_module[pool[i % len(pool)]]) for i in range(count)]
 
 
-def run_tests(copy: Path, mutation: Mutation) -> str:
-    """Return the first test that notices a change, or "" if none does."""
-    own_tests, other_tests = _sorted_tests(copy, mutation.module)
-    for paths in (own_tests, other_tests):
+def run_tests(copy: Path, mutation: Mutation, *, only_own: bool = False) -> str:
+    """Return the first test that notices a change, or "" if none does.
+
+    Args:
+        copy: Copy of the repository with the change.
+        mutation: The change.
+        only_own: Whether only the tests that belong to the changed module are run.
+    """
+    module_tests, remaining_tests = _sorted_tests(copy, mutation.module)
+    for paths in (module_tests, () if only_own else remaining_tests):
         if not paths:
             continue
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not long", *paths]
@@ -125,7 +133,7 @@ def run_tests(copy: Path, mutation: Mutation) -> str:
     return ""
 
 
-def check(mutation: Mutation) -> dict:
+def check(mutation: Mutation, *, only_own: bool = False) -> dict:
     """Return a row that states whether the tests notice a change."""
     start_time = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +146,7 @@ def check(mutation: Mutation) -> dict:
         )
         path = copy / mutation.module
         path.write_text(mutation.apply(path.read_text("utf-8")), "utf-8")
-        noticed_by = run_tests(copy, mutation)
+        noticed_by = run_tests(copy, mutation, only_own=only_own)
     line = (ROOT / mutation.module).read_text("utf-8").splitlines()[mutation.line - 1].strip()
     seconds = round(time.perf_counter() - start_time)
     return mutation._asdict() | {"text": line, "noticed_by": noticed_by, "seconds": seconds}
@@ -151,19 +159,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="Seed of the draw.")
     parser.add_argument("--list", action="store_true", help="Print the changes without running tests.")
     parser.add_argument("--part", default="1/1", help="Part of the changes, e.g. 1/2 for one of two processes.")
+    parser.add_argument("--modules", default="*", help="Pattern of the paths of the modules, e.g. 'jaxstruc/pdf/*'.")
+    parser.add_argument("--own", action="store_true", help="Run only the tests that belong to the changed module.")
     parser.add_argument("-o", "--out", type=Path, default=Path("mutations.jsonl"), help="Rows, one line a change.")
     options = parser.parse_args()
     part, n_parts = (int(word) for word in options.part.split("/"))
-    drawn = draw_mutations(options.count, options.seed)[part - 1 :: n_parts]
+    selected_mutations = draw_mutations(options.count, options.seed, options.modules)[part - 1 :: n_parts]
     done = set()
     if options.out.exists() and not options.list:
         rows = [json.loads(line) for line in options.out.read_text("utf-8").splitlines()]
         done = {Mutation(*(row[name] for name in Mutation._fields)) for row in rows}
-    for mutation in drawn:
+    for mutation in selected_mutations:
         if options.list:
             print(f"{mutation.module}:{mutation.line}: {mutation.old} -> {mutation.new}")
         elif mutation not in done:
-            row = check(mutation)
+            row = check(mutation, only_own=options.own)
             with options.out.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
             print(f"{row['noticed_by'] or 'NOT NOTICED'}: {mutation.module}:{mutation.line}: {row['text']}", flush=True)
@@ -192,10 +202,10 @@ def _between(
     old, new = tokens
     if left.end_lineno != right.lineno:
         return
-    begin, end = _column(lines, left, end=True), _column(lines, right)
-    gap = lines[right.lineno - 1][begin:end]
+    start, end = _column(lines, left, end=True), _column(lines, right)
+    gap = lines[right.lineno - 1][start:end]
     if gap.count(old) == 1 and (old != "*" or "**" not in gap):
-        yield Mutation(module, right.lineno, begin + gap.index(old), old, new)
+        yield Mutation(module, right.lineno, start + gap.index(old), old, new)
 
 
 def _checked(mutation: Mutation, lines: list[str]) -> Mutation:
@@ -205,22 +215,25 @@ def _checked(mutation: Mutation, lines: list[str]) -> Mutation:
 
 
 def _sorted_tests(copy: Path, module: str) -> tuple[list[str], list[str]]:
-    """Return the test files that belong to a module, and all others."""
+    """Return the test files that belong to a module, those with its name first, and all remaining ones."""
     path = Path(module)
-    dotted = ".".join(path.with_suffix("").parts)
-    own: list[str] = []
-    others: list[str] = []
+    folder, dotted_folder = Path("tests", *path.parent.parts[1:]), ".".join(path.parent.parts)
+    dotted = f"{dotted_folder}.{path.stem}"
+    module_tests: list[tuple[bool, str]] = []
+    remaining_tests: list[str] = []
     for test in sorted((copy / "tests").rglob("test_*.py")):
-        text = test.read_text("utf-8")
-        parent = ".".join(path.parent.parts)
-        imports_module = f"import {dotted}" in text or f"from {dotted} import" in text
+        text, name = test.read_text("utf-8"), test.relative_to(copy)
+        imports_module = f"import {dotted}\n" in text or f"from {dotted} import" in text
         imports_name = any(
-            line.startswith(f"from {parent} import") and path.stem in line.replace(",", " ").split()
+            line.startswith(f"from {dotted_folder} import") and path.stem in line.replace(",", " ").split()
             for line in text.splitlines()
         )
-        name = str(test.relative_to(copy))
-        (own if imports_module or imports_name or test.stem == f"test_{path.stem}" else others).append(name)
-    return own, others
+        is_namesake = name == folder / f"test_{path.stem}.py"
+        if imports_module or imports_name or is_namesake:
+            module_tests.append((not is_namesake, str(name)))
+        else:
+            remaining_tests.append(str(name))
+    return [name for _, name in sorted(module_tests)], remaining_tests
 
 
 def _environment(copy: Path) -> dict[str, str]:

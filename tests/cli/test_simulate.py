@@ -215,9 +215,10 @@ def test_one_of_several_structures_in_a_file_is_asked_for_and_simulated(tmp_path
     assert run_simulate([f"{path}@2", f"{path}@1", "-o", tmp_path, "--rstep", 0.05]) == 0
     ase.io.write(tmp_path / "third.xyz", ase.io.read(path, index=2))
     assert run_simulate([tmp_path / "third.xyz", "-o", tmp_path / "third.gr", "--rstep", 0.05]) == 0
-    curves = {name: np.loadtxt(tmp_path / f"{name}.gr") for name in ("third", "library_in_one-2", "library_in_one-1")}
-    np.testing.assert_allclose(curves["library_in_one-2"], curves["third"], atol=1e-6)
-    assert np.abs(curves["library_in_one-1"] - curves["third"]).max() > 0.1
+    names = ("third", "library_in_one-2", "library_in_one-1")
+    pdf_by_name = {name: np.loadtxt(tmp_path / f"{name}.gr") for name in names}
+    np.testing.assert_allclose(pdf_by_name["library_in_one-2"], pdf_by_name["third"], atol=1e-6)
+    assert np.abs(pdf_by_name["library_in_one-1"] - pdf_by_name["third"]).max() > 0.1
 
 
 BODY_OPTIONS = ("--body", "sphere", "--radius", 35, "--pd", 0.06, "--qmin", 0.01, "--qmax", 0.4)

@@ -112,9 +112,9 @@ def test_sites_near_a_long_particle_are_the_nearest_to_its_atoms(packing):
 @pytest.mark.parametrize("packing", COORDINATION_NUMBERS)
 def test_a_packing_fills_the_whole_sphere_of_its_reach(packing):
     """Each shell has the atoms of a larger packing, and the density is one atom per volume of an atom."""
-    sites = lattice_sites.packing_sites(packing, 7)
+    packing_sites = lattice_sites.packing_sites(packing, 7)
     far_sites = lattice_sites.packing_sites(packing, 11)
-    radii, far_radii = (np.linalg.norm(positions, axis=1) for positions in (sites, far_sites))
+    radii, far_radii = (np.linalg.norm(positions, axis=1) for positions in (packing_sites, far_sites))
     assert radii.max() <= 7 and np.sum(radii < 6.5) == pytest.approx(np.sum(far_radii < 6.5), rel=0.04)
     if packing not in ("icosahedron", "decahedron"):
         np.testing.assert_allclose(np.sort(radii), np.sort(far_radii[far_radii <= 7]), atol=1e-9)

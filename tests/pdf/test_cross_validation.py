@@ -84,7 +84,7 @@ def test_thinned_data_keep_the_steps_that_qmax_needs():
 
 
 @pytest.mark.parametrize(
-    ("rmax", "signal_end", "cuts"),
+    ("rmax", "signal_end", "expected_cuts"),
     [
         (30.0, 20.0, [(12.0, 18.0), (14.0, 20.0), (16.0, 20.0)]),
         (30.0, 11.0, [(8.0, 11.0), (8.8, 11.0)]),
@@ -94,9 +94,9 @@ def test_thinned_data_keep_the_steps_that_qmax_needs():
         (80.0, 90.0, [(30.0, 45.0), (35.0, 50.0), (40.0, 50.0)]),
     ],
 )
-def test_cuts_are_shares_of_the_signal_and_leave_two_angstrom_to_predict(rmax, signal_end, cuts):
+def test_cuts_are_shares_of_the_signal_and_leave_two_angstrom_to_predict(rmax, signal_end, expected_cuts):
     found_cuts = cross_validation.holdout_cuts(np.array([1.5, rmax]), signal_end)
-    assert [tuple(cut) for cut in found_cuts] == [pytest.approx(cut) for cut in cuts]
+    assert [tuple(cut) for cut in found_cuts] == [pytest.approx(cut) for cut in expected_cuts]
 
 
 def test_each_half_wave_of_the_q_range_is_an_independent_point_beyond_the_cut():

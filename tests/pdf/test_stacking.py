@@ -119,9 +119,9 @@ def test_the_lowest_letter_of_a_stack_of_seventeen_layers_is_cubic():
     layer = lattices.stack("c", reach=2)
     layer = layer[abs(layer[:, 2]) < 1e-6][:2]
     heights = [index * lattices.LAYER_SPACING for index in range(stacking.MAX_ENUMERATED_LAYERS + 3)]
-    curves = RNG.normal(size=(len(stacking.close_packed_distances(14.0)), 2)).astype(np.float32)
+    pair_curves = RNG.normal(size=(len(stacking.close_packed_distances(14.0)), 2)).astype(np.float32)
     sequences = stacking.rank_sequences(
-        stacking.ball_layers(layer, heights, 20.0), curves, np.ones(2), absolute=False, max_sequences=100
+        stacking.ball_layers(layer, heights, 20.0), pair_curves, np.ones(2), absolute=False, max_sequences=100
     )
     letters = [sequence.letters for sequence in sequences]
     assert len(letters) == 100 and {len(word) for word in letters} == {15}
