@@ -6,8 +6,8 @@
 
 Each change is made in a copy of the repository: an operator, a comparison, a Boolean or a small number is replaced. The
 changes are spread evenly over the modules. The tests with the name of the changed module run first, then the tests that
-import it, and all others after them, until one fails. A change that no test notices is printed with its line. It is either a gap in the tests or a
-change that leaves the behaviour as it is, which only a reader can decide.
+import it, and all others after them, until one fails. A change that no test notices is printed with its line. It is
+either a gap in the tests or a change that leaves the behaviour as it is, which only a reader can decide.
 """
 
 import argparse
