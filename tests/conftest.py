@@ -58,6 +58,16 @@ def fcc19():
     return fcc_shapes.fcc_cluster((2, 2, 2)).positions * 2.78
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _small_batches():
+    """Fit candidates in batches of one size in all tests, so that tests with the same ranges share a compilation."""
+    from jaxstruc.pdf import candidates
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "BATCH_SIZE", candidates.MIN_BATCH_SIZE)
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository():
     """Return the root of the repository."""

@@ -6,11 +6,10 @@ from ase.cluster import Icosahedron, Octahedron
 from command_line import read_table, run_command
 
 
-@pytest.fixture(scope="module")
-def result_folder(input_files, command_arguments, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("out")
-    assert run_command("mine", input_files[0], *command_arguments["mine"][1], "-o", folder) == 0
-    return folder
+@pytest.fixture
+def result_folder(run_once):
+    """Return the results for the example and two other files."""
+    return run_once("mine")[0]
 
 
 def test_the_size_and_values_of_the_example_are_found(result_folder):

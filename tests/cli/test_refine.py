@@ -14,7 +14,7 @@ from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
-RANGE_OPTIONS = ("--qmin", 1, "--qmax", 22, "--qdamp", 0.03, "--rmax", 16)
+RANGE_OPTIONS = ("--qmin", 1, "--qmax", 22, "--qdamp", 0.03, "--rmax", 20)
 TRUE_VALUES = {"scale": 0.7, "stretch": 1.01, "uiso": 0.008, "delta2": 2.0}
 
 
@@ -32,7 +32,7 @@ def input_folder(tmp_path_factory):
         ase.io.write(folder / f"{name}.xyz", atoms)
     ase.io.write(folder / "alloy.xyz", Atoms("AuPt", positions=[[0, 0, 0], [0, 0, 2.8]]))
     ase.io.write(folder / "gold.xyz", Atoms("Au2", positions=[[0, 0, 0], [0, 0, 2.8]]))
-    grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=0.0, rmax=18.0, rstep=0.02)
+    grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=0.0, rmax=21.0, rstep=0.02)
     pairs = debye.pairs_from_positions(jnp.asarray(true_cluster.positions, jnp.float32), jnp.ones(len(true_cluster)))
     unit_factors, composition = jnp.ones((1, grid.q.size)), jnp.full(1, 1.0 * len(true_cluster))
     f = debye.reduced_structure_function(
@@ -85,7 +85,7 @@ def test_each_of_the_users_clusters_has_its_fit_and_structure(refinement, input_
     )
     for row, (stem, structure, name) in zip(rows, expected_files, strict=True):
         fit = np.genfromtxt(stem.with_name(f"{stem.name}.csv"), delimiter=",", names=True)
-        assert fit["r"][0] == 1.5 and fit["r"][-1] == 16
+        assert fit["r"][0] == 1.5 and fit["r"][-1] == 20
         rw = np.sqrt(np.sum(fit["G_diff"] ** 2) / np.sum(fit["G_obs"] ** 2))
         assert rw == pytest.approx(float(row["rw"]), rel=2e-3)
         assert stem.with_name(f"{stem.name}.png").stat().st_size > 10_000

@@ -13,11 +13,10 @@ from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
 
-@pytest.fixture(scope="module")
-def result_folder(input_files, command_arguments, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("out")
-    assert run_command("solve", input_files[0], *command_arguments["solve"][1], "-o", folder) == 0
-    return folder
+@pytest.fixture
+def result_folder(run_once):
+    """Return the results for the example and two other files."""
+    return run_once("solve")[0]
 
 
 def test_the_example_is_solved(result_folder):

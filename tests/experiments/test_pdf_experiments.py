@@ -8,7 +8,7 @@ from ase.cluster import Decahedron
 
 from jaxstruc.clusters import lattices, library
 from jaxstruc.clusters.fcc_shapes import fcc_cluster
-from jaxstruc.pdf import candidates, target
+from jaxstruc.pdf import target
 from jaxstruc.scattering import debye
 from jaxstruc.scattering.debye import Instrument
 
@@ -78,7 +78,6 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
     path.parent.mkdir()
     path.write_text("\n".join(lines))
     library_limits = {"names": ("decahedron",), "max_atoms": 60}
-    monkeypatch.setattr(candidates, "BATCH_SIZE", candidates.MIN_BATCH_SIZE)  # of the size that the other tests compile
     monkeypatch.setattr(measured_pdfs, "mine_measurement", partial(measured_pdfs.mine_measurement, **library_limits))
     [row] = measured_pdfs.main(
         ["--data", str(path.parent), "--figures", str(tmp_path / "out"), "--out", str(rows_path)]
