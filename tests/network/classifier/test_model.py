@@ -11,6 +11,8 @@ from jaxstruc.network.classifier.simulated_pdfs import N_POINTS, SETTING_NAMES, 
 
 RNG = np.random.default_rng(0)
 SMALL_CLASSIFIER = Classifier(channels=(4, 4), blocks=(0, 1), width=8, components=3)
+draw_samples = jax.jit(classifier.draw_samples, static_argnums=2)
+log_density = jax.jit(classifier.log_density)
 TRUE_VALUES = np.array([[120.0, 6.0, 0.1, 0.4, 1.2, 1.01]])
 
 
@@ -44,7 +46,7 @@ def test_the_density_is_the_sum_written_out(x64):
         density_sum += (
             np.exp(density.log_weight[0, component] + density.log_type_probability[0, component, 4]) * component_density
         )
-    log_densities = classifier.log_density(density, TrueLabels(jnp.array([4]), jnp.asarray(TRUE_VALUES)))
+    log_densities = log_density(density, TrueLabels(jnp.array([4]), jnp.asarray(TRUE_VALUES)))
     np.testing.assert_allclose(log_densities[0], np.log(density_sum), rtol=1e-9)
 
 
@@ -54,20 +56,18 @@ def test_unknown_values_are_left_out_with_finite_gradients(x64):
     partial_values = jnp.asarray(TRUE_VALUES).at[0, 4].set(jnp.nan)
 
     def partial_log_density(mean):
-        return classifier.log_density(mixture_density._replace(mean=mean), TrueLabels(jnp.array([-1]), partial_values))[
-            0
-        ]
+        return log_density(mixture_density._replace(mean=mean), TrueLabels(jnp.array([-1]), partial_values))[0]
 
-    gradient = jax.grad(partial_log_density)(mixture_density.mean)
+    gradient = jax.jit(jax.grad(partial_log_density))(mixture_density.mean)
     assert bool(jnp.isfinite(gradient).all()) and float(jnp.abs(gradient[..., 4]).max()) == 0
     assert float(jnp.abs(gradient[..., :4]).min()) > 0
-    full_log_density = classifier.log_density(mixture_density, TrueLabels(jnp.array([0]), jnp.asarray(TRUE_VALUES)))[0]
+    full_log_density = log_density(mixture_density, TrueLabels(jnp.array([0]), jnp.asarray(TRUE_VALUES)))[0]
     assert partial_log_density(mixture_density.mean) != pytest.approx(float(full_log_density))
 
 
 def test_draws_follow_the_mixture():
     density = random_density(n_densities=2)
-    type_indices, values = classifier.draw_samples(jax.random.key(0), density, 20_000)
+    type_indices, values = draw_samples(jax.random.key(0), density, 20_000)
     for row in range(2):
         type_fractions = np.bincount(type_indices[:, row], minlength=len(STRUCTURE_TYPES)) / 20_000
         np.testing.assert_allclose(type_fractions, classifier.type_probabilities(density)[row], atol=0.015)
@@ -78,8 +78,8 @@ def test_draws_follow_the_mixture():
 
 def test_probabilities_sum_to_one_whatever_the_input():
     empty_input = jnp.zeros((2, N_POINTS)), jnp.zeros((2, N_POINTS), bool), jnp.zeros((2, len(SETTING_NAMES)))
-    params = SMALL_CLASSIFIER.init(jax.random.key(0), *empty_input)
-    density = SMALL_CLASSIFIER.apply(params, empty_input[0] + 1e3, *empty_input[1:])
+    params = jax.jit(SMALL_CLASSIFIER.init)(jax.random.key(0), *empty_input)
+    density = jax.jit(SMALL_CLASSIFIER.apply)(params, empty_input[0] + 1e3, *empty_input[1:])
     np.testing.assert_allclose(classifier.type_probabilities(density).sum(axis=1), 1, rtol=1e-5)
     assert bool(jnp.isfinite(density.mean).all()) and float(density.standard_deviation.min()) > 0
 

@@ -111,7 +111,7 @@ def test_data_outside_the_training_range_give_warnings(network, measurements):
 def test_calibration_makes_ranks_uniform_and_probabilities_reliable():
     """True values are closer to the median than draws, and types are right more often than their probability."""
     rng = np.random.default_rng(0)
-    count = 4000
+    count = 2000
     coordinates = np.zeros((count, 1, 6), np.float32)
     log_probabilities = np.log(np.where(np.arange(7) == 0, 0.6, 0.4 / 6)).astype(np.float32)
     mixture = MixtureDensity(

@@ -1,6 +1,3 @@
-from functools import partial
-
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +10,7 @@ from jaxstruc.network.classifier import particles, simulated_pdfs
 from jaxstruc.scattering import pair_distribution
 from jaxstruc.scattering.debye import Instrument
 
+simulate_particle_pdfs = jax.jit(simulated_pdfs.simulate_particle_pdfs, static_argnames="anomaly_fraction")
 N_SAMPLES = particles.DEFAULT_COMPOSITION.n_samples
 SHARED_CONDITIONS = simulated_pdfs.SharedConditions(
     **{name: jnp.float32(value) for name, value in {
@@ -85,9 +83,7 @@ def test_a_stretch_is_a_shift(gold_icosahedron):
 
 
 def test_pdfs_are_masked_to_their_range_and_normalised(identical_particles):
-    batch = jax.jit(partial(simulated_pdfs.simulate_particle_pdfs, anomaly_fraction=0.0))(
-        jax.random.key(0), identical_particles
-    )
+    batch = simulate_particle_pdfs(jax.random.key(0), identical_particles, anomaly_fraction=0.0)
     assert not bool(batch.is_anomalous.any())
     assert bool(jnp.isfinite(batch.pdf).all()) and batch.pdf.shape == (
         N_SAMPLES,
@@ -103,12 +99,12 @@ def test_pdfs_are_masked_to_their_range_and_normalised(identical_particles):
 
 
 def test_the_same_key_gives_the_same_pdfs_and_another_key_gives_others(identical_particles):
-    simulate_pdfs = jax.jit(
-        chex.assert_max_traces(
-            lambda key, particles: simulated_pdfs.simulate_particle_pdfs(key, particles, anomaly_fraction=0.0), n=1
-        )
+    pdfs, repeated_pdfs, other_pdfs = (
+        simulate_particle_pdfs(jax.random.key(key), identical_particles, anomaly_fraction=0.0).pdf for key in (1, 1, 2)
     )
-    pdfs, repeated_pdfs, other_pdfs = (simulate_pdfs(jax.random.key(key), identical_particles).pdf for key in (1, 1, 2))
+    n_compiled = simulate_particle_pdfs._cache_size()
+    simulate_particle_pdfs(jax.random.key(3), identical_particles, anomaly_fraction=0.0)
+    assert simulate_particle_pdfs._cache_size() == n_compiled
     np.testing.assert_array_equal(pdfs, repeated_pdfs)
     assert float(jnp.abs(pdfs - other_pdfs).max(axis=1).min()) > 0.01
 
@@ -119,9 +115,8 @@ def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_par
     two_type_particles = identical_particles._replace(
         type_index=type_index, histogram=identical_particles.histogram * jnp.where(type_index == 5, 1.0, 0.5)[:, None]
     )
-    simulate_pdfs = jax.jit(simulated_pdfs.simulate_particle_pdfs, static_argnames="anomaly_fraction")
     normal_batch, anomalous_batch = (
-        simulate_pdfs(jax.random.key(0), two_type_particles, anomaly_fraction=anomaly_fraction)
+        simulate_particle_pdfs(jax.random.key(0), two_type_particles, anomaly_fraction=anomaly_fraction)
         for anomaly_fraction in (0.0, 0.4)
     )
     is_anomalous = np.asarray(anomalous_batch.is_anomalous)

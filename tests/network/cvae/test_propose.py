@@ -117,13 +117,15 @@ def test_a_bond_is_the_mean_distance_of_neighbours(pdfs_and_bonds, proposals):
 def test_without_a_bond_the_decoded_radius_sets_the_scale():
     """True distances in units of the radius, some of them negative, give true positions in Å."""
     cluster = from_ase(fcc_shapes.fcc_cluster((2, 2, 2)).to_ase("Au", 2.9), n_rows=20)
-    features = representation.unit_sphere_features(cluster, jnp.asarray(representation.satellites(4)))
+    features = jax.jit(representation.unit_sphere_features)(cluster, jnp.asarray(representation.satellites(4)))
     presence = jnp.where(features.presence, 30.0, -30.0)
     decoded = DecodedStructure(-features.pair, features.satellite, presence, jnp.log(features.radius))
     proposal = jax.jit(propose.trilaterate_decoded)(decoded)
     assert bool(proposal.converged) and float(proposal.stress) < 1e-4
     assert float(proposal.radius) == pytest.approx(2 * 2.9 / 2**0.5, rel=1e-5)
-    np.testing.assert_allclose(proposal.positions[:19], representation.order_atoms(cluster).positions[:19], atol=1e-3)
+    np.testing.assert_allclose(
+        proposal.positions[:19], jax.jit(representation.order_atoms)(cluster).positions[:19], atol=1e-3
+    )
     np.testing.assert_allclose(proposal.weights, features.presence, atol=1e-6)
 
 
@@ -188,7 +190,7 @@ def test_neighbours_are_weighted_by_the_presence_of_both_atoms():
     weights = jnp.array([1.0, 0.6, 0.9, 0.7, 0.4])
     bond_weights = np.array([1.0 * 0.6, 0.6 * 0.9, 0.9 * 0.7])
     expected_distance = bond_weights @ [1.0, 1.1, 1.2] / bond_weights.sum()
-    assert float(propose.neighbour_distance(positions, weights)) == pytest.approx(expected_distance, rel=1e-5)
+    assert float(jax.jit(propose.neighbour_distance)(positions, weights)) == pytest.approx(expected_distance, rel=1e-5)
 
 
 def test_the_model_input_is_the_curve_on_the_training_grid():

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ from jaxstruc.clusters.cluster import Structure, from_ase
 from jaxstruc.clusters.distances import distances
 from jaxstruc.network.cvae import representation
 
+order_atoms = jax.jit(representation.order_atoms)
+sphere_features = jax.jit(representation.unit_sphere_features)
+
 
 @pytest.fixture
 def cluster():
@@ -15,8 +19,7 @@ def cluster():
 
 
 def test_one_atom_is_at_the_origin_and_the_farthest_on_the_sphere(cluster):
-    anchors = jnp.asarray(representation.satellites(11))
-    features = representation.unit_sphere_features(cluster, anchors)
+    features = sphere_features(cluster, jnp.asarray(representation.satellites(11)))
     assert float(features.pair[0].max()) == pytest.approx(1.0, abs=1e-6)
     np.testing.assert_allclose(features.satellite[0], 1.0, atol=1e-6)
     assert float(features.radius) == pytest.approx(2.236 * 2.78, abs=1e-3)
@@ -24,17 +27,14 @@ def test_one_atom_is_at_the_origin_and_the_farthest_on_the_sphere(cluster):
 
 
 def test_padding_is_zero(cluster):
-    features = representation.unit_sphere_features(cluster, jnp.asarray(representation.satellites(11)))
+    features = sphere_features(cluster, jnp.asarray(representation.satellites(11)))
     assert not np.any(features.pair[79:]) and not np.any(features.pair[:, 79:]) and not np.any(features.satellite[79:])
 
 
 def test_the_order_of_the_input_does_not_matter(cluster):
     order = np.concatenate([np.random.default_rng(0).permutation(79), np.arange(79, 100)])
     shuffled_cluster = Structure(*(column[order] for column in cluster))
-    ordered_cluster, ordered_shuffled = (
-        representation.order_atoms(cluster),
-        representation.order_atoms(shuffled_cluster),
-    )
+    ordered_cluster, ordered_shuffled = order_atoms(cluster), order_atoms(shuffled_cluster)
     np.testing.assert_allclose(ordered_cluster.positions, ordered_shuffled.positions, atol=1e-5)
     radii = np.linalg.norm(ordered_cluster.positions[:79], axis=1)
     assert (np.diff(radii) > -1e-3).all()
@@ -42,15 +42,15 @@ def test_the_order_of_the_input_does_not_matter(cluster):
 
 def test_the_position_of_the_cluster_does_not_matter(cluster):
     moved_cluster = cluster._replace(positions=cluster.positions + cluster.mask[:, None] * jnp.array([3.0, -8.0, 2.0]))
-    ordered_cluster, ordered_moved = representation.order_atoms(cluster), representation.order_atoms(moved_cluster)
+    ordered_cluster, ordered_moved = order_atoms(cluster), order_atoms(moved_cluster)
     np.testing.assert_allclose(ordered_moved.positions, ordered_cluster.positions, atol=1e-5)
     assert not ordered_moved.positions[0].any()
 
 
 def test_distances_on_the_sphere_times_the_radius_are_those_of_the_structure(cluster):
-    features = representation.unit_sphere_features(cluster, jnp.asarray(representation.satellites(4)))
+    features = sphere_features(cluster, jnp.asarray(representation.satellites(11)))
     scaled_distances = np.sort(np.asarray(features.pair[:79, :79] * features.radius).ravel())
-    cluster_distances = np.sort(np.asarray(distances(cluster.positions[:79])).ravel())
+    cluster_distances = np.sort(np.asarray(jax.jit(distances)(cluster.positions[:79])).ravel())
     np.testing.assert_allclose(scaled_distances, cluster_distances, atol=1e-4)
 
 
@@ -69,7 +69,8 @@ def test_three_satellites_are_refused():
 
 
 def test_the_upper_triangle_holds_a_symmetric_matrix():
-    matrix = distances(jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 3))[0]))
-    upper_triangle = representation.upper_triangle(matrix)
+    matrix = jax.jit(distances)(jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 3))[0]))
+    upper_triangle = jax.jit(representation.upper_triangle)(matrix)
     assert upper_triangle.shape == (21,)
-    np.testing.assert_array_equal(representation.symmetric_matrix(upper_triangle, 7), matrix)
+    symmetric_matrix = jax.jit(representation.symmetric_matrix, static_argnums=1)(upper_triangle, 7)
+    np.testing.assert_array_equal(symmetric_matrix, matrix)
