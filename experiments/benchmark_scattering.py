@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 THREADS = 2
@@ -310,7 +311,16 @@ def median_seconds(call, budget: float) -> float:
     return float(np.median(times))
 
 
-def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bool, budget: float) -> list[dict]:
+def run_case(
+    grid_name: str,
+    atoms: int,
+    batch: int,
+    quantity: str,
+    gradient: bool,
+    budget: float,
+    *,
+    engine_names: Sequence[str] = tuple(ENGINES),
+) -> list[dict]:
     """Return a row for each engine that can compute the case."""
     counts = np.random.default_rng(1).integers(80, 101, batch)
     site_arrays = (
@@ -321,7 +331,7 @@ def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bo
     grid = Grid(**GRIDS[grid_name], max_distance=max_diameter(site_arrays))
     curve_weights = np.random.default_rng(2).normal(size=(grid.r if quantity == "gr" else grid.q).size)
     result = []
-    for engine in ENGINES:
+    for engine in engine_names:
         if not can_run(engine, atoms, batch, quantity, gradient):
             continue
         call, compile_seconds, rule = ENGINES[engine](site_arrays, grid, quantity, gradient, curve_weights)

@@ -99,6 +99,7 @@ class PdfSet(NamedTuple):
     drawn_bonds: bool = False
     """Whether bond lengths are drawn."""
     n_fitted: int = N_FITTED
+    """Number of structures that are fitted after the lookup."""
 
 
 PDF_SETS = {
@@ -106,6 +107,14 @@ PDF_SETS = {
     "between": PdfSet((0.0, 0.05), stride=10, drawn_bonds=True),
     "all": PdfSet((0.0, 0.05), stride=60, n_fitted=3743),
 }
+
+
+class StructureList(NamedTuple):
+    """The shapes and the bond lengths of the listed structures. A structure is a shape with a bond length."""
+
+    shapes: tuple[Cluster, ...]
+    bonds: tuple[float, ...]
+    """Bond lengths, in Å."""
 
 
 class SimulatedPdf(NamedTuple):
@@ -121,7 +130,7 @@ class SimulatedPdf(NamedTuple):
 
 
 class StructureTable(NamedTuple):
-    """The structures that PDFs are compared with. A structure is a shape with a bond length."""
+    """The structures that PDFs are compared with."""
 
     shape_index: Int[np.ndarray, " structure"]
     bond: Float[np.ndarray, " structure"]
@@ -191,6 +200,11 @@ def bond_lengths() -> tuple[float, ...]:
     return tuple(sorted({round(form_factors.tabulated_bond_length(metal), 4) for metal in METALS}))
 
 
+def deepstruc_structures() -> StructureList:
+    """Return the shapes and bond lengths of DeepStruc's list."""
+    return StructureList(distinct_shapes(), bond_lengths())
+
+
 def count_twins() -> int:
     """Return the number of structures whose distances all equal those of another within 0.001 Å."""
     shape_distances = [np.sort(pdist(entry.positions)) for entry in distinct_shapes()]
@@ -203,17 +217,18 @@ def count_twins() -> int:
     return len(twin_keys)
 
 
-def simulate_structure(number: int, pdf_set: PdfSet) -> SimulatedPdf:
+def simulate_structure(number: int, pdf_set: PdfSet, structures: StructureList) -> SimulatedPdf:
     """Return the PDF of the structure with this number in the list."""
-    shape_index, bond_index = divmod(number, len(bond_lengths()))
+    shape_index, bond_index = divmod(number, len(structures.bonds))
     rng = np.random.default_rng([SEED, number])
     qmin, qmax, qdamp, biso = (rng.uniform(*limits) for limits in (QMIN_RANGE, QMAX_RANGE, QDAMP_RANGE, BISO_RANGE))
-    bond = rng.uniform(bond_lengths()[0], bond_lengths()[-1]) if pdf_set.drawn_bonds else bond_lengths()[bond_index]
+    bonds = structures.bonds
+    bond = rng.uniform(bonds[0], bonds[-1]) if pdf_set.drawn_bonds else bonds[bond_index]
     values = {
         "qmin": qmin, "qmax": qmax, "qdamp": qdamp, "uiso": biso / (8 * np.pi**2), "delta2": DELTA2,
         "stretch": bond / unlisted_particles.BOND,
     }  # fmt: skip
-    q, f = unlisted_particles.structure_function(distinct_shapes()[shape_index].positions, values)
+    q, f = unlisted_particles.structure_function(structures.shapes[shape_index].positions, values)
     pdfs = {noise: unlisted_particles.noisy_pdf(q, f, qdamp, noise, RMAX, rng)[1][::2] for noise in pdf_set.noises}
     settings = {"bond": bond, "qmin": qmin, "qmax": qmax, "qdamp": qdamp, "biso": biso}
     return SimulatedPdf(shape_index, -1 if pdf_set.drawn_bonds else bond_index, settings, pdfs)
@@ -224,9 +239,9 @@ def r_grid() -> Float[np.ndarray, " r"]:
     return np.arange(1.5, RMAX + 1e-6, RSTEP)
 
 
-def build_structure_table(bonds: Sequence[float]) -> StructureTable:
-    """Return the table of all shapes with each of these bond lengths."""
-    distance_sets = [distinct_distances(entry.positions, digits=5) for entry in distinct_shapes()]
+def build_structure_table(shapes: Sequence[Cluster], bonds: Sequence[float]) -> StructureTable:
+    """Return the table of all these shapes with each of these bond lengths."""
+    distance_sets = [distinct_distances(entry.positions, digits=5) for entry in shapes]
     n_distances = max(len(entry.mean) for entry in distance_sets)
     weight, mean = (np.zeros((len(distance_sets), n_distances), np.float32) for _ in range(2))
     mean[:] = 1.0
@@ -410,11 +425,15 @@ def rank_name(misfit: np.ndarray, is_true_name: np.ndarray, names: np.ndarray) -
 
 
 def name_pdfs(
-    pdfs: list[SimulatedPdf], noise: float, structure_table: StructureTable, pdf_set: PdfSet
+    pdfs: list[SimulatedPdf],
+    noise: float,
+    structure_table: StructureTable,
+    pdf_set: PdfSet,
+    shapes: Sequence[Cluster],
 ) -> tuple[list[dict[str, Any]], dict]:
     """Return one row for each PDF, and the times of lookup and fits on one core, in ms per PDF."""
     free = ("scale", "stretch", "uiso", "delta2") if pdf_set.drawn_bonds else ("scale", "uiso", "delta2")
-    structure_types = np.array([entry.family for entry in distinct_shapes()])[structure_table.shape_index]
+    structure_types = np.array([entry.family for entry in shapes])[structure_table.shape_index]
     result_rows, cpu_seconds = [], np.zeros(2)
     for start in range(0, len(pdfs), BLOCK_SIZE):
         block = pdfs[start : start + BLOCK_SIZE]
@@ -433,7 +452,8 @@ def name_pdfs(
                 entry.pdf_by_noise[noise], entry.settings, fitted_structures, structure_table, free
             )
             cpu_seconds[1] += time.process_time() - start_time
-            result_rows.append(_pdf_row(entry, noise, misfit, ranked_structures, structure_table, structure_types))
+            rank_row = _rank_row(entry, misfit, ranked_structures, structure_table, structure_types)
+            result_rows.append({"noise": noise} | _shape_columns(shapes[entry.shape_index]) | rank_row)
     lookup_ms, fits_ms = 1e3 * cpu_seconds / len(pdfs)
     return result_rows, {"ms_look": round(lookup_ms, 2), "ms_fits": round(fits_ms, 2), "fits": pdf_set.n_fitted}
 
@@ -443,16 +463,21 @@ def _best_of_each_name(order: np.ndarray, names: np.ndarray) -> np.ndarray:
     return order[np.sort(np.unique(names[order], return_index=True)[1])]
 
 
-def _pdf_row(
+def _shape_columns(shape: Cluster) -> dict:
+    """Return the columns of a row that describe the true shape."""
+    return {"type": shape.family, "shape": shape.label, "atoms": len(shape.positions)}
+
+
+def _rank_row(
     pdf: SimulatedPdf,
-    noise: float,
     misfit: np.ndarray,
     order: np.ndarray,
     structure_table: StructureTable,
     structure_types: np.ndarray,
 ) -> dict:
-    """Return the row of a PDF. The rank is that of the shape if the bond length is not listed."""
-    shape, has_true_shape = distinct_shapes()[pdf.shape_index], structure_table.shape_index == pdf.shape_index
+    """Return the other columns of a row. The rank is that of the shape if the bond length is not listed."""
+    has_true_shape = structure_table.shape_index == pdf.shape_index
+    true_type = structure_types[has_true_shape][0]
     is_true_structure = (
         has_true_shape
         if pdf.bond_index < 0
@@ -462,14 +487,10 @@ def _pdf_row(
         misfit, is_true_structure, structure_table.shape_index if pdf.bond_index < 0 else np.arange(len(misfit))
     )
     return {
-        "noise": noise,
-        "type": shape.family,
-        "shape": shape.label,
-        "atoms": len(shape.positions),
         **{name: round(value, 3) for name, value in pdf.settings.items()},
         "before": n_better,
         "tied": n_tied,
-        "type_before": rank_name(misfit, structure_types == shape.family, structure_types)[0],
+        "type_before": rank_name(misfit, structure_types == true_type, structure_types)[0],
         "looked": int(is_true_structure[order].argmax()),
         "rw": _round_rw(misfit[is_true_structure].min()),
         "rw_other": _round_rw(misfit[~is_true_structure].min()),
@@ -504,22 +525,23 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
 
 def part_rows(part: str, pdf_set: PdfSet, provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a part: one for each noise, and one for each PDF, with lists over the noises."""
-    start_time = time.perf_counter()
-    n_bonds = round(np.log(bond_lengths()[-1] / bond_lengths()[0]) / np.log(BOND_RATIO)) + 1
+    start_time, structures = time.perf_counter(), deepstruc_structures()
+    n_bonds = round(np.log(structures.bonds[-1] / structures.bonds[0]) / np.log(BOND_RATIO)) + 1
     structure_table = build_structure_table(
-        np.geomspace(bond_lengths()[0], bond_lengths()[-1], n_bonds) if pdf_set.drawn_bonds else bond_lengths()
+        structures.shapes,
+        np.geomspace(structures.bonds[0], structures.bonds[-1], n_bonds) if pdf_set.drawn_bonds else structures.bonds,
     )
     jax.block_until_ready(structure_table.sine_transforms)
     table_seconds = round(time.perf_counter() - start_time, 1)
     offset = pdf_set.stride // 2
     pdfs = [
-        simulate_structure(number, pdf_set)
-        for number in range(offset, len(distinct_shapes()) * len(bond_lengths()), pdf_set.stride)
+        simulate_structure(number, pdf_set, structures)
+        for number in range(offset, len(structures.shapes) * len(structures.bonds), pdf_set.stride)
     ]
     rows_by_noise = []
     for noise in pdf_set.noises:
-        name_pdfs(pdfs[:1], noise, structure_table, pdf_set)  # This call compiles and is not timed.
-        noise_rows, times = name_pdfs(pdfs, noise, structure_table, pdf_set)
+        name_pdfs(pdfs[:1], noise, structure_table, pdf_set, structures.shapes)  # This call compiles and is not timed.
+        noise_rows, times = name_pdfs(pdfs, noise, structure_table, pdf_set, structures.shapes)
         top_shares = {
             f"top{n_first}": round(np.mean([probability_within(row, n_first) for row in noise_rows]), 5)
             for n_first in (1, 3, 5)

@@ -25,7 +25,7 @@ The parts are:
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -321,18 +321,23 @@ def run_part(
     provenance: dict[str, Any],
     search: SearchName,
     screen: ScreenName,
+    solve: Callable[[Sequence[Measurement], MineOptions], Iterable[Result]],
 ) -> None:
     """Solve the cases of a part, and print and append their rows."""
     cases = [simulate_case(cluster_library, part, FIRST_SEED + seed) for seed in seeds]
     options = MineOptions(candidates=LibraryOptions((), max_atoms), search=search, screen=screen)
-    plan = make_solve_plan("Pt", options)
     case_measurements = [measurement.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases]
-    for seed, case, result in zip(seeds, cases, solve_measurements(case_measurements, plan), strict=True):
+    for seed, case, result in zip(seeds, cases, solve(case_measurements, options), strict=True):
         row = result_row(part, seed, case, result) | provenance
         json_rows.print_row(
             {name: row[name] for name in ("part", "seed", "mean", "width", "verdict", "mean_found") if name in row}
         )
         json_rows.append_line(row, path)
+
+
+def solve_platinum(measurements: Sequence[Measurement], options: MineOptions) -> Iterable[Result]:
+    """Return the results of measurements of platinum."""
+    return solve_measurements(measurements, make_solve_plan("Pt", options))
 
 
 def show_measured(folder: Path) -> None:
@@ -363,8 +368,19 @@ def show_measured(folder: Path) -> None:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the selected parts."""
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    cluster_library: Library | None = None,
+    solve: Callable[[Sequence[Measurement], MineOptions], Iterable[Result]] | None = None,
+) -> None:
+    """Run the selected parts.
+
+    Args:
+        arguments: Arguments of the command line.
+        cluster_library: Library from which samples are drawn, by default that of all families.
+        solve: Function that solves measurements of platinum with these options, by default `solve_platinum`.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; by default all")
     parser.add_argument("--count", type=int, help="number of cases of each part")
@@ -395,7 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show_measured(options.measured)
         return
     max_atoms = 100 if options.quick else 1000
-    cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=max_atoms)
+    cluster_library = cluster_library or library.load_or_build(tuple(families.FAMILIES), max_atoms=max_atoms)
     provenance = {"device": jax.default_backend(), "library": len(cluster_library.atoms), "commit": json_rows.commit()}
     finished_cases = {(row["part"], row["seed"]) for row in json_rows.read_lines(out)}
     parts = options.parts or (["single", "lognormal", "two"] if options.quick else list(CASE_COUNTS))
@@ -411,6 +427,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             provenance,
             "quick" if options.search else "none",
             "classifier" if options.screen else "none",
+            solve or solve_platinum,
         )
 
 

@@ -29,6 +29,7 @@ import numpy as np
 import plots
 import trainings
 from jaxtyping import Array
+from trainings import SHARED_TRAININGS, TrainingSource
 
 from jaxstruc.network.cvae import dataset, propose, representation
 from jaxstruc.network.cvae.dataset import Dataset
@@ -209,7 +210,9 @@ def plot_paths(data: Dataset, paths_by_model: dict[str, tuple[np.ndarray, Latent
     return figure
 
 
-def main(arguments=None) -> list[dict]:
+def main(
+    arguments=None, *, source: TrainingSource = SHARED_TRAININGS, n_paths: int = N_PATHS, n_points: int = N_POINTS
+) -> list[dict]:
     """Interpolate, print the rows, and write rows and picture."""
     parser = network_figures.parser(__doc__, NAME)
     parser.add_argument(
@@ -219,16 +222,16 @@ def main(arguments=None) -> list[dict]:
         "--latents", type=int, nargs="+", help="latent dimensions [2 8; quick 2]; the picture shows the first"
     )
     options = parser.parse_args(arguments)
-    data = trainings.load_dataset(options.split)
+    data = source.load_dataset(options.split)
     paths_by_model, result = {}, []
     models = options.models or (["cvae"] if options.quick else ["dae", "cvae", "cvae+pdf"])
     latents = options.latents or ([2] if options.quick else [2, 8])
     for latent, model in itertools.product(latents, models):
-        run = network_figures.load_training(data, model, options.split, latent, quick=options.quick)
+        run = network_figures.load_training(data, model, options.split, latent, quick=options.quick, source=source)
         for seed_index, seed in enumerate(run.seeds):
-            endpoints = select_pairs(data, network_figures.select_test_pdfs(run, seed_index), count=N_PATHS, seed=seed)
+            endpoints = select_pairs(data, network_figures.select_test_pdfs(run, seed_index), count=n_paths, seed=seed)
             for source, z in latent_ends(data, run, seed_index, endpoints).items():
-                paths = interpolate(run.params[seed_index], z, network=run.network, points=N_POINTS)
+                paths = interpolate(run.params[seed_index], z, network=run.network, points=n_points)
                 columns = {"name": NAME, "model": model, "run": run, "seed": seed, "ends": source}
                 result += network_figures.measure_rows(path_measures(data, endpoints, paths), **columns)
                 if latent == latents[0] and seed_index == 0 and source == END_SOURCES[0]:

@@ -18,6 +18,7 @@ import numpy as np
 import plots
 import table1_reconstruction
 import trainings
+from trainings import SHARED_TRAININGS, TrainingSource
 
 from jaxstruc.network.cvae import dataset
 
@@ -58,14 +59,16 @@ def plot_examples(
     return figure
 
 
-def main(arguments=None) -> list[dict]:
+def main(arguments=None, *, source: TrainingSource = SHARED_TRAININGS) -> list[dict]:
     """Reconstruct, print the rows, and write rows and picture."""
     parser = network_figures.parser(__doc__, NAME)
     parser.add_argument("--model", default="cvae+pdf", choices=list(trainings.MODELS), help="model [cvae+pdf]")
     parser.add_argument("--latent", type=int, default=2, help="number of latent dimensions [2]")
     options = parser.parse_args(arguments)
-    data = trainings.load_dataset(options.split)
-    run = network_figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)
+    data = source.load_dataset(options.split)
+    run = network_figures.load_training(
+        data, options.model, options.split, options.latent, quick=options.quick, source=source
+    )
     out = network_figures.destination(options, NAME)
     result = []
     for seed_index, seed in enumerate(run.seeds):

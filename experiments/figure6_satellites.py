@@ -13,6 +13,7 @@ bound.
 import argparse
 import itertools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -84,7 +85,12 @@ def plot_structures(cells: list[list[tuple[dict, np.ndarray, np.ndarray]]], path
     plots.save_figure(figure, path)
 
 
-def main(arguments=None) -> list[dict]:
+def main(
+    arguments=None,
+    *,
+    atom_counts: Sequence[int] = ATOM_COUNTS,
+    satellite_counts: Sequence[int] = SATELLITE_COUNTS,
+) -> list[dict]:
     """Run all cases, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="use 16 draws, and write nothing without --out")
@@ -96,9 +102,9 @@ def main(arguments=None) -> list[dict]:
     )
     options = parser.parse_args(arguments)
     count = options.count or (16 if options.quick else 256)
-    shapes = [shape for shape in trilateration_baselines.fcc_positions() if len(shape) in ATOM_COUNTS]
+    shapes = [shape for shape in trilateration_baselines.fcc_positions() if len(shape) in atom_counts]
     cells = []
-    for noise, shape, satellites in itertools.product(NOISES, shapes, SATELLITE_COUNTS):
+    for noise, shape, satellites in itertools.product(NOISES, shapes, satellite_counts):
         cells.append(measure(shape, satellites=satellites, noise=noise, count=count))
         for row, *_ in cells[-1]:
             json_rows.print_row(row)
@@ -106,7 +112,7 @@ def main(arguments=None) -> list[dict]:
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.json")
     if out is not None:
         json_rows.write_list(results, out)
-        plot_structures(cells[-len(shapes) * len(SATELLITE_COUNTS) :], out.with_suffix(".png"))
+        plot_structures(cells[-len(shapes) * len(satellite_counts) :], out.with_suffix(".png"))
     return results
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import plots
 import trainings
 from matplotlib.axes import Axes
+from trainings import SHARED_TRAININGS, TrainingSource
 
 from jaxstruc.network.cvae import dataset
 from jaxstruc.network.cvae.model import CVAE
@@ -81,7 +82,7 @@ def colour_scale(sizes: np.ndarray) -> matplotlib.cm.ScalarMappable:
     return matplotlib.cm.ScalarMappable(norm, matplotlib.colormaps["turbo"].resampled(len(sizes)))
 
 
-def main(arguments=None) -> list[dict]:
+def main(arguments=None, *, source: TrainingSource = SHARED_TRAININGS) -> list[dict]:
     """Encode, print the rows, and write rows and picture."""
     parser = network_figures.parser(__doc__, NAME)
     parser.add_argument(
@@ -93,7 +94,7 @@ def main(arguments=None) -> list[dict]:
     latents = options.latents or ([8] if options.quick else [2, 8])
     if max(latents) > 2 and importlib.util.find_spec("sklearn") is None:
         sys.exit("Expected scikit-learn for t-SNE, got none; pip install -e '.[figures]'")
-    data = trainings.load_dataset(options.split)
+    data = source.load_dataset(options.split)
     out = network_figures.destination(options, NAME)
     sizes = np.unique([len(shape.positions) for shape in data.shapes])
     colours = colour_scale(sizes)
@@ -102,7 +103,7 @@ def main(arguments=None) -> list[dict]:
     result = []
     for axes_row, model in zip(grid, models, strict=True):
         for axes, latent in zip(axes_row, latents, strict=True):
-            run = network_figures.load_training(data, model, options.split, latent, quick=options.quick)
+            run = network_figures.load_training(data, model, options.split, latent, quick=options.quick, source=source)
             for seed_index, seed in enumerate(run.seeds):
                 pdf_indices = held_out_pdfs(run, seed_index)
                 atoms, z = (

@@ -23,6 +23,7 @@ import plots
 import table1_reconstruction
 import trainings
 from evaluation import StructureBatch
+from trainings import SHARED_TRAININGS, TrainingSource
 
 from jaxstruc.network.cvae import dataset
 
@@ -41,11 +42,11 @@ class PdfDraws(NamedTuple):
 
 
 def draw_structures(
-    data: dataset.Dataset, run: trainings.TrainedModels, seed_index: int, pdf_indices: np.ndarray
+    data: dataset.Dataset, run: trainings.TrainedModels, seed_index: int, pdf_indices: np.ndarray, *, n_draws: int
 ) -> PdfDraws:
     """Return the draws of the network of one seed for test PDFs."""
     pdf = jnp.asarray(data.pdf[pdf_indices])
-    keys = jax.random.split(jax.random.key(run.seeds[seed_index]), N_DRAWS)
+    keys = jax.random.split(jax.random.key(run.seeds[seed_index]), n_draws)
     structures = [
         evaluation.reconstruct(run.params[seed_index], pdf, key, network=run.network, draw=True) for key in keys
     ]
@@ -81,27 +82,26 @@ def plot_draws(
     data: dataset.Dataset, pdf_indices: np.ndarray, true_structures: StructureBatch, draws: PdfDraws
 ) -> matplotlib.figure.Figure:
     """Draw PDFs with the true structure and the first draws of each, from the smallest structure to the largest."""
+    n_shown = min(N_SHOWN_DRAWS, len(draws.structures))
     atom_counts, first_rows = np.unique(network_figures.atom_counts(data, pdf_indices), return_index=True)
     case_rows = first_rows[np.unique(np.linspace(0, len(atom_counts) - 1, N_SHOWN_PDFS).round().astype(int))]
     conditions = evaluation.select_conditions(data, pdf_indices)
     reconstructed_pdfs = np.stack(
         [
             np.asarray(evaluation.simulate_structures(structures, conditions))
-            for structures in draws.structures[:N_SHOWN_DRAWS]
+            for structures in draws.structures[:n_shown]
         ]
     )
     figure = matplotlib.figure.Figure(figsize=(14, 2.3 * len(case_rows)), layout="constrained")
-    grid = figure.subplots(
-        len(case_rows), N_SHOWN_DRAWS + 2, width_ratios=(2.6, *[1] * (N_SHOWN_DRAWS + 1)), squeeze=False
-    )
+    grid = figure.subplots(len(case_rows), n_shown + 2, width_ratios=(2.6, *[1] * (n_shown + 1)), squeeze=False)
     for axes_row, case_row in zip(grid, case_rows, strict=True):
         case_positions = [
             np.asarray(structures.positions[case_row])[np.asarray(structures.mask[case_row])]
-            for structures in (true_structures, *draws.structures[:N_SHOWN_DRAWS])
+            for structures in (true_structures, *draws.structures[:n_shown])
         ]
         bond = data.bond[pdf_indices[case_row]]
         view_options = {"bond": bond, "reach": plots.half_width(case_positions, bond=bond)}
-        rw, pearson = (draws.measures[name][:N_SHOWN_DRAWS, case_row] for name in ("rw", "pearson"))
+        rw, pearson = (draws.measures[name][:n_shown, case_row] for name in ("rw", "pearson"))
         plots.draw_pdfs(
             axes_row[0], dataset.PDF_GRID.r, data.pdf[pdf_indices[case_row]], reconstructed_pdfs[:, case_row]
         )
@@ -129,18 +129,20 @@ def parse_options(arguments) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments=None) -> list[dict]:
+def main(arguments=None, *, source: TrainingSource = SHARED_TRAININGS, n_draws: int = N_DRAWS) -> list[dict]:
     """Draw from the prior, print the rows, and write rows and picture."""
     options = parse_options(arguments)
-    data = trainings.load_dataset(options.split)
-    run = network_figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)
+    data = source.load_dataset(options.split)
+    run = network_figures.load_training(
+        data, options.model, options.split, options.latent, quick=options.quick, source=source
+    )
     out = network_figures.destination(options, NAME)
     result = []
     for seed_index, seed in enumerate(run.seeds):
         pdf_indices = network_figures.select_test_pdfs(run, seed_index)
-        draws = draw_structures(data, run, seed_index, pdf_indices)
+        draws = draw_structures(data, run, seed_index, pdf_indices, n_draws=n_draws)
         result += network_figures.measure_rows(
-            measures_over_draws(draws), name=NAME, model=options.model, run=run, seed=seed, draws=N_DRAWS
+            measures_over_draws(draws), name=NAME, model=options.model, run=run, seed=seed, draws=n_draws
         )
         if seed_index == 0 and out is not None:
             true_structures = evaluation.true_structures(data, pdf_indices, max_atoms=run.network.sizes.atoms)

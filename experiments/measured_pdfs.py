@@ -19,6 +19,7 @@ is that of each point of a 0.02 1/Å grid, relative to the root mean square of F
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import ase
@@ -67,6 +68,7 @@ Q_LIMITS = {"qmin": 0.58, "qmax": 21.0}
 BOND = form_factors.bond_length("Au")
 QSTEP = 0.02
 R_GRID = np.arange(1.5, 20.001, 0.05)
+"""Distances r of the simulated curves, in Å."""
 MODEL_VALUES = {"uiso": 0.008, "delta2": 2.0}
 
 
@@ -197,7 +199,12 @@ def decahedra(pqr_values=PQR) -> dict[tuple[int, int, int], ase.Atoms]:
 
 
 def calibration(
-    noise: float, *, draws: int, candidates: dict[tuple[int, int, int], ase.Atoms], truth: tuple[int, int, int]
+    noise: float,
+    *,
+    draws: int,
+    candidates: dict[tuple[int, int, int], ase.Atoms],
+    truth: tuple[int, int, int],
+    r: np.ndarray = R_GRID,
 ) -> dict:
     """Return the row of one noise, with the fraction of sets with 90 % of the weights that contain the true candidate.
 
@@ -206,10 +213,11 @@ def calibration(
         draws: Number of draws of the noise.
         candidates: Clusters that are fitted.
         truth: Numbers (p, q, r) of the decahedron from which the data are simulated.
+        r: Distances r of the simulated curves, in Å.
     """
     positions, rng = candidates[truth].positions, np.random.default_rng(round(1e3 * noise))
-    noisy_pdfs = simulate_noisy_pdfs(positions, R_GRID, rng, noise=noise, draws=draws, **Q_LIMITS, **MODEL_VALUES)
-    measurements = [Measurement(f"draw {index}", R_GRID, g, {}) for index, g in enumerate(noisy_pdfs)]
+    noisy_pdfs = simulate_noisy_pdfs(positions, r, rng, noise=noise, draws=draws, **Q_LIMITS, **MODEL_VALUES)
+    measurements = [Measurement(f"draw {index}", r, g, {}) for index, g in enumerate(noisy_pdfs)]
     options = RefineOptions(data=DataOptions(**Q_LIMITS, qdamp=QDAMP))
     results = jaxstruc.refine(measurements, list(candidates.values()), options=options)
     draw_rows = [_draw_row(result, len(candidates[truth])) for result in results]
@@ -289,8 +297,13 @@ def plot_calibration(results: list[dict], path: Path) -> None:
     plots.save_figure(figure, path)
 
 
-def main(arguments=None) -> list[dict]:
-    """Mine or calibrate, print the rows, and write rows and picture."""
+def main(arguments=None, *, mine: Callable[..., PdfResult] | None = None) -> list[dict]:
+    """Mine or calibrate, print the rows, and write rows and picture.
+
+    Args:
+        arguments: Arguments of the command line.
+        mine: Function of a measurement and its metal that returns a result, by default `mine_measurement`.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of measured .gr files")
     parser.add_argument("--figures", type=Path, help="folder for the ranking and the pictures of each file [none]")
@@ -320,7 +333,7 @@ def main(arguments=None) -> list[dict]:
         measurements = [jaxstruc.read(path) for path in (paths[:1] if options.quick else paths)]
         metals = [header_metal(measurement) for measurement in measurements]
         for measurement, metal in zip(measurements, metals, strict=True):
-            result = mine_measurement(measurement, metal, **quick_options)
+            result = (mine or mine_measurement)(measurement, metal, **quick_options)
             if options.figures:
                 result.save(options.figures)
             results.append(summary_row(result))

@@ -10,7 +10,7 @@ import numpy as np
 import table1_reconstruction
 import trainings
 from table1_reconstruction import finite_or_none
-from trainings import TrainedModels
+from trainings import TrainedModels, TrainingSource
 
 from jaxstruc.network.cvae.dataset import Dataset
 
@@ -39,19 +39,21 @@ def destination(options: argparse.Namespace, name: str) -> Path | None:
     return options.out or (None if options.quick else RESULTS / f"{name}.jsonl")
 
 
-def load_training(data: Dataset, model: str, split: str, latent: int, *, quick: bool) -> TrainedModels:
+def load_training(
+    data: Dataset, model: str, split: str, latent: int, *, quick: bool, source: TrainingSource
+) -> TrainedModels:
     """Return the models of a finished shared training, or with `quick` of a tiny training that leaves no files."""
     if quick:
         with tempfile.TemporaryDirectory() as folder:
-            return trainings.train_or_read(
-                data, trainings.training_plan(model, split, latent, quick=True, runs=Path(folder)), quick=True
+            return source.train_or_read(
+                data, source.make_plan(model, split, latent, quick=True, runs=Path(folder)), quick=True
             )
-    plan = trainings.training_plan(model, split, latent)
+    plan = source.make_plan(model, split, latent)
     finished_plan = trainings.finished_plan(plan)
     if finished_plan is None:
         command = f"python experiments/trainings.py --models {model} --splits {split} --latents {latent}"
         sys.exit(f"Expected a finished training in runs/experiments/{plan.folder.name}, got none; run {command}")
-    return trainings.train_or_read(data, finished_plan)
+    return source.train_or_read(data, finished_plan)
 
 
 def select_test_pdfs(run: TrainedModels, seed_index: int) -> np.ndarray:

@@ -19,6 +19,7 @@ refined if `against_refined` is true.
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,7 @@ import timing
 import trainings
 from evaluation import StructureBatch
 from jaxtyping import Array, Float
-from trainings import SPLITS, TrainingPlan
+from trainings import SHARED_TRAININGS, SPLITS, TrainingPlan, TrainingSource
 
 from jaxstruc import files
 from jaxstruc.network.cvae import dataset
@@ -135,7 +136,14 @@ def simulate_noisy_pdfs(data: Dataset, pdf_indices: np.ndarray, noise: float, ke
 
 
 def evaluate_split(
-    data: Dataset, split: str, plans: dict[str, TrainingPlan], *, quick: bool, noises, steps: int
+    data: Dataset,
+    split: str,
+    plans: dict[str, TrainingPlan],
+    *,
+    quick: bool,
+    noises: Sequence[float],
+    steps: int,
+    source: TrainingSource,
 ) -> list[dict]:
     """Return the rows of a split."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split, "latent": LATENTS[split], "draw": "sample"}
@@ -143,7 +151,7 @@ def evaluate_split(
     values: dict[tuple[str, bool, float], table1.SeedMeasures] = {}
     columns_by_model, result, compiled_refine = {}, [], None
     for model, plan in plans.items():
-        trained_models = trainings.train_or_read(data, plan, quick=quick)
+        trained_models = source.train_or_read(data, plan, quick=quick)
         test_indices = {
             seed_number: table1.select_test_pdfs(seed_split, seed_number)
             for seed_number, seed_split in zip(trained_models.seeds, trained_models.splits, strict=True)
@@ -223,8 +231,23 @@ def plot_noise(result: list[dict], path: Path) -> None:
         figure.savefig(part, format="png", dpi=150)
 
 
-def main(arguments=None) -> list[dict]:
-    """Train what is not trained, evaluate, print the rows, and write rows and picture."""
+def main(
+    arguments=None,
+    *,
+    source: TrainingSource = SHARED_TRAININGS,
+    models: Sequence[str] = MODELS,
+    noises: Sequence[float] = NOISES,
+    steps: int = N_STEPS,
+) -> list[dict]:
+    """Train missing models, evaluate all, print the rows, and write rows and picture.
+
+    Args:
+        arguments: Arguments of the command line.
+        source: Functions that return plans, data sets and trained models.
+        models: Models that are evaluated. With --quick only the last one is.
+        noises: Standard deviations of the noise. With --quick only the first one is used.
+        steps: Number of steps of Adam without --quick.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="run tiny trainings in under 50 s, and keep nothing")
     parser.add_argument("--trained-only", action="store_true", help="leave out splits whose training is not finished")
@@ -233,12 +256,11 @@ def main(arguments=None) -> list[dict]:
     options = parser.parse_args(arguments)
     result = []
     with tempfile.TemporaryDirectory() as scratch:
-        runs = Path(scratch) if options.quick else trainings.RUNS
+        folder_options = {"runs": Path(scratch)} if options.quick else {}
         for split in options.splits[: 1 if options.quick else None]:
-            models = MODELS[1:] if options.quick else MODELS
             plans = {
-                model_name: trainings.training_plan(model_name, split, LATENTS[split], quick=options.quick, runs=runs)
-                for model_name in models
+                model: source.make_plan(model, split, LATENTS[split], quick=options.quick, **folder_options)
+                for model in models[-1 if options.quick else 0 :]
             }
             if options.trained_only:
                 finished_plans = {model: trainings.finished_plan(plan) for model, plan in plans.items()}
@@ -247,10 +269,10 @@ def main(arguments=None) -> list[dict]:
                     print(f"Left out: the {split} split; {', '.join(unfinished)} not trained.", file=sys.stderr)
                     continue
                 plans = finished_plans
-            noise_options = (
-                {"noises": NOISES[:1], "steps": 10} if options.quick else {"noises": NOISES, "steps": N_STEPS}
+            noise_options = {"noises": noises[:1], "steps": 10} if options.quick else {"noises": noises, "steps": steps}
+            result += evaluate_split(
+                source.load_dataset(split), split, plans, quick=options.quick, source=source, **noise_options
             )
-            result += evaluate_split(trainings.load_dataset(split), split, plans, quick=options.quick, **noise_options)
     for row in result:
         json_rows.print_row(row)
     out = options.out or (None if options.quick else RESULTS)

@@ -180,8 +180,13 @@ def plot_steps(results: list[dict], path: Path) -> None:
     plots.save_figure(figure, path)
 
 
-def main(arguments=None) -> list[dict]:
-    """Run data and controls, print the rows, and write rows and picture."""
+def main(arguments=None, *, fit_range: FitRange | None = None) -> list[dict]:
+    """Run data and controls, print the rows, and write rows and picture.
+
+    Args:
+        arguments: Arguments of the command line.
+        fit_range: Range of the controls if there are no data.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="measured .gr file of gold; without it only the controls are run")
     parser.add_argument(
@@ -201,7 +206,7 @@ def main(arguments=None) -> list[dict]:
         parser.error("expected --data, got none; name a measured .gr file of gold")
     pqr = tuple(options.pqr or ((3, 1, 0) if options.quick else PQR))
     frames, energies = relax_with_emt(pqr, steps=options.steps or (10 if options.quick else 200))
-    fit_range, g = read_measured(options.data) if options.data else (FitRange(), None)
+    fit_range, g = read_measured(options.data) if options.data else (fit_range or FitRange(), None)
     relaxation = relaxation_path(frames)
     shared_columns = {
         "pqr": list(pqr),

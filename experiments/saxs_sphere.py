@@ -50,7 +50,7 @@ def result_row(result, model: str, seed: int) -> dict:
     return columns | {"chi2": best.notes["chi2"], "distribution": best.family, "status": result.status}
 
 
-def main(arguments: Sequence[str] | None = None) -> list[dict]:
+def main(arguments: Sequence[str] | None = None, *, n_open_sets: int = N_OPEN_SETS) -> list[dict]:
     """Simulate and fit the data sets, print a summary, and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="use few data sets, and write nothing without --out")
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     n_sets = options.sets or (16 if options.quick else N_SETS)
     measurements = [simulate_data(seed) for seed in range(options.first, options.first + n_sets)]
     matched_results = jaxstruc.saxs(measurements, element="Au", body=["sphere"], distribution=["gaussian"])
-    open_measurements = measurements[: 0 if options.quick else N_OPEN_SETS]
+    open_measurements = measurements[: 0 if options.quick else n_open_sets]
     open_results = jaxstruc.saxs(open_measurements, element="Au") if open_measurements else []
     result_rows = [result_row(entry, "matched", seed) for seed, entry in enumerate(matched_results, options.first)]
     result_rows += [result_row(entry, "all", seed) for seed, entry in enumerate(open_results, options.first)]

@@ -34,7 +34,7 @@ import numpy as np
 import scipy.stats
 import trainings
 from evaluation import StructureBatch
-from trainings import MODELS, SPLITS, TrainedModels, TrainingPlan
+from trainings import MODELS, SHARED_TRAININGS, SPLITS, TrainedModels, TrainingPlan, TrainingSource
 
 from jaxstruc.network.cvae import dataset
 from jaxstruc.network.cvae.dataset import Dataset, Split
@@ -174,7 +174,14 @@ def select_plans(
 
 
 def evaluate_split(
-    data: Dataset, split: str, plans: dict[tuple[str, int], TrainingPlan], *, template: bool, quick: bool
+    data: Dataset,
+    split: str,
+    plans: dict[tuple[str, int], TrainingPlan],
+    *,
+    template: bool,
+    quick: bool,
+    source: TrainingSource,
+    pairs: Sequence[tuple[str, str]],
 ) -> list[dict]:
     """Return the rows of the trainings of a split, of the nearest templates if requested, and of their comparisons."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split}
@@ -183,7 +190,7 @@ def evaluate_split(
     values: dict[tuple[str, int | None, str | None], SeedMeasures] = {}
     configs: dict[str, dict | None] = {TEMPLATE: None}
     for (model, latent), plan in plans.items():
-        trained_models = trainings.train_or_read(data, plan, quick=quick)
+        trained_models = source.train_or_read(data, plan, quick=quick)
         splits |= dict(zip(trained_models.seeds, trained_models.splits, strict=True))
         configs[f"{model} {latent}"] = plan.config.recorded_values
         pdfs = {seed: data.pdf[select_test_pdfs(splits[seed], seed)] for seed in trained_models.seeds}
@@ -194,7 +201,7 @@ def evaluate_split(
                 for seed_number, entry in structures.items()
             }
     if template:
-        n_seeds = max(len(trainings.training_plan(model, split, 2, quick=quick).config.all_seeds) for model in MODELS)
+        n_seeds = max(len(source.make_plan(model, split, 2, quick=quick).config.all_seeds) for model in MODELS)
         splits |= {
             seed: dataset.split(data, strategy=split, seed=seed) for seed in range(n_seeds) if seed not in splits
         }
@@ -210,7 +217,7 @@ def evaluate_split(
         config = configs[TEMPLATE if model == TEMPLATE else f"{model} {latent}"]
         for seed, entry in values_by_seed.items():
             result += measure_rows(entry, {**columns, "seed": seed, "config": config, **provenance})
-        for _, reference in (pair for pair in PAIRS if pair[0] == model):
+        for _, reference in (pair for pair in pairs if pair[0] == model):
             reference_values = values.get(
                 (TEMPLATE, None, None) if reference == TEMPLATE else (reference, latent, draw)
             )
@@ -231,8 +238,16 @@ def nearest_templates(data: Dataset, seed_split: Split, test: np.ndarray) -> Str
     return evaluation.nearest_training_structures(data, seed_split.train, test, max_atoms=MAX_ATOMS)
 
 
-def main(arguments=None) -> list[dict]:
-    """Train what is not trained, evaluate the selected models, and print and write the rows."""
+def main(
+    arguments=None, *, source: TrainingSource = SHARED_TRAININGS, pairs: Sequence[tuple[str, str]] = PAIRS
+) -> list[dict]:
+    """Train missing models, evaluate the selected models, and print and write the rows.
+
+    Args:
+        arguments: Arguments of the command line.
+        source: Functions that return plans, data sets and trained models.
+        pairs: Pairs of models that t-tests compare.
+    """
     choices = [*MODELS, TEMPLATE]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="run tiny trainings in under 50 s, and keep nothing")
@@ -240,7 +255,7 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--models", nargs="+", default=choices, choices=choices)
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     parser.add_argument("--latents", nargs="+", type=int, default=[2, 8])
-    parser.add_argument("--measures", nargs="+", help="models to evaluate; rows of other models are kept")
+    parser.add_argument("--measures", nargs="+", help="names of the measures to write; rows of other measures are kept")
     parser.add_argument("--out", type=Path, help=f"file of the rows [results/{NAME}.jsonl; with --quick none]")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -248,18 +263,20 @@ def main(arguments=None) -> list[dict]:
         options.splits, options.latents = options.splits[:1], options.latents[:1]
     result = []
     with tempfile.TemporaryDirectory() as scratch:
-        runs = Path(scratch) if options.quick else trainings.RUNS
+        folder_options = {"runs": Path(scratch)} if options.quick else {}
         for split in options.splits:
             combinations = itertools.product([model for model in options.models if model != TEMPLATE], options.latents)
             plans = {
-                (model_name, latent): trainings.training_plan(model_name, split, latent, quick=options.quick, runs=runs)
-                for model_name, latent in combinations
+                (model, latent): source.make_plan(model, split, latent, quick=options.quick, **folder_options)
+                for model, latent in combinations
             }
             plans = select_plans(plans, trained_only=options.trained_only)
             template = TEMPLATE in options.models
             if plans or template:
-                data = trainings.load_dataset(split)
-                result += evaluate_split(data, split, plans, template=template, quick=options.quick)
+                data = source.load_dataset(split)
+                result += evaluate_split(
+                    data, split, plans, template=template, quick=options.quick, source=source, pairs=pairs
+                )
     if options.measures:
         result = [row for row in result if row["metric"] in options.measures]
     for row in result:

@@ -19,6 +19,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 if "--all-cores" not in sys.argv:
@@ -117,8 +118,19 @@ def _result_row(shared_columns, method, n_structures, batch, row, rmse, crb):
     return shared_columns | columns | row | memory | json_rows.environment()
 
 
-def main(arguments=None) -> list[dict]:
-    """Run all cases, and print and write the rows."""
+def main(
+    arguments=None,
+    *,
+    fcc_shapes: Sequence[np.ndarray] | None = None,
+    quick_cases: Sequence[tuple[int, float, str]] = QUICK_CASES,
+) -> list[dict]:
+    """Run all cases, and print and write the rows.
+
+    Args:
+        arguments: Arguments of the command line.
+        fcc_shapes: Positions of the structures, by default `trilateration_baselines.fcc_positions()`.
+        quick_cases: Number of satellites, noise and case of the rows with --quick.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--quick", action="store_true", help="use 11 satellites and fewer structures, and write nothing without --out"
@@ -129,10 +141,10 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--all-cores", action="store_true", help="do not limit the threads of NumPy")
     options = parser.parse_args(arguments)
     peers = options.peers if options.peers is not None else (8 if options.quick else 50)
-    fcc_shapes = trilateration_baselines.fcc_positions()
+    fcc_shapes = trilateration_baselines.fcc_positions() if fcc_shapes is None else fcc_shapes
     cases = [(n_satellites, noise, case) for n_satellites in SATELLITE_COUNTS for noise in NOISES for case in CASES]
     if options.quick:
-        cases = QUICK_CASES
+        cases = list(quick_cases)
     plans = [
         (
             fcc_shapes,

@@ -12,6 +12,7 @@ validation sets only. The seeds of a group are trained together. Another group a
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,14 +101,27 @@ def seed_group_plans(plan: TrainingPlan) -> list[TrainingPlan]:
     ]
 
 
-def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> TrainedModels:
+def train_or_read(
+    data: Dataset,
+    plan: TrainingPlan,
+    *,
+    quick: bool = False,
+    split_data: Callable[..., Split] = dataset.split,
+    network: CVAE | None = None,
+) -> TrainedModels:
     """Return the models of a training, which are read if it is finished and trained otherwise.
 
-    With `quick` few PDFs are used.
+    Args:
+        data: Data set.
+        plan: Plan of the training.
+        quick: Whether only few PDFs are used.
+        split_data: Function that splits the data set, see `dataset.split`.
+        network: Network that is trained, by default that of the plan's options.
     """
+    network = network or CVAE(model_sizes_from_options(plan.config))
     params, splits = [], []
     for config, folder in seed_group_plans(plan):
-        seed_splits = [dataset.split(data, strategy=config.split, seed=seed) for seed in config.all_seeds]
+        seed_splits = [split_data(data, strategy=config.split, seed=seed) for seed in config.all_seeds]
         if quick:
             seed_splits = [
                 Split(seed_split.train[:40], seed_split.validation[:20], seed_split.test[:20])
@@ -118,9 +132,21 @@ def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> 
             def report(epoch, metrics, advance_bar=advance_bar, epochs=config.epochs):
                 advance_bar(epoch, epochs, f"validation loss {metrics['validation_loss']:.3f}")
 
-            params += training.fit(data, seed_splits, config, folder=folder, report_progress=report)[0]
+            params += training.fit(data, seed_splits, config, folder=folder, report_progress=report, network=network)[0]
         splits += seed_splits
-    return TrainedModels(params, splits, CVAE(model_sizes_from_options(plan.config)), plan)
+    return TrainedModels(params, splits, network, plan)
+
+
+class TrainingSource(NamedTuple):
+    """The functions from which experiments get plans, data sets and trained models."""
+
+    make_plan: Callable[..., TrainingPlan] = training_plan
+    load_dataset: Callable[[str], Dataset] = load_dataset
+    train_or_read: Callable[..., TrainedModels] = train_or_read
+
+
+SHARED_TRAININGS = TrainingSource()
+"""The trainings in `runs/`."""
 
 
 def finished_plan(plan: TrainingPlan) -> TrainingPlan | None:

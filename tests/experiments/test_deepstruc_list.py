@@ -35,18 +35,16 @@ def test_a_tie_is_half_of_a_first_place_and_names_count_once(experiments):
 
 
 @pytest.mark.parametrize("drawn_bonds", [False, True])
-def test_few_structures_are_identified_by_lookup_and_fits(experiments, monkeypatch, drawn_bonds):
+def test_few_structures_are_identified_by_lookup_and_fits(experiments, drawn_bonds):
     """The list has twelve shapes and two bond lengths. The second case has a bond length between the two."""
     import deepstruc_list
 
-    few_shapes = deepstruc_list.distinct_shapes()[60:72]
-    monkeypatch.setattr(deepstruc_list, "distinct_shapes", lambda: few_shapes)
-    monkeypatch.setattr(deepstruc_list, "bond_lengths", lambda: (2.5, 2.54))
-    structure_table = deepstruc_list.build_structure_table(deepstruc_list.bond_lengths())
+    structures = deepstruc_list.StructureList(deepstruc_list.distinct_shapes()[60:72], (2.5, 2.54))
+    structure_table = deepstruc_list.build_structure_table(*structures)
     pdf_set = deepstruc_list.PdfSet((0.0, 0.05), drawn_bonds=drawn_bonds, n_fitted=8)
-    pdfs = [deepstruc_list.simulate_structure(index, pdf_set) for index in (3, 10, 20)]
+    pdfs = [deepstruc_list.simulate_structure(index, pdf_set, structures) for index in (3, 10, 20)]
     for noise in pdf_set.noises:
-        rows, costs = deepstruc_list.name_pdfs(pdfs, noise, structure_table, pdf_set)
+        rows, costs = deepstruc_list.name_pdfs(pdfs, noise, structure_table, pdf_set, structures.shapes)
         assert Counter(row["before"] + row["tied"] for row in rows) == {0: 3}
         assert all(row["rw"] < 0.005 + 0.6 * noise < row["rw_other"] + 0.6 * noise for row in rows)
     assert costs["fits"] == 8

@@ -32,23 +32,27 @@ def test_a_case_is_what_its_part_requires(experiments, small_library):
     assert 20 < large_truth["mean"] < 42 and 0.05 < large_truth["width"] < 0.35
 
 
-def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_path, monkeypatch, capsys):
-    """The results are prepared, since `mine` is tested elsewhere."""
+def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_path, capsys):
+    """The results are prepared, because other tests cover `mine`."""
     import ensembles
 
     candidate = Candidate("library", "fcc", "fcc", "x", 55, 10.0, 0.1, 1.0, True, True, "", {})
     result = PdfResult(
         "x", "", "Pt", "solved", "", (candidate,), types={"fcc": 1.0}, ensemble=example_distributions.distribution()
     )
-    solved_jobs = []
-    monkeypatch.setattr(ensembles, "make_solve_plan", lambda *arguments, **keywords: None)
-    monkeypatch.setattr(
-        ensembles, "solve_measurements", lambda jobs, plan: solved_jobs.extend(jobs) or [result] * len(jobs)
-    )
-    monkeypatch.setattr(ensembles.library, "load_or_build", lambda *arguments, **keywords: small_library)
+    solved_jobs, used_options = [], []
+
+    def return_results(measurements, options):
+        solved_jobs.extend(measurements)
+        used_options.append(options)
+        return [result] * len(measurements)
+
     out = tmp_path / "ensembles.jsonl"
     for count in (1, 2):
-        ensembles.main(["two", "--count", str(count), "--out", str(out)])
+        ensembles.main(
+            ["two", "--count", str(count), "--out", str(out)], cluster_library=small_library, solve=return_results
+        )
+    assert [(options.search, options.screen) for options in used_options] == [("none", "none")] * 2
     first_row, second_row = ensembles.json_rows.read_lines(out)
     assert (first_row["seed"], second_row["seed"]) == (0, 1) and len(solved_jobs) == 2 and first_row["commit"]
     assert first_row["mean_found"] == [18.4, 17.0, 20.1] and first_row["shares"]["fcc"] == [0.7, 0.5, 0.9]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import evaluation
 import jax
@@ -10,9 +11,8 @@ import numpy as np
 import pytest
 
 from jaxstruc.clusters.fcc_shapes import fcc_cluster
-from jaxstruc.network import weights
-from jaxstruc.network.cvae import dataset, training
-from jaxstruc.network.cvae.model import ModelSizes
+from jaxstruc.network.cvae import dataset
+from jaxstruc.network.cvae.model import CVAE, ModelSizes
 from jaxstruc.scattering import debye, form_factors, pair_distribution
 
 MAX_ATOMS = 43
@@ -43,12 +43,12 @@ def test_the_scattering_results_keep_their_errors_and_names(repository):
     assert peaks and max(peaks) < 2
 
 
-def test_a_case_of_the_scattering_benchmark_runs(experiments, restore_cpu_affinity, monkeypatch, capsys):
+def test_a_case_of_the_scattering_benchmark_runs(experiments, restore_cpu_affinity, capsys):
     """The engines that are always installed run on 13 atoms with small errors."""
     import benchmark_scattering as benchmark
 
-    monkeypatch.setattr(benchmark, "ENGINES", {name: benchmark.ENGINES[name] for name in ("jaxstruc", "NumPy")})
-    rows = benchmark.run_case("kdd", 13, 1, "gr", False, 0.0) + benchmark.run_case("kdd", 13, 1, "iq", True, 0.0)
+    run_case = partial(benchmark.run_case, engine_names=("jaxstruc", "NumPy"))
+    rows = run_case("kdd", 13, 1, "gr", False, 0.0) + run_case("kdd", 13, 1, "iq", True, 0.0)
     assert [row["engine"] for row in rows] == ["jaxstruc", "NumPy", "jaxstruc"]
     assert rows[0]["error"] < 1e-5 and rows[1]["error"] < 1e-12 and rows[2]["error"] < 1e-4
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rows
@@ -212,22 +212,22 @@ def test_noise_on_f_has_the_requested_standard_deviation(experiments, data):
     assert np.mean((noisy_pdfs - clean_pdfs) ** 2) == pytest.approx(expected_variance.mean(), rel=0.03)
 
 
-def test_untrained_models_are_left_out_if_asked(experiments, tmp_path, capsys, monkeypatch):
+def test_untrained_models_are_left_out_if_asked(experiments, tmp_path, capsys):
     import pdf_loss_ablation
     import table1_reconstruction
     import trainings
 
-    monkeypatch.setattr(trainings, "RUNS", tmp_path)
+    source = trainings.TrainingSource(partial(trainings.training_plan, runs=tmp_path))
     arguments = ["--trained-only", "--out", str(tmp_path / "rows.jsonl")]
-    assert table1_reconstruction.main(["--models", "cvae", "dae", *arguments]) == []
+    assert table1_reconstruction.main(["--models", "cvae", "dae", *arguments], source=source) == []
     assert capsys.readouterr().err.count("is not trained") == 8
-    assert pdf_loss_ablation.main(arguments) == []
+    assert pdf_loss_ablation.main(arguments, source=source) == []
     assert "the shape split" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp_path, monkeypatch):
+def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp_path):
     """A small network is trained on sixty PDFs for one epoch. Rows, tables and a picture are made from it."""
     import network_tables
     import pdf_loss_ablation as ablation
@@ -239,24 +239,20 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     conditions = jax.tree.map(lambda column: column[repeated_rows], data.conditions)
     small_dataset = data._replace(**columns, conditions=conditions)
     split = dataset.Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
-    monkeypatch.setattr(dataset, "split", lambda *_, **__: split)
-    for module in (training, weights, trainings):
-        monkeypatch.setattr(
-            module,
-            "model_sizes_from_options",
-            lambda options: ModelSizes(options.latent, atoms=MAX_ATOMS, satellites=4),
-        )
-    monkeypatch.setattr(table1, "MAX_ATOMS", MAX_ATOMS)
-    monkeypatch.setattr(trainings, "RUNS", tmp_path)
-    monkeypatch.setattr(trainings, "load_dataset", lambda split: small_dataset)
-    monkeypatch.setattr(trainings, "EPOCHS", {"random": {"cvae": 1}})
-    monkeypatch.setattr(trainings, "SEED_GROUPS", ((0,), (1,)))
-    monkeypatch.setattr(table1, "MODELS", {"cvae": {}})
-    monkeypatch.setattr(table1, "DRAWS", {"sample": True})
-    monkeypatch.setattr(table1, "PAIRS", (("cvae", table1.TEMPLATE),))
+    train_or_read = partial(
+        trainings.train_or_read,
+        split_data=lambda *_, **__: split,
+        network=CVAE(ModelSizes(2, atoms=MAX_ATOMS, satellites=4)),
+    )
+
+    def plan_short_training(model, split, latent, *, quick=False):
+        plan = trainings.training_plan(model, split, latent, runs=tmp_path)
+        return plan._replace(config=dataclasses.replace(plan.config, epochs=1, warmup=0.5, pdf_warmup=0, seeds=(0, 1)))
+
+    source = trainings.TrainingSource(plan_short_training, lambda split: small_dataset, train_or_read)
     arguments = ["--models", "cvae", table1.TEMPLATE, "--splits", "random", "--latents", "2"]
-    out = tmp_path / "table1_reconstruction.jsonl"
-    rows = table1.main([*arguments, "--out", str(out)])
+    out, pairs = tmp_path / "table1_reconstruction.jsonl", (("cvae", table1.TEMPLATE),)
+    rows = table1.main([*arguments, "--out", str(out)], source=source, pairs=pairs)
     column_names = "experiment dataset latent draw model split seed metric mean sd n failed config commit versions"
     assert all(set(column_names.split()) <= set(table_row) for table_row in rows)
     assert {table_row["metric"] for table_row in rows} == {*network_tables.MEASURES, "t_test_r_p", "t_test_pearson"}
@@ -265,22 +261,13 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     ]
     assert [table_row["mean"] > 0.999 for table_row in template_rows] == [True, True]
     first_text = out.read_text()
-    train_or_read, resumed_models = trainings.train_or_read, []
-
-    def resume_training(*arguments_given, **keywords):
-        resumed_models.append(train_or_read(*arguments_given, **keywords))
-        return resumed_models[0]
-
-    monkeypatch.setattr(trainings, "train_or_read", resume_training)
-    table1.main([*arguments, "--trained-only", "--out", str(out)])
+    table1.main([*arguments, "--trained-only", "--out", str(out)], source=source, pairs=pairs)
     assert out.read_text() == first_text
-    monkeypatch.setattr(trainings, "train_or_read", lambda *_, **__: resumed_models[0])
-    monkeypatch.setattr(ablation, "MODELS", ("cvae",))
-    monkeypatch.setattr(ablation, "NOISES", (0.1,))
-    monkeypatch.setattr(ablation, "N_STEPS", 2)
     assert network_tables.reconstruction_table(rows).count("| random |") >= 3
     out = tmp_path / "pdf_loss_ablation.jsonl"
-    rows = ablation.main(["--splits", "random", "--out", str(out)])
+    rows = ablation.main(
+        ["--splits", "random", "--out", str(out)], source=source, models=("cvae",), noises=(0.1,), steps=2
+    )
     mean_misfits = [
         [row["mean"] for row in rows if row["metric"] == "r_p" and row["refined"] is flag] for flag in (False, True)
     ]

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import evaluation
 import jax
@@ -18,11 +19,8 @@ ROW_COLUMNS = "experiment dataset latent model split seed metric mean sd n confi
 @pytest.fixture(scope="module")
 def data():
     """Return forty PDFs of clusters of 13 and 19 atoms."""
-    with pytest.MonkeyPatch.context() as patch:
-        shapes = [Cluster("fcc", "13", thirteen_atoms()), fcc_cluster((2, 2, 2))]
-        patch.setattr(dataset, "fcc_family", lambda: shapes)
-        patch.setattr(dataset, "ELEMENTS", ("Cu", "Au"))
-        return dataset.generate("kdd", seed=0)
+    shapes = [Cluster("fcc", "13", thirteen_atoms()), fcc_cluster((2, 2, 2))]
+    return dataset.generate("kdd", seed=0, shapes=shapes, elements=("Cu", "Au"))
 
 
 def thirteen_atoms():
@@ -32,9 +30,8 @@ def thirteen_atoms():
 
 
 @pytest.fixture
-def experiments(repository, data, monkeypatch):
-    """Return the folder of experiments, whose trainings are replaced by small untrained networks."""
-    monkeypatch.syspath_prepend(repository / "experiments")
+def untrained_source(experiments, data):
+    """Return a source of trainings whose models are small untrained networks."""
     import trainings
 
     def untrained_models(data, plan, *, quick):
@@ -48,13 +45,12 @@ def experiments(repository, data, monkeypatch):
         leaf_structs = jax.eval_shape(network.init, key, features, jnp.asarray(data.pdf[:1]), key)
         return jax.tree.map(lambda leaf: np.float32(rng.normal(size=leaf.shape) / np.sqrt(leaf.shape[0])), leaf_structs)
 
-    monkeypatch.setattr(trainings, "load_dataset", lambda split: data)
-    monkeypatch.setattr(trainings, "train_or_read", untrained_models)
+    return trainings.TrainingSource(load_dataset=lambda split: data, train_or_read=untrained_models)
 
 
-def run_figure(module, out, *arguments):
+def run_figure(module, out, *arguments, **options):
     """Return the rows of a small run, after checking that its picture exists."""
-    module.main(["--quick", "--out", str(out), *arguments])
+    module.main(["--quick", "--out", str(out), *arguments], **options)
     assert out.with_suffix(".png").stat().st_size > 10_000
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert rows and all(set(ROW_COLUMNS) <= set(row) for row in rows)
@@ -63,12 +59,11 @@ def run_figure(module, out, *arguments):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_figure_1_has_rows_and_a_picture(experiments, tmp_path, monkeypatch):
+def test_figure_1_has_rows_and_a_picture(untrained_source, tmp_path):
     import figure1_interpolation as figure
 
-    monkeypatch.setattr(figure, "N_PATHS", 3)
-    monkeypatch.setattr(figure, "N_POINTS", 5)
-    rows = run_figure(figure, tmp_path / "figure.jsonl", "--models", "dae", "cvae")
+    options = {"source": untrained_source, "n_paths": 3, "n_points": 5}
+    rows = run_figure(figure, tmp_path / "figure.jsonl", "--models", "dae", "cvae", **options)
     assert {(row["model"], row["ends"]) for row in rows} == {
         (model, end_source) for model in ("dae", "cvae") for end_source in ("posterior", "prior")
     }
@@ -126,11 +121,11 @@ def test_a_step_is_that_of_the_atom_that_moves_most(experiments):
     assert np.isnan(figure.largest_step(positions, moved_positions * np.nan))
 
 
-def test_the_encoders_density_is_the_posterior_that_is_trained(experiments, data):
+def test_the_encoders_density_is_the_posterior_that_is_trained(untrained_source, data):
     import figure1_interpolation as figure
-    import trainings
 
-    models = trainings.train_or_read(data, trainings.training_plan("cvae", "random", 2, quick=True), quick=True)
+    plan = untrained_source.make_plan("cvae", "random", 2, quick=True)
+    models = untrained_source.train_or_read(data, plan, quick=True)
     path_ends = np.array([[0, 30]])
     features = figure.structure_features(data, path_ends[0], atoms=19, satellites=4)
     pdf = dataset.normalise(jnp.asarray(data.pdf[path_ends[0]]))
@@ -142,31 +137,30 @@ def test_the_encoders_density_is_the_posterior_that_is_trained(experiments, data
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_figure_5_has_rows_and_a_picture(experiments, tmp_path):
+def test_figure_5_has_rows_and_a_picture(untrained_source, tmp_path):
     import figure5_examples
 
-    rows = run_figure(figure5_examples, tmp_path / "figure.jsonl")
+    rows = run_figure(figure5_examples, tmp_path / "figure.jsonl", source=untrained_source)
     assert {"rw", "pearson", "count_exact", "valid"} <= {row["metric"] for row in rows}
     assert all(row["n"] + row["failed"] == 8 for row in rows)
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_figure_8_has_rows_and_a_picture(experiments, tmp_path, monkeypatch):
+def test_figure_8_has_rows_and_a_picture(untrained_source, tmp_path):
     import figure8_samples
 
-    monkeypatch.setattr(figure8_samples, "N_DRAWS", 3)
-    monkeypatch.setattr(figure8_samples, "N_SHOWN_DRAWS", 2)
-    rows = {row["metric"]: row for row in run_figure(figure8_samples, tmp_path / "figure.jsonl")}
+    figure_rows = run_figure(figure8_samples, tmp_path / "figure.jsonl", source=untrained_source, n_draws=3)
+    rows = {row["metric"]: row for row in figure_rows}
     assert rows["rw_best"]["mean"] <= rows["rw"]["mean"] and rows["pearson_sd"]["mean"] > 0
     assert 1 <= rows["counts"]["mean"] <= 3 and rows["counts"]["draws"] == 3
 
 
-def test_figure_7_has_rows_and_a_picture(experiments, tmp_path):
+def test_figure_7_has_rows_and_a_picture(untrained_source, tmp_path):
     pytest.importorskip("sklearn")
     import figure7_latent
 
-    rows = run_figure(figure7_latent, tmp_path / "figure.jsonl", "--latents", "2", "3")
+    rows = run_figure(figure7_latent, tmp_path / "figure.jsonl", "--latents", "2", "3", source=untrained_source)
     assert [row["metric"] for row in rows] == ["agreement", "chance"] * 2
     assert [row["latent"] for row in rows] == [2, 2, 3, 3]
 
@@ -198,14 +192,13 @@ def test_order_is_1_for_clusters_and_chance_for_shuffled_labels(experiments):
     assert chance == pytest.approx(99 / 399) and agreement == pytest.approx(chance, abs=0.05)
 
 
-def test_figures_are_not_made_of_unfinished_trainings(experiments, data, tmp_path, monkeypatch):
+def test_figures_are_not_made_of_unfinished_trainings(experiments, data, tmp_path):
     import network_figures
     import trainings
 
-    plan = trainings.training_plan("cvae", "random", 2, runs=tmp_path)
-    monkeypatch.setattr(trainings, "training_plan", lambda *arguments: plan)
+    source = trainings.TrainingSource(partial(trainings.training_plan, runs=tmp_path))
     with pytest.raises(SystemExit, match=r"Expected a finished training .*trainings\.py --models cvae"):
-        network_figures.load_training(data, "cvae", "random", 2, quick=False)
+        network_figures.load_training(data, "cvae", "random", 2, quick=False, source=source)
 
 
 def test_the_nearest_atom_is_drawn_last_and_darkest(experiments):

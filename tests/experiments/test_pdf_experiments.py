@@ -49,12 +49,12 @@ def test_the_decahedra_of_the_course_are_16(experiments):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_the_credible_set_contains_the_truth_if_noise_is_small(experiments, monkeypatch):
+def test_the_credible_set_contains_the_truth_if_noise_is_small(experiments):
     import measured_pdfs
 
-    monkeypatch.setattr(measured_pdfs, "R_GRID", R_GRID)
-    monkeypatch.setattr(measured_pdfs, "Q_LIMITS", Q_LIMITS)
-    row = measured_pdfs.calibration(0.05, draws=4, candidates=measured_pdfs.decahedra(SMALL_DECAHEDRA), truth=(2, 1, 1))
+    row = measured_pdfs.calibration(
+        0.05, draws=4, candidates=measured_pdfs.decahedra(SMALL_DECAHEDRA), truth=(2, 1, 1), r=R_GRID
+    )
     assert row["coverage"] == row["first"] == row["size"] == 1.0
     assert row["rw_true"] < row["rw_second"] and row["converged"] == 1.0
     assert 4 < row["independent"] <= row["all_points"]
@@ -63,7 +63,7 @@ def test_the_credible_set_contains_the_truth_if_noise_is_small(experiments, monk
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments, tmp_path, capsys, monkeypatch):
+def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments, tmp_path, capsys):
     import measured_pdfs
 
     rows_path = tmp_path / "rows.jsonl"
@@ -78,9 +78,9 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
     path.parent.mkdir()
     path.write_text("\n".join(lines))
     library_limits = {"names": ("decahedron",), "max_atoms": 60}
-    monkeypatch.setattr(measured_pdfs, "mine_measurement", partial(measured_pdfs.mine_measurement, **library_limits))
     [row] = measured_pdfs.main(
-        ["--data", str(path.parent), "--figures", str(tmp_path / "out"), "--out", str(rows_path)]
+        ["--data", str(path.parent), "--figures", str(tmp_path / "out"), "--out", str(rows_path)],
+        mine=partial(measured_pdfs.mine_measurement, **library_limits),
     )
     assert (row["file"], row["element"], row["status"]) == ("sample.gr", "Au", "solved")
     assert row["type"] == row["family"] == "decahedron"
@@ -96,15 +96,12 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_relaxing_helps_if_the_particle_is_relaxed_and_not_if_it_is_ideal(experiments, tmp_path, capsys, monkeypatch):
+def test_relaxing_helps_if_the_particle_is_relaxed_and_not_if_it_is_ideal(experiments, tmp_path, capsys):
     import relax_refit
 
-    relaxation_values = {"rw_coordinates": 0.01, "moved": 0.01}  # The relaxation itself takes too long to compile.
-    monkeypatch.setattr(relax_refit, "relax_by_data", lambda *_: relaxation_values)
-    monkeypatch.setattr(relax_refit, "FitRange", partial(relax_refit.FitRange, R_GRID, **Q_LIMITS))
     rows_path = tmp_path / "relaxed.jsonl"
     arguments = ["--quick", "--pqr", "2", "1", "1", "--noise", "0.05", "--draws", "1", "--steps", "6"]
-    relax_refit.main([*arguments, "--out", str(rows_path)])
+    relax_refit.main([*arguments, "--out", str(rows_path)], fit_range=relax_refit.FitRange(R_GRID, **Q_LIMITS))
     ideal_row, relaxed_row = map(json.loads, rows_path.read_text().splitlines())
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [ideal_row, relaxed_row]
     assert ideal_row["difference"] > 0 > relaxed_row["difference"]
@@ -114,6 +111,7 @@ def test_relaxing_helps_if_the_particle_is_relaxed_and_not_if_it_is_ideal(experi
         and relaxed_row["energy_fall"] > 0
     )
     assert len(ideal_row["rw_steps"]) == ideal_row["steps"] + 1 == 7
+    assert 0 < relaxed_row["rw_coordinates"] < relaxed_row["rw_ideal"] and 0 < relaxed_row["moved"] < 0.5
     assert rows_path.with_suffix(".png").stat().st_size > 5000
 
 

@@ -55,13 +55,12 @@ def test_false_certainty_is_counted_if_a_sphere_fits(experiments):
 
 
 @pytest.mark.long
-def test_the_slides_sphere_is_fitted_and_tabled(experiments, tmp_path, monkeypatch):
+def test_the_slides_sphere_is_fitted_and_tabled(experiments, tmp_path):
     import saxs_sphere
     import saxs_tables
 
-    monkeypatch.setattr(saxs_sphere, "N_OPEN_SETS", 0)
     rows_path = tmp_path / "saxs_sphere.jsonl"
-    rows = saxs_sphere.main(["--sets", "3", "--out", str(rows_path)])
+    rows = saxs_sphere.main(["--sets", "3", "--out", str(rows_path)], n_open_sets=0)
     assert [json.loads(line) for line in rows_path.read_text().splitlines()] == rows
     assert all(abs(row["radius"] - 34.907) < 0.4 and row["body"] == "sphere" for row in rows)
     assert "| sphere, Gaussian sizes | 3 | mean radius, Å |" in saxs_tables.sphere_block(rows)

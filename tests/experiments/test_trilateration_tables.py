@@ -6,14 +6,16 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_table_2_has_a_row_for_each_method(experiments, tmp_path, capsys, monkeypatch):
+def test_table_2_has_a_row_for_each_method(experiments, tmp_path, capsys):
     import table2_trilateration
     import trilateration_baselines
 
-    monkeypatch.setattr(trilateration_baselines, "fcc_positions", lambda: [trilateration_baselines.ball_positions(19)])
-    monkeypatch.setattr(table2_trilateration, "QUICK_CASES", [(11, 0.01, "clean")])
     rows_path = tmp_path / "table.json"
-    table2_trilateration.main(["--quick", "--batch", "8", "--peers", "2", "--out", str(rows_path)])
+    table2_trilateration.main(
+        ["--quick", "--batch", "8", "--peers", "2", "--out", str(rows_path)],
+        fcc_shapes=[trilateration_baselines.ball_positions(19)],
+        quick_cases=[(11, 0.01, "clean")],
+    )
     rows = json.loads(rows_path.read_text())
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rows
     column_names = "experiment method satellites noise case n batch seconds_per_structure rmse rmse_crb converged"
@@ -25,12 +27,14 @@ def test_table_2_has_a_row_for_each_method(experiments, tmp_path, capsys, monkey
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_figure_6_gets_better_with_satellites_and_has_a_picture(experiments, tmp_path, capsys, monkeypatch):
+def test_figure_6_gets_better_with_satellites_and_has_a_picture(experiments, tmp_path, capsys):
     import figure6_satellites
 
-    monkeypatch.setattr(figure6_satellites, "ATOM_COUNTS", (19,))
-    monkeypatch.setattr(figure6_satellites, "SATELLITE_COUNTS", (4, 11))
-    figure6_satellites.main(["--quick", "--count", "16", "--out", str(tmp_path / "figure.json")])
+    figure6_satellites.main(
+        ["--quick", "--count", "16", "--out", str(tmp_path / "figure.json")],
+        atom_counts=(19,),
+        satellite_counts=(4, 11),
+    )
     rows = json.loads((tmp_path / "figure.json").read_text())
     assert len(capsys.readouterr().out.splitlines()) == len(rows) == 8
     assert (tmp_path / "figure.png").stat().st_size > 10_000

@@ -3,24 +3,25 @@
 import numpy as np
 import pytest
 
+from jaxstruc.io import qmax_check
+
 CASE_NAME = {"part": "offrule", "kind": "fcc", "seed": 0, "draw": 0, "noise": 0.03}
 
 
-def test_a_case_is_the_same_each_time_and_its_curve_ends_at_qmax(experiments, monkeypatch):
-    import measured_pdfs
+def test_a_case_is_the_same_each_time_and_its_curve_ends_at_qmax(experiments):
+    """The curve has no frequency above its qmax, so that its power falls there."""
     import unlisted_particles
 
-    q_grids = []
-    transform = measured_pdfs.transform
-    monkeypatch.setattr(
-        measured_pdfs, "transform", lambda q, r, **keywords: (q_grids.append(q), transform(q, r, **keywords))[1]
-    )
     simulated_case, repeated_case = (
         unlisted_particles.simulate_case(CASE_NAME, unlisted_particles.CASE_SETS["offrule"]) for _ in range(2)
     )
     np.testing.assert_array_equal(simulated_case.measurement.g, repeated_case.measurement.g)
-    settings = simulated_case.measurement.settings_by_name
-    assert all(q[0] == settings["qmin"] and q[-1] == pytest.approx(settings["qmax"], abs=1e-9) for q in q_grids)
+    measurement, settings = simulated_case.measurement, simulated_case.measurement.settings_by_name
+    estimate = qmax_check.estimate_qmax(measurement.r, measurement.g, qmax=settings["qmax"])
+    assert estimate.excess_sharpness == 0 and estimate.qmax == pytest.approx(settings["qmax"], rel=0.04)
+    values = {"qmin": 0.8, "qmax": settings["qmax"], "uiso": 0.008, "delta2": 2.0, "stretch": 1.0}
+    q, _ = unlisted_particles.structure_function(simulated_case.particle.positions, values)
+    assert q[0] == settings["qmin"] == 0.8 and q[-1] == pytest.approx(settings["qmax"], abs=1e-9)
     assert simulated_case.particle.type == "fcc" and 35 <= len(simulated_case.particle.positions) <= 320
 
 

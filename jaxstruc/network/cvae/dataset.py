@@ -6,7 +6,7 @@ of distinct distances for each shape is therefore enough for all its PDFs.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,7 +96,13 @@ class Split(NamedTuple):
 
 
 def generate(
-    preset: str, *, seed: int, draws: int = 16, report_progress: Callable[[int, int], None] | None = None
+    preset: str,
+    *,
+    seed: int,
+    draws: int = 16,
+    report_progress: Callable[[int, int], None] | None = None,
+    shapes: Sequence[Cluster] | None = None,
+    elements: Sequence[str] = ELEMENTS,
 ) -> Dataset:
     """Return a simulated data set.
 
@@ -112,9 +118,11 @@ def generate(
         seed: Seed of the conditions and the noise.
         draws: Number of random conditions for each structure in the preset `real`. Other presets ignore it.
         report_progress: Function that is called with the number of PDFs done and the number of all PDFs.
+        shapes: Shapes with bond length 1, by default those of the preset.
+        elements: Symbols of the elements.
     """
-    shapes = list(wide_fcc_family() if preset == "kdd-shapes" else fcc_family())
-    shape_index, bond, element = _distinct_structures(preset, len(shapes))
+    shapes = list(shapes or (wide_fcc_family() if preset == "kdd-shapes" else fcc_family()))
+    shape_index, bond, element = _distinct_structures(preset, len(shapes), elements)
     repeats = draws if preset == "real" else 1
     shape_index, bond, element = (np.repeat(column, repeats) for column in (shape_index, bond, element))
     key_conditions, key_noise = jax.random.split(jax.random.key(seed))
@@ -223,15 +231,17 @@ def read(path: Path) -> Dataset:
         raise ValueError(f"Expected a data set written by `jaxstruc generate`, got {path}: {error}.") from error
 
 
-def _distinct_structures(preset: str, n_shapes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _distinct_structures(
+    preset: str, n_shapes: int, elements: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the shape index, the bond length in Å and the elements of each distinct structure."""
     bond_rule = form_factors.bond_length if preset == "real" else form_factors.tabulated_bond_length
-    elements: dict[float, list[str]] = {}
-    for symbol in ELEMENTS:
+    elements_by_bond: dict[float, list[str]] = {}
+    for symbol in elements:
         for factor in BOND_FACTORS[preset]:
-            elements.setdefault(round(bond_rule(symbol) * factor, 6), []).append(symbol)
-    bond_lengths = np.array(sorted(elements))
-    element_names = np.array([" ".join(elements[bond_length]) for bond_length in sorted(elements)])
+            elements_by_bond.setdefault(round(bond_rule(symbol) * factor, 6), []).append(symbol)
+    bond_lengths = np.array(sorted(elements_by_bond))
+    element_names = np.array([" ".join(elements_by_bond[bond_length]) for bond_length in sorted(elements_by_bond)])
     return (
         np.repeat(np.arange(n_shapes), len(bond_lengths)),
         np.tile(bond_lengths, n_shapes),

@@ -234,6 +234,7 @@ def fit(
     stop_after: int | None = None,
     take_step: Callable[..., tuple[TrainingState, dict[str, Array]]] = train_step,
     validate: Callable[..., dict[str, np.ndarray]] = validate,
+    network: CVAE | None = None,
 ) -> tuple[list[Any], TrainingProgress]:
     """Train the autoencoder, and return the best parameters of each seed and the final progress.
 
@@ -251,12 +252,14 @@ def fit(
         stop_after: Number of epochs after which the training returns early, as if it were interrupted.
         take_step: Function that takes one step, see `train_step`.
         validate: Function that returns the mean terms of the validation loss, see `validate`.
+        network: Autoencoder, by default one of the sizes that the options describe.
 
     Raises:
         FloatingPointError: If the loss is not finite.
         ValueError: If the folder holds a training with other options, or a batch is larger than the training data.
     """
-    run = _training_run(data, splits, config)._replace(take_step=take_step, validate=validate)
+    network = network or CVAE(model_sizes_from_options(config))
+    run = _training_run(data, splits, config, network)._replace(take_step=take_step, validate=validate)
     claim_folder(folder, config)
     example = run.gather_batch(splits[0].train[:1])
     state = _initial_state(run.keys[:, 0], example, network=run.network, config=config, steps=run.steps_per_epoch)
@@ -275,9 +278,8 @@ def fit(
     return _params_by_seed(jax.device_get(best_params), len(splits)), progress
 
 
-def _training_run(data: Dataset, splits: Sequence[Split], config: TrainOptions) -> _TrainingRun:
+def _training_run(data: Dataset, splits: Sequence[Split], config: TrainOptions, network: CVAE) -> _TrainingRun:
     """Return the network, the data and the keys that all epochs of a training share."""
-    network = CVAE(model_sizes_from_options(config))
     min_train_size = min(len(split.train) for split in splits)
     steps = min_train_size // config.batch
     if steps == 0:
