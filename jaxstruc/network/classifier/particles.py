@@ -80,7 +80,10 @@ class ParticleBatch(NamedTuple):
 
 
 class ParticleStore(NamedTuple):
-    """The arrays on the device from which samples are drawn: listed clusters, their size classes, and packings."""
+    """The arrays on the device from which samples are drawn: listed clusters, size classes, and packings.
+
+    A size class consists of the library's clusters of one packing and about one size (see `size_classes`).
+    """
 
     pair_weight: Float[Array, " bin"]
     """Number of ordered pairs per atom in each distance bin. The bins of all clusters of the library are joined."""
