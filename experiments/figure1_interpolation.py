@@ -230,11 +230,11 @@ def main(
         run = network_figures.load_training(data, model, options.split, latent, quick=options.quick, source=source)
         for seed_index, seed in enumerate(run.seeds):
             endpoints = select_pairs(data, network_figures.select_test_pdfs(run, seed_index), count=n_paths, seed=seed)
-            for source, z in latent_ends(data, run, seed_index, endpoints).items():
+            for end_source, z in latent_ends(data, run, seed_index, endpoints).items():
                 paths = interpolate(run.params[seed_index], z, network=run.network, points=n_points)
-                columns = {"name": NAME, "model": model, "run": run, "seed": seed, "ends": source}
+                columns = {"name": NAME, "model": model, "run": run, "seed": seed, "ends": end_source}
                 result += network_figures.measure_rows(path_measures(data, endpoints, paths), **columns)
-                if latent == latents[0] and seed_index == 0 and source == END_SOURCES[0]:
+                if latent == latents[0] and seed_index == 0 and end_source == END_SOURCES[0]:
                     largest_pair = int(np.argmax(np.abs(np.diff(network_figures.atom_counts(data, endpoints), axis=1))))
                     paths_by_model[model] = (
                         endpoints[largest_pair],

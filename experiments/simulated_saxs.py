@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxstruc.io.measurement import Measurement
@@ -39,7 +40,7 @@ def body_intensity(name: str, q: np.ndarray, mean: float, width: float) -> np.nd
     radius, weight = gaussian_sizes(mean, width) if width else (np.array([mean]), np.ones(1))
     table = form_factors.named_table(name.replace("-", " "))
     squared_form_factor = np.asarray(
-        form_factors.form_factor(table, np.asarray(q[:, None] * radius, np.float32)), float
+        form_factors.form_factor(table, jnp.asarray(q[:, None] * radius, jnp.float32)), float
     )
     return np.asarray(simulate.mean_over_sizes(squared_form_factor, distribution_by_number(radius, weight)), float)
 

@@ -159,7 +159,9 @@ def size_distribution(
     return SizeFractions(np.exp(u), np.asarray(family.volume_shares(mean, pd, jnp.asarray(u)), float))
 
 
-def distribution_by_number(radius: Float[np.ndarray, " node"], number: Float[np.ndarray, " node"]) -> SizeFractions:
+def distribution_by_number(
+    radius: Float[Array | np.ndarray, " node"], number: Float[Array | np.ndarray, " node"]
+) -> SizeFractions:
     """Return a distribution from the number of particles at each radius, in any unit."""
     volume = number * radius**3
     return SizeFractions(radius, volume / volume.sum(axis=-1, keepdims=True))

@@ -204,7 +204,7 @@ def test_noise_on_f_has_the_requested_standard_deviation(experiments, data):
         jnp.asarray(positions), np.ones(len(positions), bool), dataset.PDF_GRID
     )
     amplitudes = form_factors.xray_form_factors(form_factors.UNIT_COEFFICIENTS, jnp.asarray(q))
-    f = debye.reduced_structure_function(pairs, instrument, amplitudes, np.array([len(positions)]), q)
+    f = debye.reduced_structure_function(pairs, instrument, amplitudes, np.array([float(len(positions))]), q)
     weights = np.full(q.size, 0.1)
     weights[[0, -1]] /= 2
     transform_matrix = (2 / np.pi) * np.sin(r[:, None] * q) * weights * np.exp(-0.5 * (0.04 * r[:, None]) ** 2)
