@@ -180,7 +180,9 @@ def intensity(
     return with_background(q, particles(q) if dq is None else smearing.smear(particles, q, dq), sample)
 
 
-def mean_over_sizes(squares: Float[Array, "*q node"], sizes: SizeFractions) -> Float[Array, "*q"]:
+def mean_over_sizes(
+    squares: Float[Array | np.ndarray, "*q node"], sizes: SizeFractions
+) -> Float[Array | np.ndarray, "*q"]:
     """Return the sum of V P over the volume fractions, in 1/cm for a contrast of 10⁻⁶/Å².
 
     Args:
