@@ -59,7 +59,7 @@ def test_a_background_may_be_a_measurement_with_a_scale():
         ("Au", SizeOptions(absolute=True), "arbitrary", "1/cm or 1/m for --absolute, got arbitrary"),
         ("", SizeOptions(absolute=True), "1/cm", "--element or --sld"),
         ("", SizeOptions(absolute=True, sld=9.0, solvent="9"), "1/cm", "no contrast"),
-        ("", SizeOptions(solvent="water"), "", "--absolute beside"),
+        ("", SizeOptions(solvent="water"), "", "--absolute with"),
         ("", SizeOptions(power_law=-3.0), "", "--power-law above 0"),
         ("", QOptions(background_scale=2.0), "", "--background with --background-scale"),
         ("Xx", SizeOptions(), "", "No density is known for element 'Xx'"),
