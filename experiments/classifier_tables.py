@@ -58,6 +58,19 @@ def accuracy_table(rows: Rows) -> str:
     return markdown_table([head, *_accuracy_lines(rows)])
 
 
+def stacks_sentence(rows: Rows) -> str:
+    """Return a sentence on the shares of hexagonal layers of random stacks."""
+    stack_rows = [row for row in rows if row["part"] == "offrule" and row.get("kind") == "stack"]
+    true_shares, predicted_shares = (
+        np.array([row[name] for row in stack_rows]) for name in ("hexagonal", "found_hexagonal")
+    )
+    return (
+        f"For the {len(stack_rows)} random stacks Spearman's correlation of the share of hexagonal layers is "
+        f"{stats.spearmanr(true_shares, predicted_shares).statistic:.3f}, and the median error of this share is "
+        f"{np.median(abs(true_shares - predicted_shares)):.3f}."
+    )
+
+
 STREAM_PARTS = {"own": "as in the training", "held": "sizes held out of the training"}
 
 
