@@ -38,10 +38,10 @@ def form_factors() -> dict:
 
 
 def neutron_lengths() -> dict:
-    """Return the bound coherent scattering length b_c [fm] of each element."""
+    """Return the bound coherent scattering length b_c [fm] of each element, and of the hydrogen isotopes D and T."""
     entries = {
         element.symbol: float(element.neutron.b_c)
-        for element in periodictable.elements
+        for element in (*periodictable.elements, periodictable.D, periodictable.T)
         if element.number > 0 and element.neutron.has_sld() and element.neutron.b_c is not None
     }
     return {

@@ -155,7 +155,9 @@ def simulate(config: SimulateCommand) -> int:
     """Simulate clusters or particles of simple shapes, and print or write their curves."""
     from jaxstruc.cli.simulate import simulate_files
 
-    for path, text, output_path in simulate_files(config):
+    for path, text, output_path, remark in simulate_files(config):
+        if remark:
+            print(f"jaxstruc: {path}: {remark}", file=sys.stderr)
         signal = config.options.signal or ("iq" if config.bodies.body else "gr")
         print(f"{path}: {signal} written to {output_path}" if output_path else text, end="\n" if output_path else "")
     return 0

@@ -7,6 +7,7 @@ import dataclasses
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import ase
 import matplotlib.figure
@@ -15,12 +16,12 @@ from jaxtyping import Float
 
 from jaxstruc import __version__, files
 from jaxstruc.clusters import polydisperse
-from jaxstruc.clusters.cluster import read_atoms, split_frames
+from jaxstruc.clusters.cluster import MAX_OCCUPANCY_ERROR, REMARK, make_whole, read_atoms, split_frames
 from jaxstruc.options.simulation import Signal, SimulateCommand, SimulateOptions
 from jaxstruc.options.small_angle import SAXS_QMAX, SAXS_QMIN
 from jaxstruc.options.validation import Options, command_arguments, override
 from jaxstruc.scattering import form_factors
-from jaxstruc.scattering.simulate import simulate, uiso_of
+from jaxstruc.scattering.simulate import scattering_sites, simulate, uiso_of
 from jaxstruc.small_angle.simulate import simulate_saxs
 
 BODY_LABELS = ("Q [1/Å]", "I [1/cm]", "dQ [1/Å]")
@@ -32,8 +33,21 @@ LABELS = {
 }
 
 
-def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | None]]:
-    """Yield the file of each cluster, its curve as text, and the file that the curve was written to.
+class SimulatedFile(NamedTuple):
+    """A simulated curve as text."""
+
+    path: Path
+    """Structure file, or a name for a simulation without a file."""
+    text: str
+    """Header and columns of the curve."""
+    output_path: Path | None
+    """File that the curve was written to."""
+    remark: str = ""
+    """Remark on the structure, e.g. that its pieces were joined."""
+
+
+def simulate_files(config: SimulateCommand) -> Iterator[SimulatedFile]:
+    """Yield the curve of each structure file, of a population, or of a simple shape.
 
     Raises:
         ValueError: If options contradict each other, or if a file cannot be read.
@@ -47,14 +61,14 @@ def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | 
         return
     signal = config.options.signal or "gr"
     clusters = [read_cluster(path, cluster=config.cluster) for path in config.files]
-    for path, atoms in zip(config.files, clusters, strict=True):
+    for path, (atoms, remark) in zip(config.files, clusters, strict=True):
         x, y, options = simulated_curve(atoms, config.options)
         arguments = [
             str(path),
             *command_arguments(options, include_defaults=True),
             *(["--cluster"] if config.cluster else []),
         ]
-        text = as_text(x, y, arguments, signal)
+        text = as_text(x, y, arguments, signal, *filter(None, [remark]))
         target = config.out
         if target is not None:
             if len(config.files) > 1 or target.is_dir():
@@ -63,11 +77,11 @@ def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | 
         if config.plot:
             name, stem = target or Path(f"{structure_stem(path)}.{signal}"), structure_stem(path)
             _draw_signal(x, y, name.with_name(f"{name.name}.png"), signal, f"{stem}, {atoms.symbols}")
-        yield path, text, target
+        yield SimulatedFile(path, text, target, remark)
 
 
-def _simulate_population(config: SimulateCommand) -> tuple[Path, str, Path | None]:
-    """Return a name for a distribution of particles, its curve as text, and the file that the curve was written to."""
+def _simulate_population(config: SimulateCommand) -> SimulatedFile:
+    """Return the curve of a distribution of particles."""
     population, signal = config.population, config.options.signal or "gr"
     population = dataclasses.replace(
         population,
@@ -102,11 +116,11 @@ def _simulate_population(config: SimulateCommand) -> tuple[Path, str, Path | Non
     if config.plot:
         picture = target or name
         _draw_signal(x, y, picture.with_name(f"{picture.name}.png"), signal, f"{element}, {packing}, {size_text}")
-    return name, text, target
+    return SimulatedFile(name, text, target)
 
 
-def _simulate_body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
-    """Return a name for the body, its small-angle scattering as text, and the file that the curve was written to."""
+def _simulate_body(config: SimulateCommand) -> SimulatedFile:
+    """Return the small-angle scattering of particles of a simple shape."""
     options, particles = config.options, config.bodies.particles
     body, radius, pd = config.bodies.body or "sphere", float(config.bodies.radius or 0), float(config.bodies.pd or 0)
     distribution = config.population.distribution or "gaussian"
@@ -127,7 +141,7 @@ def _simulate_body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
         picture = target or name
         title = f"{body}, radius {radius:g} Å, pd {pd:g} ({distribution})"
         draw(x, y, picture.with_name(f"{picture.name}.png"), BODY_LABELS[:2], title, logarithmic=True)
-    return name, text, target
+    return SimulatedFile(name, text, target)
 
 
 def _body_text(x, y, arguments: list[str], *, dq: float) -> str:
@@ -145,21 +159,28 @@ def structure_stem(path: Path) -> str:
     return f"{path.stem}-{frame}" if frame else path.stem
 
 
-def read_cluster(path: Path, *, cluster: bool) -> ase.Atoms:
-    """Return the atoms of a structure file.
+def read_cluster(path: Path, *, cluster: bool) -> tuple[ase.Atoms, str]:
+    """Return the atoms of a structure file in any format that ASE reads, and a remark on them or an empty string.
+
+    Pieces of a cluster are joined through the faces of its unit cell.
 
     Args:
-        path: Structure file that ASE can read.
-        cluster: Whether the cell of a periodic structure is ignored.
+        path: Path of the file.
+        cluster: Whether the atoms of a crystal's unit cell are taken as a cluster.
 
     Raises:
-        ValueError: If the file cannot be read, if it has several structures and none is selected, or if the structure
-            is periodic and `cluster` is False.
+        ValueError: If the file cannot be read, if it has several structures and none is selected, if the structure
+            repeats periodically although `cluster` is False, or if its atoms or occupancies are not valid.
     """
     atoms = read_atoms(path)
-    if atoms.pbc.any() and not cluster:
+    whole = make_whole(atoms, str(path))
+    if atoms.pbc.any() and (whole.is_crystal or whole.n_pieces != 1) and not cluster:
         raise ValueError(f"Expected a cluster, got {path} with a periodic cell; pass --cluster to ignore the cell.")
-    return atoms
+    cluster_sites = scattering_sites(whole.atoms, str(path))
+    remarks = [whole.atoms.info[REMARK]] if whole.is_torn else []
+    if any(len(site) > 1 or sum(site.values()) < 1 - MAX_OCCUPANCY_ERROR for site in cluster_sites.occupancies):
+        remarks.append("sites with partial occupancy have mean form factors")
+    return whole.atoms, "; ".join(remarks)
 
 
 def simulated_curve(

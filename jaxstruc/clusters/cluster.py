@@ -1,11 +1,18 @@
 """Containers of a cluster, their conversion to and from ASE, and the reader of structure files.
 
 A `Structure` holds padded arrays in Å. A `Cluster` has a name and a nearest-neighbour distance of 1.
+
+A structure file may state a periodic unit cell. If the faces of the cell cut through a cluster, its pieces are joined
+along their bonds. Two atoms have a bond if their distance, also through the faces of the cell, is at most
+`BOND_TOLERANCE` times the sum of their covalent radii. A structure whose bonds continue from one cell to the next
+without an end is a crystal, not a cluster.
 """
 
 import contextlib
+import io
 import re
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +20,12 @@ import ase
 import ase.io
 import jax.numpy as jnp
 import numpy as np
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
 from jaxtyping import Array, Bool, Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
 MIN_ATOM_DISTANCE = 0.85
@@ -30,6 +42,32 @@ MAX_FRAMES = 10_000
 """Largest number of structures (frames) in a file."""
 FRAME_NOTATION = re.compile(r"(.+)@(-?\d+|-?\d*:-?\d*(?::-?\d*)?)")
 """Path and frames in the notation of ASE: name.xyz@2 is the third structure, name.xyz@0:2 are the first two."""
+BOND_TOLERANCE, SHORT_BOND_TOLERANCE, MIN_CONTACT_RATIO = 1.25, 1.1, 0.6
+"""Largest length of a bond, largest length of a bond that surely is one, and smallest distance between two atoms, in
+units of the sum of the covalent radii."""
+MIN_CELL_HEIGHT, MAX_CELL_LENGTH = 1.0, 1e5
+"""Smallest distance between opposite faces of a unit cell, and largest length of its edges, in Å."""
+MAX_COORDINATE = 1e7
+"""Largest coordinate of an atom, in Å."""
+MIN_SITE_DISTANCE = 0.5
+"""Smallest distance between two atoms, in Å."""
+MAX_CROWDED_ATOMS = 8
+"""Largest number of atoms within `MIN_SITE_DISTANCE` of an atom in a structure whose bonds are determined."""
+OCCUPANCY_COLUMNS = ("occupancy", "occupancies", "occ", "occupation", "site_occupancy", "sof")
+"""Names of the columns that state the occupancy of each site, in lower case."""
+MAX_OCCUPANCY_ERROR = 1e-3
+"""Largest difference of an occupancy from 1 that is due to rounding."""
+HYDROGEN_ISOTOPES = {"D": 2.014, "T": 3.016}
+"""Masses of the isotopes of hydrogen that have a symbol, in u. ASE describes them as H with this mass."""
+LIGHT_ELEMENTS = frozenset({"H", "C", "N", "O", "S", "P"})
+"""Elements of the ligands of a metal core."""
+MAX_INNER_LIGHT_SHARE = 0.1
+"""Largest share of the light atoms within the median radius of the metal atoms if the light atoms are ligands."""
+REMARK = "remark"
+"""Key of a remark in the `info` of atoms that were read, e.g. that pieces were joined."""
+MAX_LISTED_NAMES = 3
+"""Largest number of files that a remark names."""
+JOINED_REMARK = "the faces of the unit cell cut through the cluster, and its pieces were joined along their bonds"
 
 
 class Structure(NamedTuple):
@@ -56,6 +94,19 @@ class Cluster(NamedTuple):
     def to_ase(self, symbol: str, bond: float) -> ase.Atoms:
         """Return the atoms of the cluster as an element with the nearest-neighbour distance `bond` in Å."""
         return ase.Atoms([symbol] * len(self.positions), positions=self.positions * bond)
+
+
+class WholeCluster(NamedTuple):
+    """A structure whose pieces are joined through the faces of its unit cell."""
+
+    atoms: ase.Atoms
+    """Joined atoms without periodic boundary conditions. They are unchanged if `is_torn` is False."""
+    is_torn: bool
+    """Whether the faces of the unit cell cut through the structure."""
+    is_crystal: bool
+    """Whether the bonds continue from one unit cell to the next without an end."""
+    n_pieces: int
+    """Number of pieces that no bond connects. It is 0 if it was not determined."""
 
 
 def read_atoms(path: Path) -> ase.Atoms:
@@ -87,7 +138,7 @@ def read_frames(path: Path) -> dict[str, ase.Atoms]:
     """Return the atoms of all structures (frames) in a file by their names. The positions are in Å.
 
     The name of the only structure of a file is the path. The names of several structures are path@0, path@1, ..., as in
-    ASE.
+    ASE. D and T are read as hydrogen with the mass of the isotope.
 
     Args:
         path: Structure file. Frames after an "@" select some structures, e.g. name.xyz@2 or name.xyz@0:2.
@@ -127,14 +178,13 @@ def _read_all_frames(path: Path) -> list[ase.Atoms]:
             "leave it out."
         )
     try:
-        if path.suffix.lower() in (".xyz", ".extxyz"):
-            _check_counts(path)
         with warnings.catch_warnings(action="ignore"):
-            frames = ase.io.read(path, index=slice(0, MAX_FRAMES + 1), do_not_split_by_at_sign=True)
+            frames = _read_with_isotopes(path)
         if not frames:
             raise ValueError("it has no structure")
     except Exception as error:  # the readers of ASE raise many types of errors on a damaged file
         reason = " ".join(str(error).split())[:MAX_ERROR_CHARACTERS] or type(error).__name__
+        reason = f"it has the unknown symbol or key {reason}" if isinstance(error, KeyError) else reason
         raise ValueError(
             f"Expected a structure file that ASE reads, such as .xyz, .cif or .pdb, got {path}: {reason}; "
             "convert it, or leave it out."
@@ -152,27 +202,31 @@ def check_atoms(atoms: ase.Atoms, source: str) -> None:
         source: Name of the structure in messages, e.g. the path of its file.
 
     Raises:
-        ValueError: If there are no atoms, or if a position is not finite. The message names the source.
+        ValueError: If there are no atoms, or if a position is not finite or too large. The message names the source.
     """
     if not len(atoms):
         raise ValueError(f"Expected a structure with atoms, got {source} with none; correct it.")
     if not np.isfinite(atoms.positions).all():
         raise ValueError(f"Expected finite positions, got NaN or infinity in {source}; correct it.")
+    if (largest := float(np.abs(atoms.positions).max())) > MAX_COORDINATE:
+        raise ValueError(
+            f"Expected coordinates of at most {MAX_COORDINATE:g} Å, got {largest:.3g} Å in {source}; correct it."
+        )
 
 
 def read_clusters(path: Path) -> dict[str, ase.Atoms]:
     """Return all clusters of one element in a structure file by their names, see `read_frames`.
 
-    The unit cell is ignored. The positions are in Å.
+    Pieces are joined through the faces of the unit cell, as in `whole_cluster`. The positions are in Å.
 
     Raises:
         ValueError: If `read_frames` cannot read the file, or if a structure is not a cluster of one element. The
             message names the structure.
     """
-    frames = read_frames(path)
-    for name, atoms in frames.items():
+    clusters = {name: whole_cluster(atoms, name) for name, atoms in read_frames(path).items()}
+    for name, atoms in clusters.items():
         check_cluster(atoms, name)
-    return frames
+    return clusters
 
 
 def check_cluster(atoms: ase.Atoms, source: str) -> None:
@@ -183,28 +237,156 @@ def check_cluster(atoms: ase.Atoms, source: str) -> None:
         source: Name of the structure in messages, e.g. the path of its file.
 
     Raises:
-        ValueError: If the number of atoms, the elements or the distances are not those of such a cluster. The message
-            names the source.
+        ValueError: If the number of atoms, the elements, the occupancies or the distances are not those of such a
+            cluster. The message names the source.
     """
     check_atoms(atoms, source)
     if not 2 <= len(atoms) <= MAX_CLUSTER_ATOMS:
         raise ValueError(
             f"Expected 2 to {MAX_CLUSTER_ATOMS} atoms in a cluster, got {len(atoms)} in {source}; leave it out."
         )
-    if len(elements := sorted(set(atoms.get_chemical_symbols()))) > 1:
+    occupancies = site_occupancies(atoms, source)
+    if elements := _other_elements(occupancies):
+        advice = (
+            "keep only the atoms of the metal."
+            if _has_ligand_shell(atoms)
+            else "structures of several elements cannot be fitted, but `jaxstruc simulate` computes their curves."
+        )
+        raise ValueError(f"Expected one element, got {', '.join(elements)} in {source}; {advice}")
+    smallest_occupancy = min(sum(occupancy.values()) for occupancy in occupancies)
+    if smallest_occupancy < 1 - MAX_OCCUPANCY_ERROR:
         raise ValueError(
-            f"Expected one element, got {', '.join(elements)} in {source}; keep only the atoms of the metal."
+            f"Expected fully occupied sites, got an occupancy of {smallest_occupancy:.3g} in {source}; keep the atoms "
+            "of one arrangement, and remove the occupancies."
         )
     distances = pdist(atoms.positions)
-    if distances.min() < 0.5:
+    if distances.min() < MIN_SITE_DISTANCE:
         raise ValueError(
-            f"Expected distances of at least 0.5 Å between atoms, got {distances.min():.2g} Å in {source}; correct it."
+            f"Expected distances of at least {MIN_SITE_DISTANCE} Å between atoms, got {distances.min():.2g} Å in "
+            f"{source}; correct it."
         )
     if distances.max() > MAX_CLUSTER_DIAMETER:
         raise ValueError(
             f"Expected a cluster of up to {MAX_CLUSTER_DIAMETER:g} Å, got {distances.max():.3g} in {source}; "
             "correct it."
         )
+
+
+def whole_cluster(atoms: ase.Atoms, source: str) -> ase.Atoms:
+    """Return a cluster whose pieces are joined through the faces of its unit cell.
+
+    If pieces were joined, the `info` of the atoms has a `REMARK`. Atoms without periodic boundary conditions are
+    returned unchanged.
+
+    Args:
+        atoms: Structure with positions in Å.
+        source: Name of the structure in messages, e.g. the path of its file.
+
+    Raises:
+        ValueError: If the structure is a crystal, or if its unit cell is not valid. The message names the source.
+    """
+    whole = make_whole(atoms, source)
+    if whole.is_crystal:
+        raise ValueError(
+            f"Expected a cluster, got a crystal in {source}: its bonds continue from one unit cell to the next; cut a "
+            "particle out of it, or remove the cell if its atoms are the particle."
+        )
+    return whole.atoms
+
+
+def make_whole(atoms: ase.Atoms, source: str) -> WholeCluster:
+    """Return a structure whose pieces are joined through the faces of its unit cell.
+
+    Args:
+        atoms: Structure with positions in Å.
+        source: Name of the structure in messages, e.g. the path of its file.
+
+    Raises:
+        ValueError: If the unit cell is not valid. The message names the source.
+    """
+    if not atoms.pbc.any():
+        return WholeCluster(atoms, is_torn=False, is_crystal=False, n_pieces=0)
+    _check_cell(atoms, source)
+    free_atoms = atoms.copy()
+    free_atoms.pbc = False
+    bonds = _find_bonds(atoms, source)
+    if bonds is None:
+        return WholeCluster(free_atoms, is_torn=False, is_crystal=False, n_pieces=0)
+    image, piece, is_crystal = _unwrap(bonds, len(atoms))
+    if is_crystal:  # the images of a cluster in a narrow cell may be a little farther apart than bonded atoms
+        image, piece, is_crystal = _unwrap(bonds.select(bonds.relative_length < SHORT_BOND_TOLERANCE), len(atoms))
+        is_crystal |= bool(piece.any())
+    n_pieces = int(piece.max()) + 1
+    if is_crystal or not image.any():
+        return WholeCluster(free_atoms, is_torn=False, is_crystal=is_crystal, n_pieces=n_pieces)
+    free_atoms.positions += image @ atoms.cell.array
+    _gather_pieces(free_atoms, piece, atoms.pbc)
+    free_atoms.info[REMARK] = JOINED_REMARK
+    return WholeCluster(free_atoms, is_torn=True, is_crystal=False, n_pieces=n_pieces)
+
+
+def joined_remarks(atoms: Mapping[str, ase.Atoms]) -> list[str]:
+    """Return a remark that names the clusters whose pieces were joined; otherwise an empty list.
+
+    Args:
+        atoms: Clusters by their names or paths.
+    """
+    names = [Path(name).name for name, cluster in atoms.items() if cluster.info.get(REMARK) == JOINED_REMARK]
+    if not names:
+        return []
+    more_files = f" and {len(names) - MAX_LISTED_NAMES} more files" if len(names) > MAX_LISTED_NAMES else ""
+    return [f"{', '.join(names[:MAX_LISTED_NAMES])}{more_files}: {JOINED_REMARK}"]
+
+
+def site_occupancies(atoms: ase.Atoms, source: str) -> list[dict[str, float]]:
+    """Return the occupancy of each site by the elements and hydrogen isotopes that share it.
+
+    The occupancies are those of a CIF file, of a PDB file, or of a column of an extended xyz file. All are 1 if the
+    structure states none, and if the structure is a result of this program, whose column `occupancy` holds the
+    probabilities of the atoms.
+
+    Args:
+        atoms: Structure.
+        source: Name of the structure in messages, e.g. the path of its file.
+
+    Raises:
+        ValueError: If an occupancy is not a number from 0 to 1, or if all are 0. The message names the source.
+    """
+    symbols = isotope_symbols(atoms)
+    try:
+        occupancies = _stated_occupancies(atoms, symbols)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"Expected numbers as occupancies, got other values in {source}; correct them.") from None
+    if occupancies is None:
+        return [{symbol: 1.0} for symbol in symbols]
+    if isinstance(atoms.info.get("occupancy"), Mapping) and any(
+        symbol in HYDROGEN_ISOTOPES and occupancies[index][symbol] < 1 - MAX_OCCUPANCY_ERROR
+        for index, symbol in enumerate(symbols)
+    ):  # ASE keeps the occupancy of only one isotope at a site
+        raise ValueError(
+            f"Expected fully occupied sites of hydrogen isotopes in a CIF file, got partly occupied ones in {source}; "
+            "write the atoms and their occupancies to an extended xyz file."
+        )
+    totals = np.array([sum(site.values()) for site in occupancies])
+    parts = np.array([value for site in occupancies for value in site.values()])
+    if not (parts >= 0).all() or not (totals <= 1 + MAX_OCCUPANCY_ERROR).all() or not totals.any():
+        wrong = next((value for value in (*parts, *totals) if not 0 <= value <= 1 + MAX_OCCUPANCY_ERROR), 0.0)
+        raise ValueError(
+            f"Expected occupancies from 0 to 1 with a sum of at most 1 at each site, got {wrong:.3g} in {source}; "
+            "correct them."
+        )
+    return occupancies
+
+
+def isotope_symbols(atoms: ase.Atoms) -> list[str]:
+    """Return the symbol of each atom. Hydrogen with the mass of an isotope has the symbol D or T."""
+    symbols = atoms.get_chemical_symbols()
+    if "masses" in atoms.arrays:
+        masses = atoms.get_masses()
+        for isotope, mass in HYDROGEN_ISOTOPES.items():
+            for index in np.flatnonzero((atoms.numbers == 1) & (abs(masses - mass) < 0.2)):
+                symbols[index] = isotope
+    return symbols
 
 
 def from_ase(atoms: ase.Atoms, *, n_rows: int | None = None) -> Structure:
@@ -239,12 +421,187 @@ def to_ase(structure: Structure) -> ase.Atoms:
     )
 
 
-def _check_counts(path: Path) -> None:
+class _CellBonds(NamedTuple):
+    """Bonds between atoms, also through the faces of the unit cell. Each bond is listed from both of its atoms."""
+
+    first: np.ndarray
+    """First atom of each bond [bond]."""
+    second: np.ndarray
+    """Second atom of each bond [bond]."""
+    image: np.ndarray
+    """Lattice vectors by which the second atom is displaced [bond, 3], as integers."""
+    relative_length: np.ndarray
+    """Length of each bond divided by the sum of the radii of its atoms [bond]."""
+
+    def select(self, is_selected: np.ndarray) -> "_CellBonds":
+        """Return the selected bonds."""
+        return _CellBonds(*(column[is_selected] for column in self))
+
+
+def _check_cell(atoms: ase.Atoms, source: str) -> None:
+    """Refuse a unit cell whose bonds cannot be determined."""
+    cell = atoms.cell.array
+    vectors = cell[atoms.pbc]
+    is_finite = np.isfinite(cell).all() and np.linalg.norm(vectors, axis=1).max() <= MAX_CELL_LENGTH
+    if is_finite and np.linalg.matrix_rank(vectors) == len(vectors):
+        complete_cell = atoms.cell.complete().array
+        normals = np.linalg.inv(complete_cell).T[atoms.pbc]
+        if (1 / np.linalg.norm(normals, axis=1)).min() >= MIN_CELL_HEIGHT:
+            return
+    raise ValueError(
+        f"Expected a unit cell whose faces are {MIN_CELL_HEIGHT:g} to {MAX_CELL_LENGTH:g} Å apart, got "
+        f"{np.array2string(atoms.cell.cellpar(), precision=4)} (lengths in Å, angles in degrees) in {source}; "
+        "correct or remove it."
+    )
+
+
+def _find_bonds(atoms: ase.Atoms, source: str) -> _CellBonds | None:
+    """Return the bonds of a structure, or None if the structure is whole and its images overlap in a narrow cell."""
+    if len(atoms) > MAX_CROWDED_ATOMS + 1:
+        distances = KDTree(atoms.positions).query(atoms.positions, k=MAX_CROWDED_ATOMS + 2)[0]
+        if distances[:, -1].min() < MIN_SITE_DISTANCE:
+            return None
+    radii = covalent_radii[atoms.numbers]
+    if len(atoms) > 1 and len(set(atoms.numbers)) == 1:  # a metal may have longer bonds than its covalent radius gives
+        nearest_distance = KDTree(atoms.positions).query(atoms.positions, k=2)[0][:, 1]
+        radii = np.maximum(radii, np.median(nearest_distance) / 2)
+    first, second, length, image = neighbor_list("ijdS", atoms, BOND_TOLERANCE * radii)
+    relative_length = length / (radii[first] + radii[second])
+    bonds = _CellBonds(first, second, image, relative_length)
+    is_direct = ~image.any(axis=1)
+    if (relative_length[~is_direct] >= MIN_CONTACT_RATIO).all():
+        return bonds
+    if _unwrap(bonds.select(is_direct), len(atoms))[1].any():
+        raise ValueError(
+            f"Expected distances of at least {MIN_SITE_DISTANCE} Å between atoms, got {length[~is_direct].min():.2g} Å "
+            f"through the faces of the unit cell in {source}; correct the cell, or remove it if its atoms are the "
+            "particle."
+        )
+    return None
+
+
+def _unwrap(bonds: _CellBonds, n_atoms: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return the lattice vectors that join each piece [atom, 3], the piece of each atom, and whether one has no end."""
+    order = np.lexsort((bonds.image.any(axis=1), bonds.second, bonds.first))
+    first, second, image, _ = bonds.select(order)
+    is_new = np.ones(len(first), bool)
+    is_new[1:] = (np.diff(first) != 0) | (np.diff(second) != 0)
+    image_of_bond = dict(
+        zip(zip(first[is_new].tolist(), second[is_new].tolist(), strict=True), image[is_new], strict=True)
+    )
+    graph = coo_array((np.ones(is_new.sum()), (first[is_new], second[is_new])), shape=(n_atoms, n_atoms)).tocsr()
+    piece = connected_components(graph, directed=False)[1]
+    atom_image = np.zeros((n_atoms, 3), int)
+    for start in np.unique(piece, return_index=True)[1]:
+        visited, predecessors = breadth_first_order(graph, start, directed=False)
+        for atom in visited[1:]:
+            atom_image[atom] = atom_image[predecessors[atom]] + image_of_bond[int(predecessors[atom]), int(atom)]
+    has_no_end = bool((atom_image[first] + image != atom_image[second]).any())
+    return atom_image, piece, has_no_end
+
+
+def _gather_pieces(atoms: ase.Atoms, piece: np.ndarray, pbc: np.ndarray) -> None:
+    """Move each piece by lattice vectors, so that its centre lies as close as possible to that of the largest piece."""
+    main_centre = atoms.positions[piece == np.bincount(piece).argmax()].mean(axis=0)
+    complete_cell = atoms.cell.complete().array
+    for index in range(int(piece.max()) + 1):
+        is_member = piece == index
+        offset = atoms.positions[is_member].mean(axis=0) - main_centre
+        steps = np.where(pbc, np.round(offset @ np.linalg.inv(complete_cell)), 0.0)
+        atoms.positions[is_member] -= steps @ complete_cell
+
+
+def _stated_occupancies(atoms: ase.Atoms, symbols: Sequence[str]) -> list[dict[str, float]] | None:
+    """Return the occupancies that a structure states, by site, or None if it states none."""
+    by_kind = atoms.info.get("occupancy")
+    if isinstance(by_kind, Mapping):
+        site_kinds = atoms.arrays.get("spacegroup_kinds", np.arange(len(atoms)))
+        occupancy_by_kind = {str(kind): occupancy for kind, occupancy in by_kind.items()}
+        return [
+            {
+                symbol if element == "H" else element: _occupancy(value)
+                for element, value in occupancy_by_kind[str(kind)].items()
+            }
+            for kind, symbol in zip(site_kinds.tolist(), symbols, strict=True)
+        ]
+    column = next((name for name in atoms.arrays if name.lower() in OCCUPANCY_COLUMNS), None)
+    if column is None or {"sha256", "recipe"} <= set(atoms.info):
+        return None
+    return [{symbol: _occupancy(value)} for symbol, value in zip(symbols, atoms.arrays[column], strict=True)]
+
+
+def _occupancy(value) -> float:
+    """Return an occupancy as a number. CIF writes "." or "?" for the default 1."""
+    return 1.0 if isinstance(value, str) and value in (".", "?") else float(value)
+
+
+def _other_elements(occupancies: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return the sorted elements of a structure if there are several."""
+    elements = sorted({symbol for site in occupancies for symbol, occupancy in site.items() if occupancy > 0})
+    return elements if len(elements) > 1 else []
+
+
+def _has_ligand_shell(atoms: ase.Atoms) -> bool:
+    """Return whether a structure is a core of one metal that light atoms surround."""
+    is_light = np.isin(atoms.get_chemical_symbols(), list(LIGHT_ELEMENTS))
+    if not is_light.any() or len(set(atoms.numbers[~is_light])) != 1:
+        return False
+    radius = np.linalg.norm(atoms.positions - atoms.positions[~is_light].mean(axis=0), axis=1)
+    return bool((radius[is_light] < np.median(radius[~is_light])).mean() <= MAX_INNER_LIGHT_SHARE)
+
+
+def _read_with_isotopes(path: Path) -> ase.Atoms | list[ase.Atoms]:
+    """Return all structures of a file. D and T become hydrogen with the mass of the isotope."""
+    symbol_spans = {".xyz": _xyz_symbol_spans, ".extxyz": _xyz_symbol_spans, ".pdb": _pdb_symbol_spans}
+    suffix, index = path.suffix.lower(), slice(0, MAX_FRAMES + 1)
+    if suffix not in symbol_spans:
+        return ase.io.read(path, index=index, do_not_split_by_at_sign=True)
+    lines = path.read_text("utf-8", "replace").split("\n")
+    if suffix != ".pdb":
+        _check_counts(lines)
+    masses: list[float | None] = []
+    for line, start, end in symbol_spans[suffix](lines):
+        match = re.match(r" *([DT])\d* *$", lines[line][start:end])
+        masses.append(HYDROGEN_ISOTOPES[match[1]] if match else None)
+        if match:  # ASE reads these symbols in CIF files only
+            lines[line] = lines[line][:start] + re.sub("[DT]", "H", lines[line][start:end]) + lines[line][end:]
+    if not any(masses):
+        return ase.io.read(path, index=index, do_not_split_by_at_sign=True)
+    file_format = "proteindatabank" if suffix == ".pdb" else "extxyz"
+    frames, n_read = list(ase.io.iread(io.StringIO("\n".join(lines)), index=index, format=file_format)), 0
+    for atoms in frames:
+        atoms.set_masses(masses[n_read : n_read + len(atoms)])
+        n_read += len(atoms)
+    return frames
+
+
+def _xyz_symbol_spans(lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:
+    """Yield the line, the start and the end of the symbol of each atom in an .xyz file."""
+    line_index = 0
+    while line_index + 2 < len(lines) and (count := lines[line_index].strip()).isdecimal():
+        properties = re.search(r"Properties=\"?([^\s\"]+)", lines[line_index + 1], re.IGNORECASE)
+        columns = properties[1].split(":") if properties else ["species", "S", "1"]
+        counts = [int(width) if width.isdecimal() else 1 for width in columns[2::3]]
+        column = sum(counts[: columns[::3].index("species")]) if "species" in columns[::3] else 0
+        for atom_line in range(line_index + 2, min(line_index + 2 + int(count), len(lines))):
+            fields = list(re.finditer(r"\S+", lines[atom_line]))
+            if column < len(fields):
+                yield atom_line, *fields[column].span()
+        line_index += 2 + int(count)
+
+
+def _pdb_symbol_spans(lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:
+    """Yield the line, the start and the end of the symbol of each atom in a PDB file, or of its name without symbol."""
+    for index, line in enumerate(lines):
+        if line.startswith(("ATOM", "HETATM")):
+            yield (index, 76, 78) if line[76:78].strip() else (index, 12, 16)
+
+
+def _check_counts(lines: Sequence[str]) -> None:
     """Refuse an .xyz file that announces more atoms or columns than it has, because ASE would need very long for it."""
-    text = path.read_text("utf-8", "replace")
-    if any(len(column_count) > 3 for column_count in re.findall(r":[RILS]:([^\s:\"']+)", text)):
+    if any(len(count) > 3 for line in lines for count in re.findall(r":[RILS]:([^\s:\"']+)", line)):
         raise ValueError("its Properties have a thousand columns or more")
-    lines, line_index = text.split("\n"), 0
+    line_index = 0
     with contextlib.suppress(ValueError):  # a line that is no number, e.g. after the lines of a cell, is left to ASE
         while line_index < len(lines) and lines[line_index].strip():
             line_index += 2 + max(int(lines[line_index]), 0)

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.clusters import families
-from jaxstruc.clusters.cluster import Cluster, read_clusters
+from jaxstruc.clusters.cluster import Cluster, joined_remarks, read_clusters
 from jaxstruc.clusters.distances import Histogram, histogram
 from jaxstruc.clusters.lattices import is_connected, unit_bond_cluster
 
@@ -153,11 +153,11 @@ def load_or_build(
     return library
 
 
-def from_files(paths: Iterable[Path]) -> Library:
-    """Return the library of all structures in files and in the files of folders.
+def from_files(paths: Iterable[Path]) -> tuple[Library, list[str]]:
+    """Return the library of all structures in files and in the files of folders, and remarks on the structures.
 
-    The clusters are scaled to a bond length of 1. Their family is "user". The unit cell is ignored. Of structures with
-    equal distances, the first is kept.
+    The clusters are scaled to a bond length of 1. Their family is "user". Pieces of a cluster are joined through the
+    faces of its unit cell. Of structures with equal distances, the first is kept.
 
     Raises:
         ValueError: If a file does not exist, if ASE cannot read it, or if it does not hold a cluster of one element.
@@ -173,13 +173,9 @@ def from_files(paths: Iterable[Path]) -> Library:
         if not folder_files:
             raise ValueError(f"Expected structure files, got the empty folder {path}; choose another folder.")
         structure_files += folder_files
-    return collect(
-        [
-            unit_bond_cluster("user", Path(name).name, atoms.positions)
-            for path in structure_files
-            for name, atoms in read_clusters(path).items()
-        ]
-    )
+    atoms_by_name = {name: atoms for path in structure_files for name, atoms in read_clusters(path).items()}
+    clusters = [unit_bond_cluster("user", Path(name).name, atoms.positions) for name, atoms in atoms_by_name.items()]
+    return collect(clusters), joined_remarks(atoms_by_name)
 
 
 def from_clusters(clusters: Iterable[Cluster]) -> Library:

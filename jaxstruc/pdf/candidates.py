@@ -42,6 +42,8 @@ class CandidateGroup(NamedTuple):
     """[candidate] Further numbers that the source provides, by name."""
     training_warnings: Callable[[float], tuple[str, ...]] = lambda size: ()
     """Function of the particle's diameter in Å that returns warnings about data outside the training of the source."""
+    remarks: tuple[str, ...] = ()
+    """Remarks on the files of the source, e.g. that pieces of a cluster were joined."""
     max_atoms: int = 0
     """Largest number of atoms that the user allows for the clusters of the source; 0 if there is no limit."""
 

@@ -712,8 +712,9 @@ def _empty_result(
 
 
 def _further_remarks(case: MeasurementCase, sample_comparison: SampleComparison | str) -> list[str]:
-    """Return remarks on a search or a classifier that was not used."""
-    remarks = [SITES_NOT_SEARCHED] if case.plan.search != "none" and _is_distribution(sample_comparison) else []
+    """Return remarks on the files of candidates, and on a search or a classifier that was not used."""
+    remarks = [remark for group in case.groups for remark in group.remarks]
+    remarks += [SITES_NOT_SEARCHED] if case.plan.search != "none" and _is_distribution(sample_comparison) else []
     if any(group.source == "library" for group in case.groups):
         remarks += classifier_prior.prior_remarks(case.prediction, case.plan.classifier.missing_reason)
     return remarks

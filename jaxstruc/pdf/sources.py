@@ -17,7 +17,7 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import files
 from jaxstruc.clusters import families, library
-from jaxstruc.clusters.cluster import Cluster, check_cluster, read_clusters, split_frames
+from jaxstruc.clusters.cluster import Cluster, check_cluster, joined_remarks, read_clusters, split_frames, whole_cluster
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
 from jaxstruc.network.cvae import propose
@@ -90,8 +90,9 @@ def library_source(
         ValueError: If a family is unknown, if no cluster is within the limit, or if a file does not contain a cluster.
     """
     from_files = bool(options.library)
+    remarks: list[str] = []
     if from_files:
-        cluster_library = library.from_files(options.library)
+        cluster_library, remarks = library.from_files(options.library)
     else:
         cluster_library = library.load_or_build(
             options.families or tuple(families.FAMILIES), max_atoms=options.max_atoms, progress=progress
@@ -103,7 +104,9 @@ def library_source(
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         source_name, max_atoms = ("file", 0) if from_files else ("library", options.max_atoms)
         for _ in measurements:
-            yield CandidateGroup(source_name, cluster_library, allowed_rows, max_atoms=max_atoms)
+            yield CandidateGroup(
+                source_name, cluster_library, allowed_rows, remarks=tuple(remarks), max_atoms=max_atoms
+            )
 
     provenance = {
         "families": sorted(options.families),
@@ -122,15 +125,13 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
     Raises:
         ValueError: If a file does not contain a cluster of one element, or if the clusters have different elements.
     """
-    named_structures = [
-        entry
-        for number, cluster in enumerate(clusters, start=1)
-        for entry in (
-            [(f"{cluster.get_chemical_formula()}, number {number}", cluster)]
-            if isinstance(cluster, ase.Atoms)
-            else read_clusters(Path(cluster)).items()
-        )
-    ]
+    named_structures: list[tuple[str, ase.Atoms]] = []
+    for number, cluster in enumerate(clusters, start=1):
+        if isinstance(cluster, ase.Atoms):
+            name = f"{cluster.get_chemical_formula()}, number {number}"
+            named_structures.append((name, whole_cluster(cluster, name)))
+        else:
+            named_structures += read_clusters(Path(cluster)).items()
     names, structures = [name for name, _ in named_structures], [atoms for _, atoms in named_structures]
     for name, atoms in named_structures:
         check_cluster(atoms, name)
@@ -139,7 +140,7 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
         raise ValueError(
             f"Expected clusters of one element, got {', '.join(elements) or 'none'}; refine each element separately."
         )
-    bond = form_factors.bond_length(elements[0])
+    bond, remarks = form_factors.bond_length(elements[0]), tuple(joined_remarks(dict(named_structures)))
     cluster_library = library.from_clusters(
         Cluster("file", name, (atoms.positions - atoms.positions.mean(axis=0)) / bond)
         for name, atoms in named_structures
@@ -147,7 +148,7 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
 
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         for _ in measurements:
-            yield CandidateGroup("file", cluster_library, np.arange(len(names)))
+            yield CandidateGroup("file", cluster_library, np.arange(len(names)), remarks=remarks)
 
     paths = [Path(cluster) for cluster in clusters if not isinstance(cluster, ase.Atoms)]
     provenance = {"clusters": {str(path): files.sha256(split_frames(path)[0]) for path in paths}}

@@ -37,7 +37,7 @@ def xray_coefficients(symbols: list[str]) -> Float[np.ndarray, "symbol 11"]:
 
 
 def xray_form_factors(
-    coefficients: Float[Array | np.ndarray, "symbol 11"], q: Float[Array, " q"]
+    coefficients: Float[Array | np.ndarray, "symbol coefficient"], q: Float[Array, " q"]
 ) -> Float[Array, "symbol q"]:
     r"""Return the form factors f0(Q), in electrons.
 
@@ -46,20 +46,37 @@ def xray_form_factors(
 
     Args:
         coefficients: Coefficients a1 to a5, b1 to b5 and c, from `xray_coefficients`. If a and b are 0, the form
-            factor is the constant c.
+            factor is the constant c. The mean form factor of a site that n elements share has 5 n coefficients a and
+            5 n coefficients b, see `mean_coefficients`.
         q: Grid of Q in 1/Å.
     """
     coefficient_array = jnp.asarray(coefficients, q.dtype)
-    a, b, c = coefficient_array[:, :5], coefficient_array[:, 5:10], coefficient_array[:, 10:]
+    n_gaussians = coefficient_array.shape[1] // 2
+    a, b = coefficient_array[:, :n_gaussians], coefficient_array[:, n_gaussians : 2 * n_gaussians]
+    c = coefficient_array[:, 2 * n_gaussians :]
     s_squared = (q / (4 * jnp.pi)) ** 2
     return jnp.sum(a[:, :, None] * jnp.exp(-b[:, :, None] * s_squared), axis=1) + c
+
+
+def mean_coefficients(
+    coefficients: Float[np.ndarray, "symbol 11"], occupancy: Float[np.ndarray, "site symbol"]
+) -> Float[np.ndarray, "site coefficient"]:
+    """Return the coefficients of the mean form factors of sites that several elements share.
+
+    Args:
+        coefficients: Coefficients of each element, from `xray_coefficients`.
+        occupancy: Occupancy of each site by each element.
+    """
+    a = (occupancy[:, :, None] * coefficients[:, :5]).reshape(len(occupancy), -1)
+    b = np.broadcast_to(coefficients[:, 5:10].ravel(), a.shape)
+    return np.concatenate([a, b, occupancy @ coefficients[:, 10:]], axis=1)
 
 
 def neutron_lengths(symbols: list[str]) -> Float[np.ndarray, " symbol"]:
     """Return the bound coherent neutron scattering lengths, in fm.
 
     Args:
-        symbols: Symbols of the elements, e.g. "Pt".
+        symbols: Symbols of the elements or hydrogen isotopes, e.g. "Pt" or "D".
 
     Raises:
         ValueError: If the table has no scattering length of an element.

@@ -11,15 +11,16 @@ Lengths are in Å, Q is in 1/Å, F in 1/Å and G in 1/Å².
 """
 
 import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from ase.symbols import Symbols
 from jaxtyping import Array, Bool, Float, Int, Real
 
+from jaxstruc.clusters.cluster import HYDROGEN_ISOTOPES
 from jaxstruc.scattering import debye, form_factors
 from jaxstruc.scattering.debye import Instrument, PairDistances, Pairs, apply_to_products
 from jaxstruc.scattering.fast_debye import SpreadingNodes
@@ -30,6 +31,8 @@ MIN_PAIRS_PER_CELL = 0.2
 """Number of pairs per cell of the nodes below which the pairs are summed exactly, because this is faster."""
 MAX_LISTED_ATOMS = 200
 """Number of atoms up to which the pairs are listed. For more atoms, blocks of positions are faster."""
+MAX_OCCUPANCY_KINDS = 30
+"""Largest number of kinds of sites with different occupancies. The time of a simulation rises with its square."""
 N_EXTRA_CHEBYSHEV_POINTS = 24
 """Number of additional Chebyshev points, which the form factors and the Debye-Waller factors need."""
 
@@ -70,34 +73,64 @@ class Grid:
 
 
 class Scatterers(NamedTuple):
-    """The scattering amplitudes of the atoms of a cluster."""
+    """The scattering amplitudes of the sites of a cluster.
+
+    A site holds one atom. If it is partly occupied, or if several elements share it, its amplitude is the mean over all
+    copies of the cluster. Sites with equal occupancies are of one kind.
+    """
 
     atom_kinds: Int[np.ndarray, " atom"]
-    """Kind of each atom: its row in the coefficients."""
-    coefficients: Float[np.ndarray, "kind 11"]
-    """Coefficients of each kind for `form_factors.xray_form_factors`. A neutron scattering length is the constant c."""
+    """Kind of each site: its row in the coefficients."""
+    element_coefficients: Float[np.ndarray, "element 11"]
+    """Coefficients of each element for `form_factors.xray_form_factors`. A neutron scattering length is the constant
+    c."""
     elements: list[str]
-    """Element of each kind."""
+    """Symbols of the elements and hydrogen isotopes."""
+    occupancy: Float[np.ndarray, "kind element"]
+    """Occupancy of the sites of each kind by each element."""
+
+    @property
+    def has_whole_atoms(self) -> bool:
+        """Whether each site holds exactly one element."""
+        return np.array_equal(self.occupancy, np.eye(len(self.elements)))
 
     @property
     def composition(self) -> Float[np.ndarray, " kind"]:
-        """Number of atoms of each kind."""
-        return np.bincount(self.atom_kinds, minlength=len(self.elements)).astype(float)
+        """Number of sites of each kind."""
+        return np.bincount(self.atom_kinds, minlength=len(self.occupancy)).astype(float)
+
+    @property
+    def coefficients(self) -> Float[np.ndarray, "kind coefficient"]:
+        """Coefficients of the mean form factor of each kind for `form_factors.xray_form_factors`."""
+        if self.has_whole_atoms:
+            return self.element_coefficients
+        return form_factors.mean_coefficients(self.element_coefficients, self.occupancy)
+
+    @property
+    def mean_occupancy(self) -> float:
+        """Number of atoms divided by the number of sites."""
+        return float(self.composition @ self.occupancy.sum(axis=1) / self.composition.sum())
 
 
-def scatterers(symbols: Symbols | list[str], *, probe: str = "xray", ions: tuple[str, ...] = ()) -> Scatterers:
-    """Return the scattering amplitudes of atoms.
+def scatterers(
+    site_elements: Sequence[str] | Sequence[Mapping[str, float]], *, probe: str = "xray", ions: tuple[str, ...] = ()
+) -> Scatterers:
+    """Return the scattering amplitudes of the sites of a cluster.
 
     Args:
-        symbols: Element of each atom.
+        site_elements: Element of each site, or its occupancy by each element. The hydrogen isotopes D and T differ from
+            H for neutrons only.
         probe: Radiation, "xray" or "neutron".
         ions: Ions whose X-ray form factors replace those of their elements, e.g. Cu2+.
 
     Raises:
-        ValueError: If an element or ion is not in the table, if the cluster has no atom of the element of an ion, or
-            if two ions are of one element.
+        ValueError: If an element or ion is not in the table, if the cluster has no atom of the element of an ion, if
+            two ions are of one element, or if there are too many different occupancies.
     """
-    elements = sorted(set(symbols))
+    occupancies = [{site: 1.0} if isinstance(site, str) else site for site in site_elements]
+    if probe != "neutron":
+        occupancies = [_merge_isotopes(site) for site in occupancies]
+    elements = sorted({element for site in occupancies for element in site})
     if probe == "neutron":
         scattering_lengths = form_factors.neutron_lengths(elements)
         coefficients = np.concatenate([np.zeros((len(elements), 10)), scattering_lengths[:, None]], axis=1)
@@ -111,7 +144,15 @@ def scatterers(symbols: Symbols | list[str], *, probe: str = "xray", ions: tuple
         if len(ion_by_element) < len(ions):
             raise ValueError(f"Expected at most one ion of each element, got {', '.join(ions)}.")
         coefficients = form_factors.xray_coefficients([ion_by_element.get(element, element) for element in elements])
-    return Scatterers(np.array([elements.index(symbol) for symbol in symbols]), coefficients, elements)
+    rows = [tuple(site.get(element, 0.0) for element in elements) for site in occupancies]
+    distinct_rows = sorted(set(rows), reverse=True)
+    if len(distinct_rows) > max(MAX_OCCUPANCY_KINDS, len(elements)):
+        raise ValueError(
+            f"Expected at most {MAX_OCCUPANCY_KINDS} different occupancies of sites, got {len(distinct_rows)}; round "
+            "or remove them."
+        )
+    kind_index = {row: index for index, row in enumerate(distinct_rows)}
+    return Scatterers(np.array([kind_index[row] for row in rows]), coefficients, elements, np.array(distinct_rows))
 
 
 def alias_free_step(rmax: float, max_distance: float) -> float:
@@ -182,7 +223,7 @@ def pair_distances_from_matrix(
 
 def pdf(
     pair_distances: PairDistances,
-    coefficients: Float[Array | np.ndarray, "kind 11"],
+    coefficients: Float[Array | np.ndarray, "kind coefficient"],
     composition: Real[Array | np.ndarray, " kind"],
     instrument: Instrument,
     grid: Grid,
@@ -340,6 +381,15 @@ def _chebyshev_count(phase: float, accuracy: float) -> int:
     orders = np.arange(int(phase), int(phase) + 400)
     needed_orders = orders[np.abs(scipy.special.jv(orders, phase)) > 0.1 * accuracy]
     return int(needed_orders.max(initial=int(phase))) + N_EXTRA_CHEBYSHEV_POINTS
+
+
+def _merge_isotopes(site: Mapping[str, float]) -> dict[str, float]:
+    """Return the occupancy of a site with the isotopes of hydrogen as H."""
+    merged: dict[str, float] = {}
+    for symbol, occupancy in site.items():
+        element = "H" if symbol in HYDROGEN_ISOTOPES else symbol
+        merged[element] = merged.get(element, 0.0) + occupancy
+    return merged
 
 
 def _axis(low: float, high: float, step: float) -> np.ndarray:

@@ -1,7 +1,14 @@
-"""Simulated curves of a cluster or a mixture, for `jaxstruc simulate` and `jaxstruc.simulate`."""
+r"""Simulated curves of a cluster or a mixture, for `jaxstruc simulate` and `jaxstruc.simulate`.
+
+If sites are partly occupied, or if several elements share them, the curve is the mean over all copies of the cluster.
+The occupations of different sites are taken as independent. With the occupancy $o_{ik}$ of site i by element k, the
+amplitude of a site in the pair terms is $\bar f_i = \sum_k o_{ik} f_k$. The self-scattering is
+$\sum_{ik} o_{ik} f_k^2$. The number of atoms in S(Q), F(Q) and G(r) is $\sum_{ik} o_{ik}$.
+"""
 
 import dataclasses
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -9,9 +16,20 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase.data import atomic_numbers, covalent_radii
 from jaxtyping import Array, Float
+from scipy.spatial import KDTree
 
-from jaxstruc.clusters.cluster import check_atoms
+from jaxstruc.clusters.cluster import (
+    HYDROGEN_ISOTOPES,
+    MAX_OCCUPANCY_ERROR,
+    MIN_CONTACT_RATIO,
+    MIN_SITE_DISTANCE,
+    REMARK,
+    check_atoms,
+    site_occupancies,
+    whole_cluster,
+)
 from jaxstruc.options.simulation import Probe, Signal, SimulateOptions
 from jaxstruc.options.validation import override
 from jaxstruc.scattering import debye, form_factors, pair_distribution
@@ -20,6 +38,10 @@ from jaxstruc.scattering.pair_distribution import Grid, Scatterers
 
 RELATIVE_ACCURACY = 1e-11
 """Relative accuracy of the curves of large clusters. The pairs of small clusters are summed exactly."""
+SAME_SITE_DISTANCE = 0.02
+"""Largest distance between atoms that share a site, in Å."""
+MAX_SHARED_ATOMS = 8
+"""Largest number of atoms at one place."""
 SIGNAL_FUNCTIONS = {
     "iq": debye.intensity,
     "sq": debye.structure_function,
@@ -39,6 +61,15 @@ class SimulatedCurve(NamedTuple):
     """Step of Q, in 1/Å."""
 
 
+class ScatteringSites(NamedTuple):
+    """Sites of a cluster and the elements that occupy them."""
+
+    positions: Float[np.ndarray, "site 3"]
+    """Positions of the sites, in Å."""
+    occupancies: list[dict[str, float]]
+    """Occupancy of each site by elements and hydrogen isotopes."""
+
+
 def simulate(
     atoms: ase.Atoms | Sequence[ase.Atoms],
     *,
@@ -54,7 +85,8 @@ def simulate(
     """Return I(Q), S(Q), F(Q) or G(r) of a cluster, or of a mixture of clusters, in double precision.
 
     Args:
-        atoms: The cluster, or several clusters of one element. The unit cell is not used.
+        atoms: The cluster, or several clusters of one element. Pieces are joined through the faces of a periodic unit
+            cell. Occupancies are used as described above.
         atom_fractions: Fraction of the atoms of the mixture that belong to each cluster. By default all are equal.
             I(Q) of a mixture is that of a mean particle.
         options: All options. A keyword argument below overrides the field of its name.
@@ -66,8 +98,8 @@ def simulate(
         probe: Radiation, xray or neutron.
 
     Raises:
-        ValueError: If an option is not allowed, if an element or ion is not in the table, or if the clusters cannot
-            be mixed.
+        ValueError: If an option is not allowed, if an element or ion is not in the table, if a structure is a crystal
+            or has atoms that are too close, or if the clusters cannot be mixed.
     """
     options = options or SimulateOptions()
     options = dataclasses.replace(
@@ -81,9 +113,39 @@ def simulate(
     )
     options.check()
     clusters = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
-    for cluster in clusters:
-        check_atoms(cluster, str(cluster))
-    return _simulated_curve(clusters, _checked_fractions(clusters, atom_fractions), options)
+    prepared_clusters = [_sites_of_cluster(cluster) for cluster in clusters]
+    return _simulated_curve(prepared_clusters, _checked_fractions(prepared_clusters, atom_fractions), options)
+
+
+def scattering_sites(atoms: ase.Atoms, source: str) -> ScatteringSites:
+    """Return the sites of a cluster. Atoms at one place that share a site become one site.
+
+    Args:
+        atoms: Cluster with positions in Å.
+        source: Name of the structure in messages, e.g. the path of its file.
+
+    Raises:
+        ValueError: If occupancies are not valid, or if atoms are too close to each other. The message names the source.
+    """
+    check_atoms(atoms, source)
+    stated_occupancies = site_occupancies(atoms, source)
+    totals = np.array([sum(site.values()) for site in stated_occupancies])
+    occupied_rows = np.flatnonzero(totals > 0)
+    totals, positions = totals[occupied_rows], atoms.positions[occupied_rows]
+    occupancies = [dict(stated_occupancies[row]) for row in occupied_rows]
+    tree = KDTree(positions)
+    _refuse_crowded(tree, source)
+    is_first = np.ones(len(totals), bool)
+    for first, second in sorted(tree.query_pairs(SAME_SITE_DISTANCE)):
+        if is_first[first] and is_first[second] and totals[first] + totals[second] <= 1 + MAX_OCCUPANCY_ERROR:
+            for symbol, occupancy in occupancies[second].items():
+                occupancies[first][symbol] = occupancies[first].get(symbol, 0.0) + occupancy
+            totals[first] += totals[second]
+            is_first[second] = False
+    first_rows = np.flatnonzero(is_first)
+    merged_occupancies = [occupancies[row] for row in first_rows]
+    _check_distances(positions[first_rows], merged_occupancies, occupied_rows[first_rows], source)
+    return ScatteringSites(positions[first_rows], merged_occupancies)
 
 
 def uiso_of(options: SimulateOptions) -> float:
@@ -91,15 +153,68 @@ def uiso_of(options: SimulateOptions) -> float:
     return options.uiso if options.biso is None else options.biso / (8 * np.pi**2)
 
 
+def _sites_of_cluster(atoms: ase.Atoms) -> ScatteringSites:
+    """Return the sites of a cluster, joined through the faces of its unit cell, with a warning if it was joined."""
+    source = str(atoms)
+    check_atoms(atoms, source)
+    whole_atoms = whole_cluster(atoms, source)
+    if REMARK in whole_atoms.info and REMARK not in atoms.info:
+        warnings.warn(f"{source}: {whole_atoms.info[REMARK]}", stacklevel=3)
+    return scattering_sites(whole_atoms, source)
+
+
+def _refuse_crowded(tree: KDTree, source: str) -> None:
+    """Refuse a structure with so many atoms at one place that a list of their pairs may not fit into memory."""
+    n_neighbours = min(MAX_SHARED_ATOMS + 1, tree.n)
+    distances = tree.query(tree.data, k=n_neighbours)[0]
+    if n_neighbours > MAX_SHARED_ATOMS and distances[:, -1].min() < MIN_SITE_DISTANCE:
+        raise ValueError(
+            f"Expected distances of at least {MIN_SITE_DISTANCE} Å between atoms, got more than {MAX_SHARED_ATOMS} "
+            f"atoms at one place in {source}; correct it."
+        )
+
+
+def _check_distances(
+    positions: Float[np.ndarray, "site 3"],
+    occupancies: Sequence[Mapping[str, float]],
+    atom_index: np.ndarray,
+    source: str,
+) -> None:
+    """Refuse sites that are too close to each other.
+
+    Partly occupied sites that are closer than bonded atoms are alternatives of one atom. Their occupations depend on
+    each other, so that mean form factors do not describe them.
+    """
+    symbols = [max(site, key=lambda symbol: site[symbol]) for site in occupancies]
+    radii = np.array(
+        [covalent_radii[1 if symbol in HYDROGEN_ISOTOPES else atomic_numbers.get(symbol, 0)] for symbol in symbols]
+    )
+    is_partial = np.array([sum(site.values()) < 1 - MAX_OCCUPANCY_ERROR for site in occupancies], bool)
+    reach = max(MIN_SITE_DISTANCE, 2 * MIN_CONTACT_RATIO * radii.max() if is_partial.any() else 0.0)
+    first, second = KDTree(positions).query_pairs(reach, output_type="ndarray").T
+    distance = np.linalg.norm(positions[first] - positions[second], axis=1)
+    is_alternative = is_partial[first] & is_partial[second]
+    limit = np.where(is_alternative, MIN_CONTACT_RATIO * (radii[first] + radii[second]), 0.0)
+    if not (is_close := distance < np.maximum(limit, MIN_SITE_DISTANCE)).any():
+        return
+    row = np.flatnonzero(is_close)[distance[is_close].argmin()]
+    pair = (int(first[row]), int(second[row]))
+    numbers, names = [int(atom_index[site]) + 1 for site in pair], [symbols[site] for site in pair]
+    raise ValueError(
+        f"Expected distances of at least {MIN_SITE_DISTANCE} Å between atoms"
+        f"{' and no alternative sites of one atom' if is_alternative[row] else ''}, got {distance[row]:.2g} Å between "
+        f"atoms {numbers[0]} and {numbers[1]} ({names[0]} and {names[1]}, counted from 1) in {source}; remove one of "
+        "them."
+    )
+
+
 def _simulated_curve(
-    clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster"], options: SimulateOptions
+    clusters: Sequence[ScatteringSites], share: Float[np.ndarray, " cluster"], options: SimulateOptions
 ) -> SimulatedCurve:
     """Return the curve of checked clusters and options."""
     signal = options.signal or "gr"
     with jax.enable_x64(True):
-        scatterers = pair_distribution.scatterers(
-            clusters[0].get_chemical_symbols(), probe=options.probe, ions=options.ions
-        )
+        scatterers = pair_distribution.scatterers(clusters[0].occupancies, probe=options.probe, ions=options.ions)
         reach = max(
             np.linalg.norm(positions - positions.mean(axis=0), axis=1).max()
             for positions in (cluster.positions for cluster in clusters)
@@ -116,12 +231,30 @@ def _simulated_curve(
             qbroad=options.qbroad,
         )  # fmt: skip
         if len(clusters) == 1:
-            y = _cluster_curve(jnp.asarray(clusters[0].positions), scatterers, instrument, grid=grid, signal=signal)
+            curve = _cluster_curve(jnp.asarray(clusters[0].positions), scatterers, instrument, grid=grid, signal=signal)
         else:
-            y = _mixture_curve(
+            curve = _mixture_curve(
                 [cluster.positions for cluster in clusters], share, scatterers, instrument, grid=grid, signal=signal
             )
-        return SimulatedCurve(grid.r if signal == "gr" else grid.q, np.asarray(y), grid.qstep)
+        y = _with_mean_occupancy(np.asarray(curve), scatterers, grid.q, signal)
+        return SimulatedCurve(grid.r if signal == "gr" else grid.q, y, grid.qstep)
+
+
+def _with_mean_occupancy(
+    y: Float[np.ndarray, " x"], scatterers: Scatterers, q: Float[np.ndarray, " q"], signal: str
+) -> Float[np.ndarray, " x"]:
+    """Return a curve of sites as one of the atoms that occupy them. It is unchanged if all sites hold one element.
+
+    The number of atoms replaces the number of sites in S, F and G, and the self-scattering of I becomes that of atoms.
+    """
+    if scatterers.has_whole_atoms:
+        return y
+    if signal != "iq":
+        offset = 1.0 if signal == "sq" else 0.0
+        return offset + (y - offset) * scatterers.mean_occupancy
+    amplitudes = np.asarray(form_factors.xray_form_factors(scatterers.element_coefficients, jnp.asarray(q)))
+    site_variance = scatterers.occupancy @ amplitudes**2 - (scatterers.occupancy @ amplitudes) ** 2
+    return y + scatterers.composition @ site_variance
 
 
 def _cluster_curve(
@@ -184,7 +317,7 @@ def _mixture_curve(
 
 
 def _checked_fractions(
-    clusters: Sequence[ase.Atoms], atom_fractions: Sequence[float] | None
+    clusters: Sequence[ScatteringSites], atom_fractions: Sequence[float] | None
 ) -> Float[np.ndarray, " cluster"]:
     """Return the fractions of the atoms that belong to each cluster, with a sum of 1.
 
@@ -193,10 +326,16 @@ def _checked_fractions(
     """
     if not clusters:
         raise ValueError("Expected at least one cluster, got none.")
-    elements = sorted({symbol for cluster in clusters for symbol in cluster.get_chemical_symbols()})
+    elements = sorted({symbol for cluster in clusters for site in cluster.occupancies for symbol in site})
     if len(clusters) > 1 and len(elements) != 1:
         raise ValueError(
             f"Expected clusters of one element in a mixture, got {', '.join(elements)}; simulate them separately."
+        )
+    smallest_occupancy = min(sum(site.values()) for cluster in clusters for site in cluster.occupancies)
+    if len(clusters) > 1 and smallest_occupancy < 1 - MAX_OCCUPANCY_ERROR:
+        raise ValueError(
+            f"Expected fully occupied sites in a mixture, got an occupancy of {smallest_occupancy:.3g}; simulate the "
+            "clusters separately."
         )
     fractions = np.ones(len(clusters)) if atom_fractions is None else np.asarray(atom_fractions, float)
     if fractions.shape != (len(clusters),) or not (fractions >= 0).all() or not 0 < fractions.sum() < np.inf:

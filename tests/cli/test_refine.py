@@ -1,5 +1,6 @@
 """`refine` on a simulated curve."""
 
+import ase.build
 import ase.io
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +32,7 @@ def input_folder(tmp_path_factory):
     for name, atoms in {"true": true_cluster, "other": other_cluster, "rattled": rattled_cluster}.items():
         ase.io.write(folder / f"{name}.xyz", atoms)
     ase.io.write(folder / "alloy.xyz", Atoms("AuPt", positions=[[0, 0, 0], [0, 0, 2.8]]))
+    ase.io.write(folder / "crystal.xyz", ase.build.bulk("Pt", cubic=True))
     ase.io.write(folder / "gold.xyz", Atoms("Au2", positions=[[0, 0, 0], [0, 0, 2.8]]))
     grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=0.0, rmax=21.0, rstep=0.02)
     pairs = debye.pairs_from_positions(jnp.asarray(true_cluster.positions, jnp.float32), jnp.ones(len(true_cluster)))
@@ -162,9 +164,27 @@ def test_several_files_are_refined_in_one_run(input_folder, tmp_path):
     assert first_row["rw"] == second_row["rw"] and second_row["file"] == str(second_file)
 
 
+def test_a_cluster_cut_by_its_cell_is_refined_as_a_whole_and_the_message_states_it(input_folder, tmp_path):
+    torn_cluster = ase.io.read(input_folder / "true.xyz")
+    torn_cluster.set_cell([25, 26, 27])
+    torn_cluster.pbc = True
+    torn_cluster.wrap()
+    assert pdist(torn_cluster.positions).max() > 20
+    ase.io.write(tmp_path / "torn.cif", torn_cluster)
+    rows = []
+    for structure in (tmp_path / "torn.cif", input_folder / "true.xyz"):
+        out = tmp_path / structure.stem
+        assert run_command("refine", structure, input_folder / "data.gr", "-o", out, *RANGE_OPTIONS) == 0
+        rows += read_table(out / "summary.csv")
+    assert float(rows[0]["rw"]) == pytest.approx(float(rows[1]["rw"]), rel=1e-3)
+    assert "torn.cif: the faces of the unit cell cut through the cluster" in rows[0]["message"]
+    assert "unit cell" not in rows[1]["message"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("crystal.xyz", "data.gr", *RANGE_OPTIONS), r"Expected a cluster, got a crystal in"),
         (("alloy.xyz", "data.gr", *RANGE_OPTIONS), r"Expected one element, got Au, Pt in"),
         (("true.xyz", "gold.xyz", "data.gr", *RANGE_OPTIONS), "Expected clusters of one element, got Au, Pt"),
         (("data.gr", *RANGE_OPTIONS), "Expected structure files and then measured PDFs"),

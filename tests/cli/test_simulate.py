@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase.build import bulk
-from ase.cluster import Icosahedron
+from ase.cluster import Icosahedron, Octahedron
 
 import jaxstruc
 from jaxstruc.cli import main
 from jaxstruc.clusters import polydisperse
+from jaxstruc.options.simulation import SimulateOptions
 from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
@@ -147,6 +148,38 @@ def test_an_element_in_no_table_is_refused(tmp_path, capsys):
     path = tmp_path / "x.xyz"
     ase.io.write(path, ase.Atoms("Og"))
     assert run_simulate([path]) == 2 and "got 'Og'" in capsys.readouterr().err
+
+
+def test_a_cluster_about_the_origin_of_its_cell_is_simulated_as_a_whole(repository, tmp_path, capsys):
+    torn_file, whole_file = repository / "tests" / "cases" / "Pt201_about_origin.cif", tmp_path / "whole.xyz"
+    ase.io.write(whole_file, Octahedron("Pt", 7, 2, latticeconstant=3.92))
+    options = ["--qmin", 0.8, "--qmax", 20, "--rmax", 20]
+    simulated_g = []
+    for path in (torn_file, whole_file):
+        assert run_simulate([path, *options, "-o", tmp_path / "curve.gr"]) == 0
+        simulated_g.append(np.loadtxt(tmp_path / "curve.gr")[:, 1])
+    np.testing.assert_allclose(*simulated_g, atol=1e-3 * abs(simulated_g[1]).max())
+    error = capsys.readouterr().err
+    assert "Pt201_about_origin.cif: the faces of the unit cell cut through the cluster" in error
+    assert error.count("\n") == 1
+
+
+def test_sites_that_two_elements_share_have_mean_form_factors(repository, capsys):
+    """Half Au and half Cu at the four sites of a cell: I(Q) between that of gold and that of copper."""
+    path = repository / "tests" / "cases" / "AuCu_half.cif"
+    assert run_simulate([path]) == 2 and "pass --cluster" in capsys.readouterr().err
+    assert run_simulate([path, "--cluster", "--signal", "iq", "--qmin", 0.5, "--qstep", 0.5]) == 0
+    text = capsys.readouterr().out
+    assert "# sites with partial occupancy have mean form factors\n" in text
+    q, intensity = np.loadtxt(text.splitlines(), unpack=True)
+    atoms = bulk("Au", a=3.85, cubic=True)
+    atoms.pbc = False
+    f = form_factors.xray_form_factors(form_factors.xray_coefficients(["Au", "Cu"]), jnp.asarray(q))
+    mean_f, mean_f_squared = np.asarray(f.mean(axis=0)), np.asarray((f**2).mean(axis=0))
+    x = q[:, None, None] * atoms.get_all_distances()
+    uiso = SimulateOptions().uiso
+    pair_sum = np.where(x > 0, np.exp(-uiso * q[:, None, None] ** 2) * np.sinc(x / np.pi), 0.0).sum(axis=(1, 2))
+    np.testing.assert_allclose(intensity, 4 * mean_f_squared + mean_f**2 * pair_sum, rtol=1e-4)
 
 
 MIXTURE_OPTIONS = ("--family", "fcc", "--element", "Pt", "--mean", 14, "--width", 0.2, "--members", 3)

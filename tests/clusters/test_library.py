@@ -212,11 +212,12 @@ def test_the_users_structures_are_scaled_to_bonds_of_one(tmp_path):
     ase.io.write(tmp_path / "b.xyz", Octahedron("Pt", 3, latticeconstant=3.92))
     ase.io.write(tmp_path / "a.xyz", Icosahedron("Au", 3, latticeconstant=4.08))
     ase.io.write(tmp_path / "c.xyz", Octahedron("Au", 3, latticeconstant=4.08))  # equal to b
-    user_library = library.from_files([tmp_path])
+    user_library, remarks = library.from_files([tmp_path])
     assert user_library.labels.tolist() == ["b.xyz", "a.xyz"] and set(user_library.families) == {"user"}
+    assert remarks == []
     assert user_library.atoms.tolist() == [19, 55]
     assert pdist(library.candidate_cluster(user_library, 0).positions).min() == pytest.approx(1, abs=1e-5)
-    single_library = library.from_files([tmp_path / "a.xyz"])
+    single_library, _ = library.from_files([tmp_path / "a.xyz"])
     np.testing.assert_allclose(
         library.candidate_histogram(single_library, 0).mean, library.candidate_histogram(user_library, 1).mean
     )
@@ -228,7 +229,7 @@ def test_all_structures_of_a_file_are_candidates(tmp_path):
         ([tmp_path], ["one.xyz@2", "one.xyz@1", "one.xyz@0"], [38, 79, 201]),
         ([tmp_path / "one.xyz@:2"], ["one.xyz@1", "one.xyz@0"], [79, 201]),
     ):
-        user_library = library.from_files(paths)
+        user_library, _ = library.from_files(paths)
         assert user_library.labels.tolist() == labels and user_library.atoms.tolist() == atom_counts
 
 
