@@ -1,7 +1,8 @@
-"""Countable rules of style: names, lengths of functions, numbers of modules."""
+"""Countable rules of style: names, docstrings, lengths of functions, numbers of modules."""
 
 import ast
 import functools
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,7 +18,9 @@ BANNED_NAMES = set(
     """.split()
 )
 """Names that say nothing by themselves, pictures, and names of the old layout. Longer names may hold such a word."""
-FOLDERS = ("jaxstruc", "experiments", "tests", "tools", "examples")
+FOLDERS = ("jaxstruc", "experiments", "tests", "tools", "examples", "docs")
+FRAGMENT = re.compile(r"(Of|As|By|In|From|With|Where|So|Such|That|It|Its|Theirs)\b")
+"""First words of a text that has no subject, or whose subject stands elsewhere."""
 MAX_LINES = 60
 MAX_PARAMETERS = 9
 MAX_MODULES = 105
@@ -43,6 +46,35 @@ def bound_names(tree: ast.Module):
             yield node.attr, node.lineno
         elif isinstance(node, ast.alias | ast.ExceptHandler):
             yield (node.asname if isinstance(node, ast.alias) else node.name) or "", node.lineno
+
+
+def docstrings(tree: ast.Module):
+    """Yield all docstrings with their lines, those of attributes and constants too."""
+    for node in ast.walk(tree):
+        for statement in body if isinstance(body := getattr(node, "body", None), list) else []:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                if isinstance(text := statement.value.value, str):
+                    yield text, statement.lineno
+
+
+def argument_texts(docstring: str):
+    """Yield the descriptions of the arguments in a docstring."""
+    _, _, section = docstring.partition("Args:\n")
+    section = re.split(r"\n\s*\n", section)[0]
+    yield from re.findall(r"^\s+\w+: (.+)$", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_docstrings_have_a_subject(repository, folder):
+    trees = {path: tree for path, tree in python_files(repository).items() if (repository / folder) in path.parents}
+    fragments = [
+        f"{path.relative_to(repository)}:{line}: {text.strip()[:60]}"
+        for path, tree in trees.items()
+        for docstring, line in docstrings(tree)
+        for text in [docstring, *argument_texts(docstring)]
+        if FRAGMENT.match(text.strip()[:1].upper() + text.strip()[1:])
+    ]
+    assert not fragments, "\n".join(fragments)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -130,7 +130,7 @@ def test_an_inferred_setting_adds_to_the_errors(example):
 
 
 def test_data_too_short_for_a_large_qmin_have_a_result(example):
-    """With qmin 1.8 1/Å, the data would have fewer independent points than fit parameters."""
+    """Data with qmin 1.8 1/Å would have fewer independent points than fit parameters."""
     short_measurement = example._replace(header=example.header | {"qmin": 0.1, "qmax": 10.0})
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     (result,) = solve_example(short_measurement, group, data=DataOptions(rmax=4.0))
