@@ -13,14 +13,20 @@ from jaxstruc.network.classifier.simulated_pdfs import (
     SimulatedBatch,
     TrueLabels,
 )
+from jaxstruc.options.training import TrainClassifierOptions
 
 CALIBRATION = {"temperature": 1.0, "levels": {name: RANK_LEVELS.tolist() for name in VALUE_NAMES}}
 """Calibration entries of a card that change nothing."""
 SMALL_CLASSIFIER = Classifier(channels=(8,), blocks=(0,), width=16, components=2)
+SHORT_TRAINING = TrainClassifierOptions(steps=30, rate=0.02)
+"""Options of the trainings of all tests, which share a compiled step."""
 
 
 def simulate_simple_batch(key, store, *, anomaly_fraction=0.05):
-    """Return 64 noisy sine waves. Types differ in wavelength, sizes in slope, and anomalous curves are sums of two."""
+    """Return 64 noisy sine waves. Types differ in wavelength, sizes in slope, and anomalous curves are sums of two.
+
+    In place of a store of particles there may be a factor on the curves.
+    """
     type_key, noise_key, size_key = jax.random.split(key, 3)
     type_index = jax.random.randint(type_key, (64,), 0, len(STRUCTURE_TYPES))
     x = jnp.arange(N_POINTS) / N_POINTS
@@ -28,7 +34,7 @@ def simulate_simple_batch(key, store, *, anomaly_fraction=0.05):
     curve = jnp.sin(6 * (type_index[:, None] + 1) * x) + jnp.log(n_atoms)[:, None] * x
     is_anomalous = jax.random.uniform(jax.random.fold_in(type_key, 1), (64,)) < anomaly_fraction
     curve = jnp.where(is_anomalous[:, None], curve + jnp.roll(curve, 1, axis=0), curve)
-    pdf = curve + 0.1 * jax.random.normal(noise_key, (64, N_POINTS))
+    pdf = (curve + 0.1 * jax.random.normal(noise_key, (64, N_POINTS))) * (1.0 if store is None else store)
     missing_column = jnp.full(64, jnp.nan)
     labels = TrueLabels(type_index, jnp.stack([n_atoms, *[missing_column] * 5], axis=1))
     labels = TrueLabels(

@@ -78,7 +78,8 @@ def test_draws_follow_the_mixture():
 
 def test_probabilities_sum_to_one_whatever_the_input():
     empty_input = jnp.zeros((2, N_POINTS)), jnp.zeros((2, N_POINTS), bool), jnp.zeros((2, len(SETTING_NAMES)))
-    params = jax.jit(SMALL_CLASSIFIER.init)(jax.random.key(0), *empty_input)
+    leaf_structs = jax.eval_shape(SMALL_CLASSIFIER.init, jax.random.key(0), *empty_input)
+    params = jax.tree.map(lambda leaf: jnp.asarray(RNG.normal(scale=0.2, size=leaf.shape), leaf.dtype), leaf_structs)
     density = jax.jit(SMALL_CLASSIFIER.apply)(params, empty_input[0] + 1e3, *empty_input[1:])
     np.testing.assert_allclose(classifier.type_probabilities(density).sum(axis=1), 1, rtol=1e-5)
     assert bool(jnp.isfinite(density.mean).all()) and float(density.standard_deviation.min()) > 0

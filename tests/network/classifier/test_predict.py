@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from measurement_files import R, example_pdf
-from simple_training_stream import SMALL_CLASSIFIER, simulate_simple_batch
+from simple_training_stream import SHORT_TRAINING, SMALL_CLASSIFIER, simulate_simple_batch
 
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.io.measurement import Measurement, resolve_settings
@@ -27,9 +27,7 @@ def weights_path(tmp_path_factory):
     """Return the path of the weights of a small classifier that was briefly trained on simple curves."""
     folder = tmp_path_factory.mktemp("weights")
     stream = {"module": SMALL_CLASSIFIER, "simulate": simulate_simple_batch}
-    params, metrics = training.train_classifier(
-        None, TrainClassifierOptions(steps=40, rate=0.01), folder=folder, **stream
-    )
+    params, metrics = training.train_classifier(jnp.float32(1.0), SHORT_TRAINING, folder=folder, **stream)
     novelty, novelty_entries = predict.novelty_limits(params, None, seed=0, **stream)
     holdout_metrics = predict.evaluate_classifier(params, None, seed=0, **stream)
     card = (

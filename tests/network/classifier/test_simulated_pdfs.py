@@ -20,6 +20,12 @@ SHARED_CONDITIONS = simulated_pdfs.SharedConditions(
 )  # fmt: skip
 
 
+@jax.jit
+def ideal_pdf(histograms, conditions):
+    """Return G(r) of histograms without noise and errors."""
+    return simulated_pdfs.pdf_from_f(simulated_pdfs.reduced_structure_function(histograms, conditions), conditions)
+
+
 @pytest.fixture(scope="module")
 def gold_icosahedron():
     """Return an icosahedron of 309 atoms with bond length 1, and its exact G(r) at the points of the stream."""
@@ -51,12 +57,7 @@ def identical_particles(gold_icosahedron):
 def test_the_curve_is_that_of_the_simulator(gold_icosahedron):
     """The errors due to bins and few values of Q are below half a percent of the curve."""
     positions, curve = gold_icosahedron
-    simulated_curve = simulated_pdfs.pdf_from_f(
-        simulated_pdfs.reduced_structure_function(
-            jnp.asarray(particles.bin_positions(positions))[None], SHARED_CONDITIONS
-        ),
-        SHARED_CONDITIONS,
-    )[0]
+    simulated_curve = ideal_pdf(jnp.asarray(particles.bin_positions(positions))[None], SHARED_CONDITIONS)[0]
     assert np.sqrt(((simulated_curve - curve) ** 2).sum() / (curve**2).sum()) < 0.005
 
 
@@ -75,8 +76,7 @@ def test_a_stretch_is_a_shift(gold_icosahedron):
         }
     )
     curve, stretched_curve = (
-        simulated_pdfs.pdf_from_f(simulated_pdfs.reduced_structure_function(histograms, conditions), conditions)[0]
-        for conditions in (undamped_conditions, stretched_conditions)
+        ideal_pdf(histograms, conditions)[0] for conditions in (undamped_conditions, stretched_conditions)
     )
     curve, stretched_curve = curve / jnp.abs(curve).max(), stretched_curve / jnp.abs(stretched_curve).max()
     np.testing.assert_allclose(stretched_curve[steps:], curve[:-steps], atol=5e-3)

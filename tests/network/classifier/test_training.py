@@ -2,28 +2,32 @@ import json
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from simple_training_stream import SMALL_CLASSIFIER, simulate_simple_batch
+from simple_training_stream import SHORT_TRAINING, SMALL_CLASSIFIER, simulate_simple_batch
 
 from jaxstruc.network.classifier import training
 from jaxstruc.options.training import TrainClassifierOptions
 
-CONFIG = TrainClassifierOptions(steps=30, rate=0.02)
-
-
 train_small_classifier = partial(
-    training.train_classifier, None, module=SMALL_CLASSIFIER, simulate=simulate_simple_batch, checkpoint_interval=10
+    training.train_classifier, module=SMALL_CLASSIFIER, simulate=simulate_simple_batch, checkpoint_interval=10
 )
 
 
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path):
     """The weights agree to the last bit, and the loss decreases."""
-    uninterrupted_params, metrics = train_small_classifier(CONFIG, folder=tmp_path / "a")
-    train_small_classifier(CONFIG, folder=tmp_path / "b", stop_after=14)  # four steps after the checkpoint
+    scale = jnp.float32(1.0)
+    uninterrupted_params, metrics = train_small_classifier(scale, SHORT_TRAINING, folder=tmp_path / "a")
+    train_small_classifier(
+        scale, SHORT_TRAINING, folder=tmp_path / "b", stop_after=14
+    )  # four steps after the checkpoint
     reported_steps = []
     resumed_params, _ = train_small_classifier(
-        CONFIG, folder=tmp_path / "b", report_progress=lambda step, metrics: reported_steps.append(step)
+        jnp.float32(1.0),
+        SHORT_TRAINING,
+        folder=tmp_path / "b",
+        report_progress=lambda step, metrics: reported_steps.append(step),
     )
     assert reported_steps == [20, 30] and metrics["right"] > 0.2
     for leaf, resumed_leaf in zip(jax.tree.leaves(uninterrupted_params), jax.tree.leaves(resumed_params), strict=True):
@@ -31,13 +35,9 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 30] and lines[-1]["loss"] < lines[0]["loss"]
     with pytest.raises(ValueError, match="or another --out"):
-        train_small_classifier(TrainClassifierOptions(steps=31, rate=0.02), folder=tmp_path / "b")
+        train_small_classifier(scale, TrainClassifierOptions(steps=31, rate=0.02), folder=tmp_path / "b")
 
 
 def test_a_nan_loss_stops_the_training(tmp_path):
-    def simulate_nan_batch(key, store):
-        batch = simulate_simple_batch(key, store)
-        return batch._replace(pdf=batch.pdf * np.nan)
-
     with pytest.raises(FloatingPointError, match="lower --rate"):
-        train_small_classifier(TrainClassifierOptions(steps=31), folder=tmp_path, simulate=simulate_nan_batch)
+        train_small_classifier(jnp.float32(np.nan), SHORT_TRAINING, folder=tmp_path)
