@@ -4,26 +4,34 @@ A run reads and checks each file, and skips the files whose results an earlier r
 summary is complete at any time. A file that cannot be used gets a row with the reason and does not end the run.
 """
 
+import dataclasses
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jaxstruc import files
 from jaxstruc.io import columns, read
+from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import Measurement, Setting
+from jaxstruc.options.pdf import CurveOptions
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 from jaxstruc.report import folder, summary, tables
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
 
+AnyResult = TypeVar("AnyResult", bound=Result)
 ProgressCallback = Callable[[int, int, str], None]
 """Function of the number of finished items, the number of all items, and a text."""
 MAX_SHOWN_FILES = 8
 """Largest number of files whose settings are printed."""
 MAX_LISTED_FILES = 20
 """Largest number of files for which a line is printed at the end."""
+MAX_STEM_LEVEL = 8
+"""Largest number of groups of eight digits of a checksum in the name of a result. A checksum has eight groups."""
 
 
 class WorkflowPlan(Protocol):
@@ -41,8 +49,8 @@ class WorkflowPlan(Protocol):
 class Workflow(NamedTuple):
     """Functions and names with which files become results."""
 
-    read: Callable[[Path, Any], Measurement]
-    """Function of a file and a plan that returns the measurement with all settings."""
+    read: Callable[[Path, Any], Sequence[Measurement | ValueError]]
+    """Function of a file and a plan that returns its curves with all settings, or the errors of single curves."""
     solve: Callable[..., Iterator[Result]]
     """Function of measurements and a plan that yields their results."""
     result: type[Result]
@@ -55,12 +63,35 @@ class Workflow(NamedTuple):
     """Names of the most important folders of results, for messages."""
 
 
+class CurveEntry(NamedTuple):
+    """One curve of a measured file, or the reason why it cannot be used."""
+
+    path: Path
+    frame: int | None
+    """Number of the curve in a file with several curves, counted from 1."""
+    sha256: str
+    """Checksum of the content of the file; "" if the file cannot be read."""
+    content: Measurement | str
+    """Measurement with all settings, or the message of the error."""
+
+    @property
+    def identity(self) -> tuple:
+        """Properties in which curves with different results differ. The folder of the file is none of them."""
+        return self.path.name.casefold(), self.sha256 or self.path, self.frame
+
+
 class Job(NamedTuple):
-    """A measured file that is to be solved."""
+    """A curve that is to be solved."""
 
     stem: str
     """Name of the results, which is unique in the run."""
     measurement: Measurement
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """Checksum of the file and number of the curve, to which results belong."""
+        frame = self.measurement.settings_by_name.get("frame")
+        return self.measurement.sha256, None if frame is None else int(frame)
 
 
 class BatchOutcome(NamedTuple):
@@ -100,7 +131,9 @@ def run_batch(
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
     workflow = workflow or PDF_WORKFLOW
-    jobs, result_by_stem = _read_jobs(paths, plan, workflow)
+    entries = read_entries(paths, lambda path: workflow.read(path, plan))
+    stems = unique_stems(entries)
+    jobs, result_by_stem = _jobs_and_failures(entries, stems, plan, workflow)
     if len(paths) == 1 and not jobs:
         raise ValueError(next(iter(result_by_stem.values())).message)
     earlier_results = _earlier_results(out, plan, jobs)
@@ -108,31 +141,38 @@ def run_batch(
     pending_jobs = [job for job in jobs if job.stem not in earlier_results]
     for job in pending_jobs[:MAX_SHOWN_FILES]:
         show(f"{Path(job.measurement.name).name} ({job.measurement.format})", job.measurement.settings)
-    file_stems = unique_stems(paths)
-    row_by_stem: dict[str, Row] = {
-        stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()
-    }
+    row_by_stem = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
 
     def update_summary() -> None:
-        folder.write_summary(
-            out, [row_by_stem[stem] for stem in file_stems if stem in row_by_stem], columns=workflow.columns
-        )
+        folder.write_summary(out, _summary_rows(entries, stems, row_by_stem), columns=workflow.columns)
 
     files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
     update_summary()
-    pending_measurements, all_measurements = (
-        [job.measurement for job in job_group] for job_group in (pending_jobs, jobs)
+    new_results = workflow.solve(
+        [job.measurement for job in pending_jobs],
+        plan,
+        run_measurements=[job.measurement for job in jobs],
+        progress=progress,
     )
-    for job, result in zip(
-        pending_jobs,
-        workflow.solve(pending_measurements, plan, run_measurements=all_measurements, progress=progress),
-        strict=True,
-    ):
+    for job, result in zip(pending_jobs, new_results, strict=True):
         folder.write_result(result, out, job.stem)
         result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
         update_summary()
     progress(len(pending_jobs), len(pending_jobs), "")
-    return BatchOutcome([result_by_stem[stem] for stem in file_stems], len(earlier_results))
+    results = [
+        dataclasses.replace(result_by_stem[stem], name=str(entry.path))
+        for entry, stem in zip(entries, stems, strict=True)
+    ]
+    return BatchOutcome(results, sum(stem in earlier_results for stem in stems))
+
+
+def _summary_rows(entries: Sequence[CurveEntry], stems: Sequence[str], row_by_stem: Mapping[str, Row]) -> list[Row]:
+    """Return the rows of the curves that have a result so far, with the files as the user gave them."""
+    return [
+        row_by_stem[stem] | {"file": str(entry.path), "stem": stem}
+        for entry, stem in zip(entries, stems, strict=True)
+        if stem in row_by_stem
+    ]
 
 
 def check_inputs(paths: Sequence[Path], out: Path, plan: WorkflowPlan, *, workflow: Workflow | None = None) -> None:
@@ -143,8 +183,10 @@ def check_inputs(paths: Sequence[Path], out: Path, plan: WorkflowPlan, *, workfl
     """
     workflow = workflow or PDF_WORKFLOW
     check_paths(paths, out, expected_files=workflow.expected_files)
-    if len(paths) == 1:
-        workflow.read(paths[0], plan)
+    file_curves = workflow.read(paths[0], plan) if len(paths) == 1 else []
+    errors = [curve for curve in file_curves if not isinstance(curve, Measurement)]
+    if errors and len(errors) == len(file_curves):
+        raise errors[0]
 
 
 def check_paths(paths: Sequence[Path], out: Path, *, expected_files: str) -> None:
@@ -180,40 +222,113 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow 
     )
 
 
-def unique_stems(paths: Sequence[Path]) -> list[str]:
-    """Return a name for the results of each path: its stem, with a number if another path has the same stem."""
-    stems: list[str] = []
+def read_entries(
+    paths: Sequence[Path], read_file: Callable[[Path], Sequence[Measurement | ValueError]]
+) -> list[CurveEntry]:
+    """Return the curves of all files, and the reasons why files or curves cannot be used.
+
+    Args:
+        paths: Measured files.
+        read_file: Function that returns the curves of a file, with an error in place of a curve that cannot be used.
+    """
+    entries: list[CurveEntry] = []
     for path in paths:
-        stem, count = path.stem, 2
-        while stem in stems:
-            stem, count = f"{path.stem}-{count}", count + 1
-        stems.append(stem)
-    return stems
-
-
-def _read_jobs(paths: Sequence[Path], plan: WorkflowPlan, workflow: Workflow) -> tuple[list[Job], dict[str, Result]]:
-    """Return the files that can be used, and failed results of the other files by stem."""
-    jobs: list[Job] = []
-    failed_results: dict[str, Result] = {}
-    for path, stem in zip(paths, unique_stems(paths), strict=True):
+        checksum = _file_checksum(path)
         try:
-            jobs.append(Job(stem, workflow.read(path, plan)))
+            file_curves = read_file(path)
         except (ValueError, OSError) as error:
-            failed_results[stem] = workflow.result(str(path), _file_checksum(path), plan.element, "failed", str(error))
-    return jobs, failed_results
+            entries.append(CurveEntry(path, None, checksum, " ".join(str(error).split())))
+            continue
+        for number, curve in enumerate(file_curves, start=1):
+            if isinstance(curve, Measurement):
+                stated_frame = curve.settings_by_name.get("frame")
+                frame = None if stated_frame is None else int(stated_frame)
+                entries.append(CurveEntry(path, frame, curve.sha256, curve))
+            else:
+                frame = number if len(file_curves) > 1 else None
+                entries.append(CurveEntry(path, frame, checksum, " ".join(str(curve).split())))
+    return entries
 
 
-def _read_pdf(path: Path, plan: PdfPlan) -> Measurement:
+def prepare_curves(
+    file_curves: Sequence[Measurement | ReadError], prepare: Callable[[Measurement], Measurement]
+) -> list[Measurement | ValueError]:
+    """Return the prepared curves of a file, with an error in place of a curve that cannot be used."""
+    prepared_curves: list[Measurement | ValueError] = []
+    for curve in file_curves:
+        try:
+            prepared_curves.append(prepare(curve) if isinstance(curve, Measurement) else curve)
+        except ValueError as error:
+            prepared_curves.append(error)
+    return prepared_curves
+
+
+def unique_stems(entries: Sequence[CurveEntry]) -> list[str]:
+    """Return a name for the results of each curve, which does not depend on the order of the curves.
+
+    The name is the stem of the file, with the number of the curve in a file with several curves. Different files with
+    the same stem get eight digits of their checksum, e.g. pdf-3fa91c07. Equal files have the same name.
+    """
+    identities = {entry.identity: entry for entry in entries}
+    level_by_identity = dict.fromkeys(identities, 0)
+    for _ in range(MAX_STEM_LEVEL):
+        identities_by_stem: dict[str, list[tuple]] = {}
+        for identity, entry in identities.items():
+            stem = _stem(entry, level_by_identity[identity]).casefold()
+            identities_by_stem.setdefault(stem, []).append(identity)
+        clashes = [identity for group in identities_by_stem.values() if len(group) > 1 for identity in group]
+        for identity in clashes:
+            level_by_identity[identity] += 1
+    return [_stem(entry, level_by_identity[entry.identity]) for entry in entries]
+
+
+def _stem(entry: CurveEntry, level: int) -> str:
+    """Return the name of the results of a curve, with more of its checksum at a higher level."""
+    checksum = entry.sha256 or hashlib.sha256(os.fsencode(entry.path)).hexdigest()
+    stem = entry.path.stem if level == 0 else f"{entry.path.stem}-{checksum[: 8 * level]}"
+    stem += entry.path.suffix.replace(".", "-") if level > 1 else ""
+    return stem if entry.frame is None else f"{stem}-{entry.frame}"
+
+
+def _jobs_and_failures(
+    entries: Sequence[CurveEntry], stems: Sequence[str], plan: WorkflowPlan, workflow: Workflow
+) -> tuple[list[Job], dict[str, Result]]:
+    """Return the curves that can be solved, and failed results of the others by stem. Equal files are solved once."""
+    jobs: dict[str, Job] = {}
+    failed_results: dict[str, Result] = {}
+    for entry, stem in sorted(zip(entries, stems, strict=True), key=lambda pair: str(pair[0].path), reverse=True):
+        if isinstance(entry.content, Measurement):
+            jobs[stem] = Job(stem, entry.content)
+        else:
+            failed_results[stem] = failed_result(entry, workflow.result, plan.element)
+    return [jobs[stem] for stem in dict.fromkeys(stems) if stem in jobs], failed_results
+
+
+def failed_result(entry: CurveEntry, result: type[AnyResult], element: str) -> AnyResult:
+    """Return the result of a curve that cannot be used."""
+    settings = () if entry.frame is None else (Setting("frame", float(entry.frame), "command line"),)
+    return result(str(entry.path), entry.sha256, element, "failed", str(entry.content), settings=settings)
+
+
+def read_pdf_curves(path: Path, options: CurveOptions) -> Sequence[Measurement | ReadError]:
+    """Return the selected G(r), S(Q) or F(Q) of a file, with an error in place of one of all that cannot be used."""
+    q_unit, wavelength, kind, frame = options.q_unit, options.wavelength, options.kind, options.frame
+    if frame == "all":
+        return read.read_all(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=read.PDF_KINDS)
+    return [
+        read.read_curve(
+            path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame, accepted_kinds=read.PDF_KINDS
+        )
+    ]
+
+
+def _read_pdfs(path: Path, plan: PdfPlan) -> list[Measurement | ValueError]:
     """Return the G(r) of a file with all settings. S(Q) and F(Q) are transformed to G(r)."""
-    curve = plan.curve
-    measurement = read.read_curve(
-        path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=read.PDF_KINDS
-    )
-    return prepare_measurement(measurement, plan)
+    return prepare_curves(read_pdf_curves(path, plan.curve), lambda curve: prepare_measurement(curve, plan))
 
 
 def _file_checksum(path: Path) -> str:
-    """Return the checksum of a file that could not be used; "" if it cannot be read or is too large."""
+    """Return the checksum of the content of a file; "" if it cannot be read or is too large."""
     try:
         return files.sha256(path) if path.is_file() and path.stat().st_size <= columns.MAX_FILE_BYTES else ""
     except OSError:
@@ -221,30 +336,70 @@ def _file_checksum(path: Path) -> str:
 
 
 def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job]) -> dict[str, Result]:
-    """Return the results that an earlier run wrote with the same settings, by stem. Missing files are written again."""
-    try:
-        if json.loads((out / "settings.json").read_text("utf-8")) != plan.provenance:
-            return {}
-    except (OSError, ValueError):
+    """Return the results that an earlier run wrote with the same settings, by stem.
+
+    A result belongs to the content of a file and the number of the curve. If the name of the results or of the file has
+    changed, the files of the result are moved. Missing files are written again.
+    """
+    if not _has_equal_settings(out, plan):
         return {}
-    results = {}
-    for stem, measurement in jobs:
-        result_path = folder.result_file(out, stem)
-        if not result_path.exists():
+    stems = {job.stem for job in jobs}
+    earlier_results: dict[str, Result] = {}
+    moved_results: list[tuple[str, str, Result]] = []
+    other_stems: dict[tuple[str, int | None], str] | None = None
+    for job in jobs:
+        old_stem, result = job.stem, _load_result(out, job.stem)
+        if result is None or (result.sha256, result.frame) != job.key:
+            if other_stems is None:
+                other_stems = _stems_by_key(out)
+            old_stem = other_stems.get(job.key, "")
+            result = _load_result(out, old_stem) if old_stem else None
+        if result is None:
             continue
-        try:
-            result = folder.load(result_path)
-        except ValueError:
-            continue
-        if (result.name, result.sha256) == (measurement.name, measurement.sha256) and result.status != "failed":
-            if not all(path.exists() for path in folder.candidate_paths(result, out, stem)):
-                folder.write_result(result, out, stem)
-            results[stem] = result
-    return results
+        if (old_stem, result.name) != (job.stem, job.measurement.name):
+            result = dataclasses.replace(result, name=job.measurement.name)
+            moved_results.append((old_stem, job.stem, result))
+        elif not all(path.exists() for path in folder.candidate_paths(result, out, job.stem)):
+            folder.write_result(result, out, job.stem)
+        earlier_results[job.stem] = result
+    for old_stem, stem, result in moved_results:
+        folder.write_result(result, out, stem)
+        if old_stem not in stems:
+            folder.remove_result(result, out, old_stem)
+    return earlier_results
+
+
+def _has_equal_settings(out: Path, plan: WorkflowPlan) -> bool:
+    """Return whether an earlier run had the same settings. The numbers of the curves may differ."""
+    try:
+        earlier_settings = json.loads((out / "settings.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    any_frame = {"frame": None}
+    return isinstance(earlier_settings, dict) and earlier_settings | any_frame == plan.provenance | any_frame
+
+
+def _load_result(out: Path, stem: str) -> Result | None:
+    """Return the result of an earlier run with this name; None if there is none, it failed, or it is damaged."""
+    path = folder.result_file(out, stem)
+    try:
+        result = folder.load(path) if path.exists() else None
+    except ValueError:
+        return None
+    return None if result is None or result.status == "failed" else result
+
+
+def _stems_by_key(out: Path) -> dict[tuple[str, int | None], str]:
+    """Return the names of all earlier results by the checksums of their files and the numbers of their curves."""
+    stems: dict[tuple[str, int | None], str] = {}
+    for path in sorted((out / "results").glob("*.npz")):
+        if (result := _load_result(out, path.stem)) is not None:
+            stems[result.sha256, result.frame] = path.stem
+    return stems
 
 
 PDF_WORKFLOW = Workflow(
-    _read_pdf,
+    _read_pdfs,
     solve_measurements,
     PdfResult,
     summary.SUMMARY_COLUMNS,

@@ -194,6 +194,17 @@ class Result:
         return {setting.name: setting.value for setting in self.settings}
 
     @property
+    def frame(self) -> int | None:
+        """Number of the curve in a file with several curves, counted from 1; otherwise None."""
+        frame = self.settings_by_name.get("frame")
+        return None if frame is None else int(frame)
+
+    @property
+    def label(self) -> str:
+        """Path of the file, with the number of the curve in a file with several curves."""
+        return self.name if self.frame is None else f"{self.name}, frame {self.frame}"
+
+    @property
     def data(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Measured curve in the range of the fit: positions and values, each [point]."""
         return None, None

@@ -34,12 +34,12 @@ class CopyWorkflow:
         self.solved_names, self.measured_names, self.shown_settings, self.progress_calls = [], [], [], []
 
     def read(self, path, plan):
-        """Return an empty measurement, unless the file begins with `unusable`."""
+        """Return one empty measurement, unless the file begins with `unusable`."""
         if path.read_text().startswith("unusable"):
             raise ValueError(f"Expected numbers, got {path.read_text()}.")
         empty = np.zeros(0)
         settings = (Setting("qmin", 1.0, "header"),)
-        return Measurement(str(path), empty, empty, {}, sha256=files.sha256(path), settings=settings)
+        return [Measurement(str(path), empty, empty, {}, sha256=files.sha256(path), settings=settings)]
 
     def solve(self, measurements, plan, *, run_measurements, progress):
         """Yield results whose status is the first word of the file."""
@@ -107,7 +107,7 @@ def test_only_a_usable_result_of_the_same_file_and_settings_is_skipped(run_files
     assert workflow.run(run_files, out)[1] == ["a.gr", "d.gr"]
     other_file = tmp_path / "other" / "a.gr"
     files.write_text(other_file, run_files[0].read_text())
-    assert workflow.run([other_file, run_files[2]], out)[1] == ["a.gr"]
+    assert workflow.run([other_file, run_files[2]], out)[1] == []  # results belong to the content of a file
     batch_outcome, solved = workflow.run(run_files[2:], out, Plan(seed=1))
     assert solved == ["c.gr", "d.gr"] and batch_outcome.results[0].message == "seed 1"
     (out / "settings.json").write_text("no JSON")

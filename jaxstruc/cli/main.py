@@ -252,17 +252,35 @@ def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Return the rule that parses an option that may be None: its arguments are those of its other type."""
+    """Return the rule that parses an option that may be None: its arguments are those of its other type.
+
+    A whole number or a name, e.g. --frame, is parsed as a number if it is one, because the options are checked later.
+    """
     members = get_args(info.type) if get_origin(info.type) in (Union, UnionType) else ()
-    if len(members) != 2 or type(None) not in members:
+    value_types = [member for member in members if member is not type(None)]
+    if len(value_types) == len(members):
         return None
-    value_type = next(member for member in members if member is not type(None))
-    value_info = PrimitiveTypeInfo.make(value_type, info.markers)
-    spec = ConstructorRegistry.get_primitive_spec(value_info)
+    specs = [
+        ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(value_type, info.markers))
+        for value_type in value_types
+    ]
+    spec = specs[0]
     if not isinstance(spec, PrimitiveConstructorSpec):
         return None
+    if len(specs) > 1:
+        names = [name for value_type in value_types for name in get_args(value_type)]
+        return dataclasses.replace(
+            spec, metavar="|".join([spec.metavar, *names]), instance_from_str=_whole_number_or_text,
+            is_instance=lambda value: True, str_from_instance=lambda value: [str(value)],
+        )  # fmt: skip
     return dataclasses.replace(
         spec,
         is_instance=lambda value: value is None or spec.is_instance(value),
         str_from_instance=lambda value: [] if value is None else spec.str_from_instance(value),
     )
+
+
+def _whole_number_or_text(arguments: list[str]) -> int | str:
+    """Return an argument as a whole number if it is one, otherwise as text."""
+    text = arguments[0]
+    return int(text) if text.removeprefix("-").isdecimal() else text

@@ -6,7 +6,7 @@ from pathlib import Path
 from jaxstruc import batch
 from jaxstruc.api import make_refine_plan, make_solve_plan
 from jaxstruc.batch import MAX_LISTED_FILES, REFINE_WORKFLOW, BatchOutcome, ProgressCallback, Workflow
-from jaxstruc.io import measurement, read, reduction
+from jaxstruc.io import measurement, reduction
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
 from jaxstruc.options.pdf import ClassifyCommand, MineCommand, RefineCommand, SolveCommand
@@ -21,21 +21,13 @@ from jaxstruc.small_angle.result import SaxsResult
 from jaxstruc.small_angle.solve import (
     SaxsPlan,
     check_saxs_plan,
-    read_saxs_measurement,
+    prepare_saxs_measurement,
+    read_saxs_curves,
     solve_saxs_measurements,
 )
 
 MEASURED_SUFFIXES = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
 """Suffixes of measured PDFs among the arguments of `refine`. The last argument is always a measured PDF."""
-SAXS_WORKFLOW = Workflow(
-    read_saxs_measurement,
-    solve_saxs_measurements,
-    SaxsResult,
-    summary.SAXS_SUMMARY_COLUMNS,
-    "measured I(Q)",
-    "candidates/, distribution/ and fits/",
-)
-"""Workflow of `saxs`."""
 
 
 def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> BatchOutcome:
@@ -101,15 +93,23 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     batch.check_paths(config.files, config.out, expected_files="measured .gr files")
     bond = form_factors.bond_length(config.element)
     network = weights.load_classifier(config.options.weights)
-    entries = [_read_pdf(path, config, bond) for path in config.files]
-    if len(entries) == 1 and isinstance(entries[0], PdfResult):
-        raise ValueError(entries[0].message)
-    measurements = [entry for entry in entries if isinstance(entry, Measurement)]
+    entries = batch.read_entries(config.files, lambda path: _read_pdfs(path, config, bond))
+    measurements = [entry.content for entry in entries if isinstance(entry.content, Measurement)]
+    if len(config.files) == 1 and not measurements:
+        raise ValueError(entries[0].content)
     progress(0, len(entries), "")
     new_results = iter(classify_measurements(measurements, network, element=config.element, seed=config.options.seed))
-    results = [entry if isinstance(entry, PdfResult) else next(new_results) for entry in entries]
+    results = [
+        next(new_results)
+        if isinstance(entry.content, Measurement)
+        else batch.failed_result(entry, PdfResult, config.element)
+        for entry in entries
+    ]
     progress(len(entries), len(entries), "")
-    rows = [summary.row(result, summary.CLASSIFY_SUMMARY_COLUMNS) for result in results]
+    rows = [
+        {"stem": stem} | summary.row(result, summary.CLASSIFY_SUMMARY_COLUMNS)
+        for stem, result in zip(batch.unique_stems(entries), results, strict=True)
+    ]
     tables.write(config.out / "summary.csv", summary.CLASSIFY_SUMMARY_COLUMNS, rows)
     if measurements:
         figures.write(config.out / "types.png", figures.types(results))
@@ -125,14 +125,26 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
     yield f"See {out / 'summary.csv'} and {out / 'types.png'}."
 
 
-def _read_pdf(path: Path, config: ClassifyCommand, bond: float) -> Measurement | PdfResult:
-    """Return a measurement with its settings, or a failed result with the reason."""
-    try:
-        curve = config.options.curve
-        data = read.read_curve(
-            path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=read.PDF_KINDS
-        )
-        settings = config.options.data_options
-        return measurement.resolve_settings(reduction.reduce_to_pdf(data, settings), settings, bond=bond)
-    except (ValueError, OSError) as error:
-        return PdfResult(str(path), "", config.element, "failed", " ".join(str(error).split()))
+def _read_pdfs(path: Path, config: ClassifyCommand, bond: float) -> list[Measurement | ValueError]:
+    """Return the G(r) of a file with the settings. S(Q) and F(Q) are transformed to G(r)."""
+    settings = config.options.data_options
+    return batch.prepare_curves(
+        batch.read_pdf_curves(path, config.options.curve),
+        lambda curve: measurement.resolve_settings(reduction.reduce_to_pdf(curve, settings), settings, bond=bond),
+    )
+
+
+def _read_saxs(path: Path, plan: SaxsPlan) -> list[Measurement | ValueError]:
+    """Return the I(Q) of a file with all settings, without the background."""
+    return batch.prepare_curves(read_saxs_curves(path, plan.data), lambda curve: prepare_saxs_measurement(curve, plan))
+
+
+SAXS_WORKFLOW = Workflow(
+    _read_saxs,
+    solve_saxs_measurements,
+    SaxsResult,
+    summary.SAXS_SUMMARY_COLUMNS,
+    "measured I(Q)",
+    "candidates/, distribution/ and fits/",
+)
+"""Workflow of `saxs`."""

@@ -15,6 +15,7 @@ from jaxstruc.options.validation import (
     Cache,
     Files,
     Folder,
+    Frame,
     Inline,
     Options,
     Out,
@@ -109,7 +110,7 @@ class DataOptions(InstrumentOptions):
 
 @dataclass(frozen=True)
 class CurveOptions(Options):
-    """Kind of the curve and unit of Q, for files that do not state them. A .gr file with G(r) needs none of these."""
+    """Kind of the curve and unit of Q, for files that do not state them, and the number of the curve."""
 
     q_unit: AxisUnit = None
     wavelength: Wavelength = None
@@ -120,6 +121,7 @@ class CurveOptions(Options):
             help_behavior_hint="(default: as the file states)",
         ),
     ] = None
+    frame: Frame = None
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import tyro
 
 from jaxstruc.options.pdf import AxisUnit, Wavelength
 from jaxstruc.options.validation import (
-    COUNT,
     NOT_NEGATIVE,
     POSITIVE,
     Bounds,
     Cache,
     Files,
     Folder,
+    Frame,
     Inline,
     Options,
     Unset,
@@ -79,8 +79,7 @@ class QOptions(Options):
             help_behavior_hint="",
         ),
     ] = None
-    frame: Annotated[int | None, Unset, COUNT] = None
-    """Number of the curve in a file with several curves, counted from 1."""
+    frame: Frame = None
     background_scale: Annotated[float, tyro.conf.arg(help=option_help("background_scale")), POSITIVE] = 1.0
 
     def check_together(self) -> None:

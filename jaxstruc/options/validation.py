@@ -69,6 +69,15 @@ POSITIVE = Bounds(0, exclusive=True)
 NOT_NEGATIVE = Bounds(0)
 COUNT = Bounds(1)
 """Range of a whole number of at least one."""
+Frame = Annotated[
+    int | Literal["all"] | None,
+    tyro.conf.arg(
+        help="Number of the curve in a file with several curves, counted from 1, or all of them (all).",
+        help_behavior_hint="",
+    ),
+    COUNT,
+]
+"""Curves of a file with several curves."""
 SEED = Bounds(0, 2**32 - 1)
 """Range of a seed."""
 MAX_POINTS = 1_000_000
@@ -198,9 +207,12 @@ def _check_field(name: str, annotation: Any, value: Any) -> None:
         bounds = next((item for item in metadata if isinstance(item, Bounds)), UNBOUNDED)
         label = name if POSITIONAL in metadata else label
     if get_origin(annotation) in (Union, UnionType):
-        if value is None:
+        names = [name for part in get_args(annotation) if get_origin(part) is Literal for name in get_args(part)]
+        if value is None or value in names:
             return
         annotation = next(part for part in get_args(annotation) if part is not type(None))
+        if get_origin(annotation) is not Literal and names and isinstance(value, str):
+            raise ValueError(f"Expected a number or {' or '.join(names)} for {label}, got {value!r}.")
     if get_origin(annotation) is tuple:
         _check_several(label, get_args(annotation)[0], bounds, value)
     elif get_origin(annotation) is Literal:

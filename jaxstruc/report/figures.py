@@ -61,7 +61,7 @@ def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     axes.axhline(offset, color="0.5", lw=0.8, ls="--")
     axes.plot(r, difference + offset, "-", color="C2", lw=1.0, label="difference")
     axes.set(xlim=(r[0], r[-1]), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
-    title = f"{candidate.label}\n{Path(result.name).name} ({result.element}), Rw = {candidate.rw:.3f}"
+    title = f"{candidate.label}\n{Path(result.label).name} ({result.element}), Rw = {candidate.rw:.3f}"
     axes.set_title(title, fontsize=10, wrap=True)
     axes.legend(frameon=False, ncols=3, loc="upper right", fontsize=9)
     return figure
@@ -133,7 +133,7 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
         axes.set_title(f"by {name}", fontsize=10)
     panels[0].legend(frameon=False, fontsize=8, loc="upper right")
     _draw_prediction(panels[2], ensemble)
-    figure.suptitle(f"{Path(result.name).name}: {ensemble.sample}; {_size_summary(ensemble)}", fontsize=10)
+    figure.suptitle(f"{Path(result.label).name}: {ensemble.sample}; {_size_summary(ensemble)}", fontsize=10)
     return figure
 
 
@@ -162,7 +162,7 @@ def families(result: PdfResult) -> matplotlib.figure.Figure:
         axes.plot(size[in_family], rw[in_family], MARKERS[number % len(MARKERS)], ms=4, alpha=0.7, label=name)
     axes.plot(size[credible], rw[credible], "o", ms=10, mfc="none", mec="k", mew=1, label="90 % set")
     axes.set(xlabel="diameter (Å)", ylabel="Rw")
-    axes.set_title(f"{Path(result.name).name}: the best {len(names)} of {result.n_fitted} candidates", fontsize=10)
+    axes.set_title(f"{Path(result.label).name}: the best {len(names)} of {result.n_fitted} candidates", fontsize=10)
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return figure
 
@@ -184,7 +184,7 @@ def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
             low, high = (np.append(height, height[-1]) for height in (bottom, top))
             axes.fill_between(np.arange(n_files + 1) - 0.5, low, high, step="post", linewidth=0, label=name)
         bottom = top
-    file_names = [Path(result.name).stem for result in typed_results]
+    file_names = [Path(result.label).name for result in typed_results]
     axes.set_xticks(positions if shows_file_names else [], file_names if shows_file_names else [])
     axes.tick_params(axis="x", labelrotation=90, labelsize=7)
     axes.set(ylim=(0, 1), xlim=(-0.6, n_files - 0.4), ylabel="probability")
@@ -250,7 +250,7 @@ def _draw_densities(axes, result: SaxsResult, name: str) -> None:
 def _saxs_title(result: SaxsResult, rank: int) -> str:
     best, radius, pd = result.candidates[rank - 1], result.intervals["radius"], result.intervals["pd"]
     return (
-        f"{Path(result.name).name}: {best.type}, {best.family}; radius {radius.value:.4g} Å "
+        f"{Path(result.label).name}: {best.type}, {best.family}; radius {radius.value:.4g} Å "
         f"({radius.low:.4g} to {radius.high:.4g}), pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}), "
         f"$\\chi^2$ {best.notes['chi2']:.3g}; body: {result.body}"
     )

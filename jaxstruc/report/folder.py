@@ -11,6 +11,7 @@
 Each file is written completely or not at all, and the file in `results/` is written last.
 """
 
+import contextlib
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -53,12 +54,31 @@ def load(path: Path | str) -> Result:
 
 def save(result: Result, folder: Path) -> None:
     """Write the files of a result, with the name of its measured file, and the summary of all results in the folder."""
-    stem = Path(result.name).stem or "result"
-    write_result(result, folder, stem)
-    saved_results = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
+    write_result(result, folder, _free_stem(result, folder))
     columns = summary.SAXS_SUMMARY_COLUMNS if isinstance(result, SaxsResult) else summary.SUMMARY_COLUMNS
-    rows = [summary.row(entry, columns) for entry in saved_results if entry.technique == result.technique]
+    rows = [
+        {"stem": path.stem} | summary.row(saved_result, columns)
+        for path in sorted((folder / "results").glob("*.npz"))
+        if (saved_result := load(path)).technique == result.technique
+    ]
     write_summary(folder, rows, columns=columns)
+
+
+def _free_stem(result: Result, folder: Path) -> str:
+    """Return the name of the files of a result, with digits of its checksum if another file has this name."""
+    stem, frame = Path(result.name).stem or "result", "" if result.frame is None else f"-{result.frame}"
+    path = result_file(folder, stem + frame)
+    if path.exists() and (load(path).sha256, load(path).frame) != (result.sha256, result.frame):
+        stem += f"-{result.sha256[:8]}"
+    return stem + frame
+
+
+def remove_result(result: Result, folder: Path, stem: str) -> None:
+    """Remove the files of a result under a name that it no longer has."""
+    if result.technique == "pdf":
+        _remove_old_candidates(folder, stem)
+    for path in candidate_paths(result, folder, stem):
+        path.unlink(missing_ok=True)
 
 
 def write_summary(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = summary.SUMMARY_COLUMNS) -> None:
@@ -205,5 +225,7 @@ def _remove_old_candidates(folder: Path, stem: str) -> None:
     for subfolder in ("structures", "correlations", "fits"):
         for path in (folder / subfolder / stem).glob("rank*"):
             path.unlink()
+        with contextlib.suppress(OSError):  # the folder is missing, or the user keeps other files there
+            (folder / subfolder / stem).rmdir()
     for suffix in ("csv", "png"):
         (folder / "distribution" / f"{stem}.{suffix}").unlink(missing_ok=True)

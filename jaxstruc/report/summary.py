@@ -24,7 +24,7 @@ SUMMARY_COLUMNS = (
     *STRUCTURE_COLUMNS,
     "sample",
     *SIZE_COLUMNS,
-    *"message description source family recipe rw_holdout rw_holdout_single rw_ensemble".split(),
+    *"message stem frame description source family recipe rw_holdout rw_holdout_single rw_ensemble".split(),
     *"qmin qmin_error qmin_origin rw_second weight ties types".split(),
     *"diameter_low diameter_high hexagonal hexagonal_low hexagonal_high".split(),
     *VALUE_COLUMNS,
@@ -34,6 +34,7 @@ SUMMARY_COLUMNS = (
 )
 """Columns of `solve` and `mine`. Sizes are in Å. `_low` and `_high` are the ends of 90 % intervals over all candidates.
 
+- `stem` is the name of the files of results, and `frame` is the number of the curve in a file with several curves.
 - `type` is that of the most probable structure. If `sample` is distribution, it is the type with the largest share, and
   `type_probability` is empty.
 - `sample` to `width_high`, and the shares of atoms by type, describe the sample as a distribution of particles.
@@ -59,7 +60,7 @@ REFINE_SUMMARY_COLUMNS = tuple(
 """Columns of `refine`, which fits no distribution and uses no classifier."""
 CLASSIFY_SUMMARY_COLUMNS = (
     *(name for name in STRUCTURE_COLUMNS if name != "rw"),
-    *"width width_low width_high message diameter_low diameter_high".split(),
+    *"width width_low width_high message stem frame diameter_low diameter_high".split(),
     *(f"{name}{end}" for name in ("hexagonal", "aspect", "stretch") for end in ("", "_low", "_high")),
     "distance",
     *(f"p_{name}" for name in sorted(set(FAMILY_TYPES.values()))),
@@ -69,7 +70,7 @@ CLASSIFY_SUMMARY_COLUMNS = (
 the PDFs of the training, of which 95 % have a distance below 1."""
 SAXS_SUMMARY_COLUMNS = (
     *"file status body p_body distribution radius radius_error pd pd_error".split(),
-    *"r_eq r_eq_low r_eq_high chi2 message".split(),
+    *"r_eq r_eq_low r_eq_high chi2 message stem frame".split(),
     *"radius_low radius_high pd_low pd_high".split(),
     *SIZE_COLUMNS,
     *"rw scale scale_error background background_error power_scale power_scale_error".split(),
@@ -165,7 +166,8 @@ def _values(candidate: Candidate) -> Row:
 def _common_cells(result: Result) -> Row:
     """Return the cells that all techniques share."""
     cells: Row = {"file": result.name, "status": result.status, "message": result.message, "sha256": result.sha256}
-    return cells | result.settings_by_name | result.facts | {"version": result.versions.get("jaxstruc", "")}
+    cells |= result.settings_by_name | ({} if result.frame is None else {"frame": result.frame})
+    return cells | result.facts | {"version": result.versions.get("jaxstruc", "")}
 
 
 def _type_weights(result: Result) -> str:

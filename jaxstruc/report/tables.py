@@ -50,7 +50,7 @@ SAXS_CANDIDATE_COLUMNS = (
 @singledispatch
 def headline(result: Result) -> str:
     """Return one line with the file, its answer, and the message."""
-    return " ".join(f"{result.name}: {result.status}: {result.message}".split())
+    return " ".join(f"{result.label}: {result.status}: {result.message}".split())
 
 
 @headline.register
@@ -59,7 +59,7 @@ def _(result: PdfResult) -> str:
         return _classifier_headline(result)
     best = result.best
     file = f" ({Path(best.recipe).name})" if best.source == "file" else ""
-    text = f"{result.name} ({result.element}): {_weak_prefix(result)}{best.label}{file}, Rw {best.rw:.3f}"
+    text = f"{result.label} ({result.element}): {_weak_prefix(result)}{best.label}{file}, Rw {best.rw:.3f}"
     text += f", {result.ties} in the 90 % set" if result.n_fitted > 1 else ""
     return text + _message(result)
 
@@ -69,7 +69,7 @@ def _(result: SaxsResult) -> str:
     if not result.candidates:
         return headline.dispatch(Result)(result)
     best, radius, pd = result.best, result.intervals["radius"], result.intervals["pd"]
-    text = f"{result.name}: {_weak_prefix(result)}{result.body}, {best.family}, "
+    text = f"{result.label}: {_weak_prefix(result)}{result.body}, {best.family}, "
     text += f"radius {radius.value:.4g} Å ({radius.low:.4g} to {radius.high:.4g}), "
     text += f"pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}), chi2 {best.notes['chi2']:.3g}"
     return text + _message(result)
@@ -238,7 +238,7 @@ def _classifier_headline(result: PdfResult) -> str:
         return headline.dispatch(Result)(result)
     types = ", ".join(f"{name} {share:.0%}" for name, share in list(result.types.items())[:2] if share >= 0.01)
     atoms, diameter = result.intervals["n_atoms"], result.intervals["diameter"]
-    text = f"{result.name}: {types}; {atoms.value:.0f} atoms ({atoms.low:.0f} to {atoms.high:.0f}), "
+    text = f"{result.label}: {types}; {atoms.value:.0f} atoms ({atoms.low:.0f} to {atoms.high:.0f}), "
     return text + f"{diameter.value:.1f} Å ({diameter.low:.1f} to {diameter.high:.1f})" + _message(result)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jaxstruc
 from jaxstruc.io import points, read
-from jaxstruc.io.columns import expect
+from jaxstruc.io.columns import ReadError, expect
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.reduction import subtract_background
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, QOptions, SaxsOptions, SizeOptions
@@ -100,17 +100,12 @@ def _solvent_sld(name: str) -> float:
         return contrast.solvent_sld(name)
 
 
-def read_saxs_measurement(path: Path, plan: SaxsPlan) -> Measurement:
-    """Return the I(Q) of a file in the range of the fit, with the background subtracted.
-
-    Raises:
-        ValueError: If the file cannot be read or fitted.
-    """
-    options = plan.data
-    measurement = read.read_curve(
-        path, q_unit=options.q_unit, wavelength=options.wavelength, frame=options.frame, accepted_kinds=("iq",)
-    )
-    return prepare_saxs_measurement(measurement, plan)
+def read_saxs_curves(path: Path, options: QOptions) -> Sequence[Measurement | ReadError]:
+    """Return the selected I(Q) of a file, with an error in place of one of all that cannot be used."""
+    q_unit, wavelength = options.q_unit, options.wavelength
+    if options.frame == "all":
+        return read.read_all(path, q_unit=q_unit, wavelength=wavelength, accepted_kinds=("iq",))
+    return [read.read_curve(path, q_unit=q_unit, wavelength=wavelength, frame=options.frame, accepted_kinds=("iq",))]
 
 
 def prepare_saxs_measurement(

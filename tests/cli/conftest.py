@@ -22,12 +22,11 @@ def commands_folder(tmp_path_factory):
     folder.mkdir(exist_ok=True)
 
     def write_files():
-        (folder / "again").mkdir()
         for name, layers in (("small", (2, 4, 2)), ("large", (3, 4, 2))):
             cluster = fcc_shapes.fcc_cluster(layers).to_ase("Ag", form_factors.bond_length("Ag"))
             ase.io.write(folder / f"{name}.xyz", cluster)
         shutil.copy(EXAMPLE, folder / "good.gr")
-        shutil.copy(EXAMPLE, folder / "again" / "good.gr")
+        shutil.copy(EXAMPLE, folder / "again.gr")
         (folder / "bad.gr").write_text("no numbers here\n")
 
     build_once(folder / "bad.gr", write_files)
@@ -45,8 +44,8 @@ def _separate_cache(commands_folder):
 
 @pytest.fixture(scope="session")
 def input_files(commands_folder):
-    """Return the example, a bad file, and the example under the same name in another folder."""
-    return commands_folder / "good.gr", commands_folder / "bad.gr", commands_folder / "again" / "good.gr"
+    """Return the example, a file that cannot be used, and the example under another name."""
+    return commands_folder / "good.gr", commands_folder / "bad.gr", commands_folder / "again.gr"
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import shutil
 import signal
 import threading
 import time
-from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -49,7 +48,7 @@ def test_a_bad_file_gets_its_row_and_the_others_go_on(run_once, input_files, com
     assert "at least 10 rows" in rows[1]["message"] and rows[1]["rw"] == ""
     assert (result_folder / "settings.json").exists() and not list(result_folder.rglob("*.part"))
     names = {path.name for path in (result_folder / "best").iterdir()}
-    assert names == {"good.xyz", "good-2.xyz"}  # files of one name do not overwrite each other
+    assert names == {"good.xyz", "again.xyz"} and [row["stem"] for row in rows] == ["good", "bad", "again"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -95,7 +94,7 @@ def test_running_again_skips_what_is_done_and_gives_the_same_rows(
 def test_what_is_missing_is_written_again_without_a_fit(run_once, command_arguments, input_files, tmp_path):
     """The durations of the fits in the results stay the same to the last digit."""
     result_folder = shutil.copytree(run_once("mine")[0], tmp_path / "out")
-    missing_files = (result_folder / "fits" / "good-2.png", result_folder / "candidates" / "good.csv")
+    missing_files = (result_folder / "fits" / "again.png", result_folder / "candidates" / "good.csv")
     ranking_bytes = missing_files[1].read_bytes()
     for path in missing_files:
         path.unlink()
@@ -236,9 +235,3 @@ def test_mistakes_are_one_line_and_write_nothing(input_files, command_arguments,
     assert run_command(*leading_arguments, input_files[1], *trailing_arguments, "-o", tmp_path / "out") == 2
     assert "at least 10 rows" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_equal_stems_are_numbered():
-    from jaxstruc.batch import unique_stems
-
-    assert unique_stems([Path("a/x.gr"), Path("b/x.gr"), Path("x-2.gr")]) == ["x", "x-2", "x-2-2"]
