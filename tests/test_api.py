@@ -89,6 +89,17 @@ def test_a_refined_cluster_is_kept_as_it_is(data):
     assert joint_result.candidates[1].atoms is not None
 
 
+@pytest.mark.parametrize(
+    ("composition", "text"),
+    [("Ag3Sn", "its structure and size are not those of the sample"), ("Ag30S12", "distances to S are not described")],
+)
+def test_elements_of_the_header_that_are_not_in_the_model_are_mentioned(data, composition, text):
+    atoms = fcc_shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", form_factors.bond_length("Ag"))
+    result = jaxstruc.refine(data._replace(header=data.header | {"composition": composition}), atoms)
+    assert f"the header states the composition {composition}, but the model has only Ag: " in result.message
+    assert text in result.message and (result.status == "weak" or composition == "Ag30S12")
+
+
 def test_an_s_of_q_is_prepared_as_the_pdf_it_leads_to(tmp_path):
     """The highest peak of G(r) is at the bond length, and qmin and qmax are the ends of the data."""
     atoms = fcc_shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", form_factors.bond_length("Ag"))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
+import ase.data
 import numpy as np
 
 from jaxstruc.io.columns import MIN_ROWS, ReadError, expect
@@ -28,6 +29,25 @@ MAX_QDAMP = 1.0
 """Largest qdamp and qbroad, in 1/Å. At this value G(r) has no second peak."""
 UNIT_CHECK_RANGE = 20.0
 """Range of r, in Å from the start of the data, in which the power is computed. Beyond it a PDF may be only noise."""
+
+
+LIGAND_ELEMENTS = frozenset({"H", "C", "N", "O", "S", "P"})
+"""Elements of ligands, which scatter weakly compared with a metal core."""
+NOBLE_METALS = frozenset({"Ru", "Rh", "Pd", "Ag", "Os", "Ir", "Pt", "Au"})
+"""Metals that form no carbides or nitrides under usual conditions."""
+MIN_COMPOUND_RATIO = 0.4
+"""Smallest ratio of the numbers of atoms in an oxide, sulphide, phosphide, nitride or carbide of a metal, e.g. Cu2O."""
+MIN_CLUSTER_FORMULA_ATOMS = 10
+"""Smallest number of metal atoms in a formula that is that of a cluster with ligands and not a formula unit."""
+ELEMENTS = frozenset(ase.data.chemical_symbols[1:])
+
+
+class CompositionRemark(NamedTuple):
+    """Remark on the composition in the header."""
+
+    text: str
+    is_compound: bool
+    """Whether a model of one element cannot describe the sample, e.g. an oxide or an alloy."""
 
 
 class Setting(NamedTuple):
@@ -122,15 +142,55 @@ def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: fl
     return measurement._replace(settings=(*settings.values(), *other_settings))
 
 
-def composition_warnings(measurement: Measurement, element: str) -> list[str]:
-    """Return a warning if the composition in the header does not contain the element."""
+def composition_remark(measurement: Measurement, element: str) -> CompositionRemark | None:
+    """Return a remark if the composition in the header has other elements than the model, otherwise None."""
     composition = str(measurement.header.get("composition", ""))
-    composition_elements = re.findall("[A-Z][a-z]?", composition)
-    return (
-        [f"the header states the composition {composition}, but --element is {element}"]
-        if composition_elements and element not in composition_elements
-        else []
+    counts = _element_counts(composition)
+    other_elements = [symbol for symbol in counts if symbol != element]
+    if not other_elements:
+        return None
+    stated = f"the header states the composition {composition}"
+    if element not in counts and len(counts) == 1:
+        return CompositionRemark(f"{stated}, but --element is {element}: check --element", is_compound=False)
+    if element in counts and _are_ligands(counts, element):
+        return CompositionRemark(
+            f"{stated}, but the model has only {element}: n_atoms is the number of {element} atoms, and distances to "
+            f"{', '.join(other_elements)} are not described",
+            is_compound=False,
+        )
+    return CompositionRemark(
+        f"{stated}, but the model has only {element}: its structure and size are not those of the sample (jaxstruc "
+        "simulate computes PDFs of structures with several elements)",
+        is_compound=True,
     )
+
+
+def _element_counts(composition: str) -> dict[str, float]:
+    """Return the number of atoms of each element in a formula, e.g. Au92S44 or Cd Se; empty if it is no formula."""
+    counts: dict[str, float] = {}
+    for symbol, number in re.findall(r"([A-Z][a-z]?)(?![a-z])\s*(\d*\.?\d*)", composition):
+        name = "H" if symbol == "D" else symbol
+        if name not in ELEMENTS:
+            return {}
+        counts[name] = counts.get(name, 0.0) + (float(number) if number not in ("", ".") else 1.0)
+    return counts
+
+
+def _are_ligands(counts: Mapping[str, float], element: str) -> bool:
+    """Return whether all elements but one are those of ligands on a metal core, and not those of a compound.
+
+    An oxide or a sulphide has few atoms of the metal in its formula, e.g. Cu2O, or more atoms of the other element. The
+    formula of a cluster with ligands has many atoms of the metal, e.g. Au25S18, or it has an organic part.
+    """
+    other_elements = set(counts) - {element}
+    if element in LIGAND_ELEMENTS or not other_elements <= LIGAND_ELEMENTS:
+        return False
+    if other_elements == {"H"} or {"C", "H"} <= other_elements:
+        return True
+    if element in NOBLE_METALS and other_elements <= {"C", "N", "H"}:
+        return True
+    ratio = max(counts[symbol] for symbol in other_elements - {"H"}) / max(counts[element], 1e-9)
+    return ratio < MIN_COMPOUND_RATIO or (ratio <= 1 and counts[element] >= MIN_CLUSTER_FORMULA_ATOMS)
 
 
 def fast_power_share(r: np.ndarray, g: np.ndarray, q: float) -> float:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 import jaxstruc
-from jaxstruc.io.measurement import Measurement
+from jaxstruc.io.measurement import Measurement, composition_remark
 from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, range_warnings
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult, undecided_type_remark
@@ -40,9 +40,12 @@ def classification_result(
 ) -> PdfResult:
     """Return the prediction for one PDF as a result.
 
-    The status is "weak" if the PDF lies outside the training or if no type is clearly the most probable.
+    The status is "weak" if the PDF lies outside the training, if the header states other elements, or if no type is
+    clearly the most probable.
     """
     reasons = list(range_warnings(measurement, output, bond=bond))
+    if composition := composition_remark(measurement, element):
+        reasons.append(composition.text)
     remarks: list[str] = []
     (type_name, probability), (rival, _) = list(output.type_probabilities.items())[:2]
     if probability < MIN_TYPE_PROBABILITY:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxstruc.clusters import description, library, structure_type
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
-from jaxstruc.io.measurement import Measurement, Setting, composition_warnings
+from jaxstruc.io.measurement import Measurement, Setting, composition_remark
 from jaxstruc.parameters import FIT_PARAMETERS, UNITS
 from jaxstruc.pdf import candidates, cross_validation, distribution, fit, fit_quality
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, WeightedCandidates
@@ -161,6 +161,9 @@ def _with_status(result: PdfResult, solved_measurement: SolvedMeasurement, furth
     weak_reasons = _weak_reasons(best, solved_measurement)
     if best.source == "network":
         weak_reasons += range_remarks
+    composition = composition_remark(solved_measurement.measurement, result.element)
+    if composition is not None and composition.is_compound:
+        weak_reasons.append(composition.text)
     messages = [
         *weak_reasons,
         *_sample_remarks(solved_measurement.sample_comparison, result.ensemble),
@@ -170,7 +173,7 @@ def _with_status(result: PdfResult, solved_measurement: SolvedMeasurement, furth
         *_data_end_remark(solved_measurement),
         *_setting_remarks(solved_measurement),
         *_fit_remarks(best, solved_measurement, result.element),
-        *composition_warnings(solved_measurement.measurement, result.element),
+        *([] if composition is None or composition.is_compound else [composition.text]),
         *solved_measurement.measurement.warnings,
     ]
     return dataclasses.replace(result, status="weak" if weak_reasons else "solved", message="; ".join(messages))

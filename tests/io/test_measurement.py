@@ -4,7 +4,7 @@ from measurement_files import HEADERS, R, assert_one_sentence, example_pdf, rows
 
 from jaxstruc.io import gr, measurement
 from jaxstruc.io.columns import ReadError
-from jaxstruc.io.measurement import composition_warnings, resolve_settings
+from jaxstruc.io.measurement import composition_remark, resolve_settings
 from jaxstruc.options.pdf import DataOptions
 
 
@@ -154,10 +154,43 @@ def test_a_point_just_outside_the_range_is_no_part_of_it(write):
         assert (r[0], r[-1]) == (pytest.approx(first_r), pytest.approx(last_r))
 
 
-def test_a_header_that_names_another_element_is_reported(write):
-    measurement = gr.read(write("composition = Pt3Ni\n" + rows()))
-    assert composition_warnings(measurement, "Au") == ["the header states the composition Pt3Ni, but --element is Au"]
-    assert (
-        composition_warnings(measurement, "Ni") == []
-        and composition_warnings(gr.read(write(rows(), "y.gr")), "Au") == []
+def composition_text(write, composition, element):
+    remark = composition_remark(gr.read(write(f"composition = {composition}\n" + rows())), element)
+    return "" if remark is None else remark.text, remark is not None and remark.is_compound
+
+
+def test_a_header_of_another_element_is_reported(write):
+    assert composition_text(write, "Pt", "Au") == (
+        "the header states the composition Pt, but --element is Au: check --element",
+        False,
     )
+    for composition in ("Au", "Au55", "1.0 Au", "sample 3", "Sample", "Potato", "Gold", "", "Xx2Au"):
+        assert composition_text(write, composition, "Au") == ("", False), composition
+    assert composition_remark(gr.read(write(rows(), "y.gr")), "Au") is None
+
+
+@pytest.mark.parametrize(
+    ("composition", "element", "ligands"),
+    [
+        ("Au92S44", "Au", "S"), ("Au25 S18 C144 H180", "Au", "S, C, H"), ("Pt C", "Pt", "C"), ("PdH0.6", "Pd", "H"),
+        ("Au0.95S0.05", "Au", "S"), ("Cu25H22P12", "Cu", "H, P"), ("Ni1 C18 H35", "Ni", "C, H"),
+    ],
+)  # fmt: skip
+def test_ligands_on_a_metal_core_are_named_with_what_they_mean(write, composition, element, ligands):
+    text, is_compound = composition_text(write, composition, element)
+    assert not is_compound and text.startswith(f"the header states the composition {composition}, but the model has")
+    assert f"n_atoms is the number of {element} atoms, and distances to {ligands} are not described" in text
+
+
+@pytest.mark.parametrize(
+    ("composition", "element"),
+    [
+        ("Cd Se", "Cd"), ("Cd Se", "Se"), ("CdSe", "Pt"), ("Pt3Ni", "Pt"), ("TiO2", "Ti"), ("TiO2", "O"), ("ZnS", "Zn"),
+        ("Cu2O", "Cu"), ("Fe3O4", "Fe"), ("Ag2S", "Ag"), ("Ni2P", "Ni"), ("WC", "W"), ("SrFe2As2", "Fe"),
+        ("W18O49", "W"),        ("Pt0.1Si0.9O1.8", "Pt"), ("NaCl", "Na"),
+    ],
+)  # fmt: skip
+def test_a_compound_or_an_alloy_is_not_described_by_one_element(write, composition, element):
+    text, is_compound = composition_text(write, composition, element)
+    assert is_compound and text.startswith(f"the header states the composition {composition}, but the model has only")
+    assert "jaxstruc simulate" in text

@@ -23,6 +23,13 @@ def test_the_shipped_classifier_finds_the_type_of_the_example(repository):
     assert "fcc" in str(single_result) and "atoms (" in str(single_result) and not single_result.candidates
 
 
+def test_a_header_with_ligands_makes_the_answer_weak(repository):
+    """The curve is that of Au92S44, and the prediction is some 60 atoms."""
+    result = jaxstruc.classify(jaxstruc.read(repository / "tests" / "cases" / "Au92_44.gr"), element="Au")
+    assert result.status == "weak"
+    assert "states the composition Au92S44, but the model has only Au: n_atoms is the number of Au" in result.message
+
+
 def test_an_answer_in_which_no_type_stands_out_is_weak(repository):
     data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
     settings = jaxstruc.classify(data, element="Ag").settings
