@@ -27,6 +27,12 @@ MAX_QMAX = 100.0
 """Largest qmax, in 1/Å."""
 MAX_QDAMP = 1.0
 """Largest qdamp and qbroad, in 1/Å. At this value G(r) has no second peak."""
+NYQUIST_TOLERANCE = 2e-3
+"""Largest excess of the step in r over pi/qmax, relative to it, because qmax may be rounded."""
+MAX_PRINTED_DIGITS = 5
+"""Largest number of digits after the point at which r is treated as rounded."""
+MIN_ROUNDING = 0.01
+"""Smallest deviation of r from even spacing, in steps, at which rounded r is replaced by evenly spaced r."""
 UNIT_CHECK_RANGE = 20.0
 """Range of r, in Å from the start of the data, in which the power is computed. Beyond it a PDF may be only noise."""
 
@@ -116,6 +122,7 @@ def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: fl
         ReadError: If qmin or qmax is not known, or if settings and data contradict each other.
     """
     header = measurement.header
+    measurement = measurement._replace(r=_without_rounding(measurement.r))
     user_settings = asdict(options)
     path = measurement.name
     data_limits = {
@@ -201,6 +208,24 @@ def fast_power_share(r: np.ndarray, g: np.ndarray, q: float) -> float:
     return float(power[frequency > q].sum() / max(power.sum(), 1e-300))
 
 
+def _printed_unit(r: np.ndarray) -> float:
+    """Return the unit of the last printed digit of r, e.g. 0.01, or 0 if r has many digits."""
+    for n_digits in range(MAX_PRINTED_DIGITS + 1):
+        if np.abs(r - np.round(r, n_digits)).max() < 1e-9:
+            return 10.0**-n_digits
+    return 0.0
+
+
+def _without_rounding(r: np.ndarray) -> np.ndarray:
+    """Return evenly spaced r for r that were rounded so much that their steps differ, and other r unchanged."""
+    index = np.arange(len(r))
+    step, start = np.polyfit(index, r, 1)
+    even_r = start + step * index
+    deviation = np.abs(r - even_r).max()
+    is_rounded = MIN_ROUNDING * step < deviation <= 0.6 * _printed_unit(r) < step
+    return np.maximum(even_r, 0.0) if is_rounded else r
+
+
 def _resolve_setting(name: str, user_value: float | None, header_value: float | str | None, path: str) -> Setting:
     if user_value is not None:
         return Setting(name, float(user_value), "command line")
@@ -246,9 +271,11 @@ def _refuse_range(r: np.ndarray, values: Mapping[str, float], bond: float, path:
 
 def _refuse_grid(r: np.ndarray, g: np.ndarray, values: Mapping[str, float], path: str) -> None:
     qmax, step, steps = values["qmax"], values["rstep"], np.diff(r)
+    mean_step = float(r[-1] - r[0]) / len(steps)
+    max_step = np.pi / qmax * (1 + NYQUIST_TOLERANCE) + _printed_unit(r) / len(steps)
     expect(
-        step <= np.pi / qmax,
-        f"a step in r of at most pi/qmax = {np.pi / qmax:.3g} Å, got {step:.3g} in {path}; export a finer grid, "
+        mean_step <= max_step,
+        f"a step in r of at most pi/qmax = {np.pi / qmax:.4g} Å, got {mean_step:.4g} in {path}; export a finer grid, "
         "or correct --qmax",
     )
     expect(qmax <= MAX_QMAX, f"qmax of at most {MAX_QMAX:g} 1/Å, got {qmax:g} for {path}; correct --qmax")

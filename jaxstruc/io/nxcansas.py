@@ -19,6 +19,8 @@ from jaxstruc.io.points import NO_SLIT_SMEARING, Columns, SourceFile
 
 MAX_CURVES = 100_000
 """Largest number of curves of a file, and of members of a group."""
+MAX_LOADED_BYTES = 2**28
+"""Largest size in bytes of a dataset that is read as a whole if all its frames are needed."""
 MAX_GROUP_DEPTH = 3
 """Largest number of groups from the root to a curve: entry, subentry and data."""
 
@@ -36,6 +38,24 @@ class NexusCurve(NamedTuple):
         """Path of the group and index of the frame, e.g. entry/data[0]."""
         frame = "".join(f"[{number}]" for number in self.frame_index)
         return f"{self.group.name.strip('/')}{frame}"
+
+
+class GroupReader(NamedTuple):
+    """Names, units and numbers of the columns of a `SASdata` group."""
+
+    group: h5py.Group
+    names: list[str]
+    """Names of the datasets of Q, I, its standard error and the resolution in Q. A missing one has the name ""."""
+    slit_names: list[str]
+    """Names of the datasets of slit widths."""
+    signal_shape: tuple[int, ...]
+    """Shape of the signal array."""
+    q_axis_index: int
+    """Index of the axis of the signal array that is Q."""
+    axis_unit: str
+    intensity_unit: str
+    arrays: dict[str, np.ndarray]
+    """Numbers of the datasets that were read as a whole, by name. Other datasets are read frame by frame."""
 
 
 class FileCurves(NamedTuple):
@@ -124,30 +144,22 @@ def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -
     path = Path(path)
     with isolated_process.open_hdf5(path) as (file, checksum):
         nexus_curves = _find_curves(file, path)
+        indices = list(range(len(nexus_curves)))
         if not all_curves:
-            index = points.frame_index(
-                frame, len(nexus_curves), lambda curve_index: nexus_curves[curve_index].name, path
-            )
-            return FileCurves(
-                [nexus_curves[index].name],
-                [index],
-                [_curve_columns(nexus_curves[index], path)],
-                len(nexus_curves),
-                checksum,
-            )
+            indices = [points.frame_index(frame, len(nexus_curves), lambda index: nexus_curves[index].name, path)]
         curve_columns: list[Columns | ReadError] = []
-        for curve in nexus_curves:
+        readers: dict[h5py.Group, GroupReader] = {}
+        for curve in (nexus_curves[index] for index in indices):
             try:
-                curve_columns.append(_curve_columns(curve, path))
+                if curve.group not in readers:
+                    readers = {curve.group: _describe_group(curve.group, path, loads_all=all_curves)}
+                curve_columns.append(_curve_columns(readers[curve.group], curve.frame_index, path))
             except ReadError as error:
+                if not all_curves:
+                    raise
                 curve_columns.append(error)
-        return FileCurves(
-            [curve.name for curve in nexus_curves],
-            list(range(len(nexus_curves))),
-            curve_columns,
-            len(nexus_curves),
-            checksum,
-        )
+        names = [nexus_curves[index].name for index in indices]
+        return FileCurves(names, indices, curve_columns, len(nexus_curves), checksum)
 
 
 def _restore_curves(answer: list) -> FileCurves:
@@ -259,55 +271,74 @@ def _frame_shape(group: h5py.Group, path: Path) -> tuple[int, ...]:
     return signal_shape[:q_axis_index] + signal_shape[q_axis_index + 1 :]
 
 
-def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
-    """Return the columns of a curve."""
-    group, q_axis_index = curve.group, _q_axis_index(curve.group, path)
+def _describe_group(group: h5py.Group, path: Path, *, loads_all: bool) -> GroupReader:
+    """Return the names and units of the columns of a group, and its numbers if all curves are to be read.
+
+    Raises:
+        ReadError: If the group holds no curves, or an error has another unit than its quantity.
+    """
+    q_axis_index = _q_axis_index(group, path)
     signal, q = _numeric_dataset(group, "I", path), _numeric_dataset(group, "Q", path)
     n_points = signal.shape[q_axis_index]
     expect(
         MIN_ROWS <= n_points <= MAX_LINES,
         f"{MIN_ROWS} to {MAX_LINES} points, got {n_points} in {path}; check that the file holds a curve",
     )
+    errors, widths = _error_name(group, signal), _width_names(group, q)
+    slit_widths = widths if len(widths) > 1 else [name for name in widths if name.lower() in ("dqw", "dql")]
+    names = ["Q", "I", errors, "" if slit_widths or not widths else widths[0]]
+    units = {name: isolated_process.attribute_text(data, "units", "unit") for name, data in (("Q", q), ("I", signal))}
+    for name, quantity in ((names[2], "I"), (names[3], "Q")):
+        data = isolated_process.get_member(group, name) if name else None
+        column_unit = "" if data is None else isolated_process.attribute_text(data, "units", "unit")
+        points.refuse_other_unit(name[:20], column_unit, quantity, units[quantity], path)
+    axis_unit = q_axis.inverse_length(units["Q"]) or units["Q"].strip()
+    reader = GroupReader(group, names, slit_widths, signal.shape, q_axis_index, axis_unit, units["I"], {})
+    for name in filter(None, {*names, *slit_widths}) if loads_all else ():
+        data = _numeric_dataset(group, name, path)
+        if math.prod(data.shape) * 8 <= MAX_LOADED_BYTES:
+            whole_selection = (slice(None),) * len(data.shape)
+            reader.arrays[name] = isolated_process.read_numbers(data, whole_selection, path)
+    return reader
+
+
+def _curve_columns(reader: GroupReader, frame_index: tuple[int, ...], path: Path) -> Columns:
+    """Return the columns of a curve."""
+    n_points = reader.signal_shape[reader.q_axis_index]
     frame_selection: tuple[int | slice, ...] = (
-        *curve.frame_index[:q_axis_index],
+        *frame_index[: reader.q_axis_index],
         slice(None),
-        *curve.frame_index[q_axis_index:],
+        *frame_index[reader.q_axis_index :],
     )
 
     def read_column(name: str) -> np.ndarray:
-        data = _numeric_dataset(group, name, path)
-        selection = frame_selection if data.shape == signal.shape else (slice(None),)
-        expect(
-            len(data.shape) == len(selection),
-            f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; correct the file",
+        source: np.ndarray | h5py.Dataset = (
+            reader.arrays[name] if name in reader.arrays else _numeric_dataset(reader.group, name, path)
         )
-        values = isolated_process.read_numbers(data, selection, path)
+        selection = frame_selection if source.shape == reader.signal_shape else (slice(None),)
+        expect(
+            len(source.shape) == len(selection),
+            f"{name[:20]!a} of the shape of I or Q, got {source.shape} in {path}; correct the file",
+        )
+        if isinstance(source, np.ndarray):
+            values = source[selection]
+        else:
+            values = isolated_process.read_numbers(source, selection, path)
         expect(
             values.shape == (n_points,),
             f"{n_points} values of {name[:20]!a}, got the shape {values.shape} in {path}; export the file again",
         )
         return values
 
-    errors, widths = _error_name(group, signal), _width_names(group, q)
-    for name in widths if len(widths) > 1 else [name for name in widths if name.lower() in ("dqw", "dql")]:
-        expect(
-            not (read_column(name) != 0).any(),
-            f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear the curve first",
-        )
-        widths = []
-    units = {name: isolated_process.attribute_text(data, "units", "unit") for name, data in (("Q", q), ("I", signal))}
-    for name, quantity in ((errors, "I"), (widths[0] if widths else "", "Q")):
-        data = isolated_process.get_member(group, name) if name else None
-        column_unit = "" if data is None else isolated_process.attribute_text(data, "units", "unit")
-        points.refuse_other_unit(name[:20], column_unit, quantity, units[quantity], path)
+    for name in reader.slit_names:
+        has_slit = (read_column(name) != 0).any()
+        expect(not has_slit, f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear the curve first")
+    q_name, signal_name, *other_names = reader.names
+    sigma, width = (read_column(name) if name else None for name in other_names)
     return Columns(
-        read_column("Q"),
-        read_column("I"),
-        read_column(errors) if errors else None,
-        read_column(widths[0]) if widths else None,
-        axis_unit=q_axis.inverse_length(units["Q"]) or units["Q"].strip(),
-        intensity_unit=units["I"],
-    )
+        read_column(q_name), read_column(signal_name), sigma, width,
+        axis_unit=reader.axis_unit, intensity_unit=reader.intensity_unit,
+    )  # fmt: skip
 
 
 def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:

@@ -38,6 +38,12 @@ MEAN_TOLERANCE = 0.3
 """Largest deviation of the mean of S(Q) from 1 (or from 0 if the file holds S - 1), in the upper half of the points."""
 
 
+MIN_OFFSET = 0.02
+"""Smallest deviation of the limit of S(Q) from 1 that is reported."""
+MIN_RELATIVE_OFFSET = 0.5
+"""Smallest such deviation relative to the standard deviation of S(Q), because a short range holds few oscillations."""
+
+
 def subtract_background(sample: Measurement, background: Measurement, *, scale: float = 1.0) -> Measurement:
     """Subtract the I(Q) of a background from the I(Q) of a sample.
 
@@ -136,9 +142,11 @@ def reduce_to_pdf(measurement: Measurement, options: DataOptions) -> Measurement
         )
     limits = _q_limits(measurement, options)
     qmin, qmax = (setting.value for setting in limits)
-    f, warnings = (
-        (_check_swings(curve, path), []) if measurement.kind == "fq" else _reduced_structure_function(q, curve, path)
-    )
+    if measurement.kind == "fq":
+        f = _check_swings(curve, path)
+        warnings = _offset_warnings(q, f)
+    else:
+        f, warnings = _reduced_structure_function(q, curve, path)
     r_end = min(max(DEFAULT_MAX_R, options.rmax or 0.0), MAX_R, 0.9 * np.pi / float(np.median(np.diff(q))))
     step = rounded_step(np.pi / qmax / MIN_OVERSAMPLING)
     r = step * np.arange(math.floor(r_end / step) + 1)
@@ -220,7 +228,20 @@ def _reduced_structure_function(
         is_near_limit,
         f"S(Q), which tends to 1, got a mean of {mean:.3g} at large Q in {path}; normalise S(Q), or pass F(Q) as .fq",
     )
-    return q * (s - s_limit), [] if s_limit else ["S(Q) tends to 0 and is read as S(Q) - 1"]
+    f = q * (s - s_limit)
+    return f, ([] if s_limit else ["S(Q) tends to 0 and is read as S(Q) - 1"]) + _offset_warnings(q, f)
+
+
+def _offset_warnings(q: Float[np.ndarray, " q"], f: Float[np.ndarray, " q"]) -> list[str]:
+    """Return a warning if S(Q) = 1 + F(Q)/Q does not tend to 1 in the upper half of the points."""
+    tail = (f / q)[len(f) // 2 :]
+    offset = float(tail.mean())
+    if abs(offset) <= max(MIN_OFFSET, MIN_RELATIVE_OFFSET * float(tail.std())):
+        return []
+    return [
+        f"S(Q) tends to {1 + offset:.3g} and not to 1: its offset of {offset:.2g} adds ripples to G(r) at small r, so "
+        "normalise S(Q) again"
+    ]
 
 
 def _q_intensity_sigma(measurement: Measurement) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -16,6 +16,8 @@ MAX_RW = 0.35
 MAX_STRUCTURE_RATIO = 1.8
 """Ratio of the mean squared residual, per degree of freedom, to the mean squared noise above which an answer is weak.
 Fewer than 1 % of simulated fits of the correct model exceed it."""
+MAX_PRINTED_RATIO = 1000
+"""Largest such ratio that a message states as a number. A larger one only shows that the data have almost no noise."""
 NEGLIGIBLE_RW = 0.01
 """Largest Rw at which the residual is not compared with the noise."""
 PARTICLE_MARGIN, MIN_NOISE_RANGE = 3.0, 5.0
@@ -71,9 +73,10 @@ def weak_fit_reasons(
     if rw > MAX_RW:
         messages.append(f"no candidate explains the data (Rw {rw:.2f}): check --element and the Q range")
     elif structure_ratio is not None and structure_ratio > MAX_STRUCTURE_RATIO and rw > NEGLIGIBLE_RW:
+        ratio_text = f"{structure_ratio:.1f}" if structure_ratio < MAX_PRINTED_RATIO else f"over {MAX_PRINTED_RATIO:g}"
         messages.append(
             "the best structure does not explain all of the data: its mean squared residual is "
-            f"{structure_ratio:.1f} times that of the noise"
+            f"{ratio_text} times that of the noise"
         )
     if max_atoms and n_atoms >= LIBRARY_EDGE_FRACTION * max_atoms:
         advice = "raise --max-atoms" if max_atoms < MAX_LIBRARY_ATOMS else "the particle may be larger"
