@@ -368,19 +368,8 @@ def show_measured(folder: Path) -> None:
         )
 
 
-def main(
-    arguments: Sequence[str] | None = None,
-    *,
-    cluster_library: Library | None = None,
-    solve: Callable[[Sequence[Measurement], MineOptions], Iterable[Result]] | None = None,
-) -> None:
-    """Run the selected parts.
-
-    Args:
-        arguments: Arguments of the command line.
-        cluster_library: Library from which samples are drawn, by default that of all families.
-        solve: Function that solves measurements of platinum with these options, by default `solve_platinum`.
-    """
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; by default all")
     parser.add_argument("--count", type=int, help="number of cases of each part")
@@ -401,6 +390,23 @@ def main(
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(CASE_COUNTS):
         parser.error(f"expected parts of {', '.join(CASE_COUNTS)}, got {', '.join(sorted(unknown_parts))}")
+    return options
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    cluster_library: Library | None = None,
+    solve: Callable[[Sequence[Measurement], MineOptions], Iterable[Result]] | None = None,
+) -> None:
+    """Run the selected parts.
+
+    Args:
+        arguments: Arguments of the command line.
+        cluster_library: Library from which samples are drawn, by default that of all families.
+        solve: Function that solves measurements of platinum with these options, by default `solve_platinum`.
+    """
+    options = parse_arguments(arguments)
     out = options.out or (
         None
         if options.quick

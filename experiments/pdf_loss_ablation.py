@@ -183,19 +183,27 @@ def evaluate_split(
                     extra = {"seed": seed, "noise": noise, "refined": is_refined, "steps": steps if is_refined else 0}
                     extra["seconds_per_structure"] = seconds / len(test_indices[seed]) if is_refined else 0.0
                     result += table1.measure_rows(measure_values, {**columns_by_model[model], **extra})
+    return result + comparison_rows(values, columns_by_model, noises)
+
+
+def comparison_rows(
+    values: dict[tuple[str, bool, float], table1.SeedMeasures],
+    columns_by_model: dict[str, dict],
+    noises: Sequence[float],
+) -> list[dict]:
+    """Return the rows of t-tests between models."""
+    result: list[dict] = []
     for noise in noises:
         for (model, is_refined), (reference, reference_refined) in COMPARISONS:
-            if model in plans and reference in plans:
+            if model in columns_by_model and reference in columns_by_model:
                 extra = {
                     "noise": noise,
                     "refined": is_refined,
                     "against": reference,
                     "against_refined": reference_refined,
                 }
-                model_values, reference_values = (
-                    values[model, is_refined, noise],
-                    values[reference, reference_refined, noise],
-                )
+                model_values = values[model, is_refined, noise]
+                reference_values = values[reference, reference_refined, noise]
                 result += table1.t_test_rows(model_values, reference_values, {**columns_by_model[model], **extra})
     return result
 

@@ -180,13 +180,8 @@ def plot_steps(results: list[dict], path: Path) -> None:
     plots.save_figure(figure, path)
 
 
-def main(arguments=None, *, fit_range: FitRange | None = None) -> list[dict]:
-    """Run data and controls, print the rows, and write rows and picture.
-
-    Args:
-        arguments: Arguments of the command line.
-        fit_range: Range of the controls if there are no data.
-    """
+def parse_arguments(arguments) -> argparse.Namespace:
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="measured .gr file of gold; without it only the controls are run")
     parser.add_argument(
@@ -204,6 +199,17 @@ def main(arguments=None, *, fit_range: FitRange | None = None) -> list[dict]:
     options = parser.parse_args(arguments)
     if not (options.data or options.quick):
         parser.error("expected --data, got none; name a measured .gr file of gold")
+    return options
+
+
+def main(arguments=None, *, fit_range: FitRange | None = None) -> list[dict]:
+    """Run data and controls, print the rows, and write rows and picture.
+
+    Args:
+        arguments: Arguments of the command line.
+        fit_range: Range of the controls if there are no data.
+    """
+    options = parse_arguments(arguments)
     pqr = tuple(options.pqr or ((3, 1, 0) if options.quick else PQR))
     frames, energies = relax_with_emt(pqr, steps=options.steps or (10 if options.quick else 200))
     fit_range, g = read_measured(options.data) if options.data else (fit_range or FitRange(), None)

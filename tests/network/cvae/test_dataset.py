@@ -111,7 +111,7 @@ def test_the_distance_table_counts_all_pairs():
 
 
 def test_twice_the_signal_has_twice_the_noise(real_dataset):
-    """With half the number of atoms and the same pairs, F(Q) and its noise are twice as large."""
+    """F(Q) and its noise are twice as large if the same pairs belong to half the number of atoms."""
     rows = np.array([3, 4])
     table = jax.tree.map(
         lambda column: column[real_dataset.shape_index[rows]], dataset.distance_table(real_dataset.shapes)
