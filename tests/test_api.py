@@ -5,9 +5,10 @@ from dataclasses import replace
 import ase
 import numpy as np
 import pytest
+import small_angle_data
 
 import jaxstruc
-from jaxstruc import DataOptions, LibraryOptions, MineOptions, SolveOptions
+from jaxstruc import DataOptions, LibraryOptions, MineOptions, SolveOptions, api
 from jaxstruc.clusters import fcc_shapes
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement
 from jaxstruc.scattering import form_factors
@@ -186,3 +187,140 @@ def test_clusters_that_cannot_be_refined_together_are_refused(data):
 def test_arguments_of_a_wrong_type_are_refused_in_one_line(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "message"),
+    [
+        ("qmin", 50.0, "qmin < qmax, got 50 and 22"),
+        ("qmax", 0.1, "0 <= qmin < qmax"),
+        ("max_atoms", 4, "Expected --max-atoms of at least 5, got 4"),
+        ("search", "fast", "Expected --search none, quick or full, got 'fast'"),
+        ("element", "Xx", "Expected the symbol of an element"),
+        ("options", jaxstruc.RefineOptions(), "Expected SolveOptions for options, got RefineOptions"),
+    ],
+)
+def test_each_keyword_of_mine_and_solve_reaches_its_option(data, keyword, value, message):
+    """A value that is not allowed is refused by the check of the option."""
+    arguments = {"element": "Ag", "options": MINE_OPTIONS} | {keyword: value}
+    for function in (jaxstruc.mine, jaxstruc.solve):
+        with pytest.raises(ValueError, match=message):
+            function(data, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "message"),
+    [
+        ("qmin", 50.0, "qmin < qmax, got 50 and 22"),
+        ("qmax", 0.1, "0 <= qmin < qmax"),
+        ("free", ("stretch", "uiso"), "Expected scale among --free"),
+        ("free", "uiso", "Expected scale among --free"),
+        ("options", MINE_OPTIONS, "Expected RefineOptions for options, got MineOptions"),
+    ],
+)
+def test_each_keyword_of_refine_reaches_its_option(data, keyword, value, message):
+    atoms = fcc_shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", 2.9)
+    with pytest.raises(ValueError, match=message):
+        jaxstruc.refine(data, atoms, **{keyword: value})
+
+
+def test_on_an_absolute_scale_the_scale_is_one_in_all_functions(data, mine_result):
+    atoms, progress_calls = fcc_shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", 2.9), []
+    mined_result = jaxstruc.mine(data, element="Ag", options=MINE_OPTIONS, absolute=True)
+    refined_result = jaxstruc.refine(
+        data, [atoms], absolute=True, progress=lambda *arguments: progress_calls.append(arguments)
+    )
+    for result in (mined_result, refined_result):
+        assert result.best.values["scale"].value == 1.0 and result.best.values["scale"].error is None
+    assert mine_result.best.values["scale"].error > 0 and progress_calls
+    fit_options = jaxstruc.FitOptions(absolute=True)
+    assert jaxstruc.refine(data, atoms, options=jaxstruc.RefineOptions(fit=fit_options)).best.rw == pytest.approx(
+        refined_result.best.rw
+    )
+    free_result = jaxstruc.refine(data, atoms, options=jaxstruc.RefineOptions(fit=fit_options), absolute=False)
+    assert free_result.best.values["scale"].error > 0
+
+
+def test_a_plan_follows_the_options_of_its_command():
+    mine_plan = api.make_solve_plan("Ag", replace(MINE_OPTIONS, screen="none"))
+    screened_plan = api.make_solve_plan("Ag", replace(MINE_OPTIONS, screen="classifier"))
+    assert [plan.classifier.network is None for plan in (mine_plan, screened_plan)] == [True, False]
+    assert len(mine_plan.sources) == 1 and mine_plan.screen_candidates
+    clusters = [fcc_shapes.fcc_cluster(layers).to_ase("Ag", 2.9) for layers in ((2, 4, 2), (2, 3, 2))]
+    refine_plan = api.make_refine_plan(clusters, jaxstruc.RefineOptions())
+    assert (refine_plan.element, refine_plan.screen_candidates, refine_plan.max_written) == ("Ag", False, 2)
+    solve_plan = api.make_solve_plan("Ag", SolveOptions(candidates=MINE_OPTIONS.candidates))
+    assert len(solve_plan.sources) == 2
+
+
+def test_each_keyword_of_classify_overrides_its_option(data):
+    default_result = jaxstruc.classify(data, element="Ag")
+    for keyword, value in (("qmin", 1.3), ("qmax", 18.0), ("qdamp", 0.041)):
+        result = jaxstruc.classify(data, element="Ag", **{keyword: value})
+        assert result.settings_by_name[keyword] == value != default_result.settings_by_name[keyword]
+    seed_result = jaxstruc.classify(data, element="Ag", seed=5)
+    options_result = jaxstruc.classify([data], element="Ag", options=jaxstruc.ClassifyOptions(seed=5))[0]
+    assert seed_result.intervals == options_result.intervals != default_result.intervals
+    assert jaxstruc.classify(data, element="Ag", seed=0).intervals == default_result.intervals
+    assert jaxstruc.classify(data, element="Au").element == "Au"
+    with pytest.raises(ValueError, match="Expected ClassifyOptions for options, got SolveOptions"):
+        jaxstruc.classify(data, element="Ag", options=SolveOptions())
+
+
+SAXS_KEYWORDS = {
+    "element": ("Pt", lambda result: result.element == "Pt"),
+    "qmin": (0.02, lambda result: result.q[0] >= 0.02 and result.settings_by_name["qmin"] == 0.02),
+    "qmax": (0.2, lambda result: result.q[-1] <= 0.2 and result.settings_by_name["qmax"] == 0.2),
+    "distribution": (("lognormal",), lambda result: {entry.family for entry in result.candidates} == {"lognormal"}),
+    "body": ("cube", lambda result: {entry.type for entry in result.candidates} == {"cube"}),
+}
+
+
+@pytest.mark.parametrize("keyword", SAXS_KEYWORDS)
+def test_each_keyword_of_saxs_overrides_its_option(keyword):
+    value, shows_value = SAXS_KEYWORDS[keyword]
+    size_options = jaxstruc.SizeOptions(body=("sphere",), distribution=("gaussian",))
+    options, progress_calls = jaxstruc.SaxsOptions(fit=size_options), []
+    result = jaxstruc.saxs(
+        small_angle_data.measurement(), options=options, progress=lambda *args: progress_calls.append(args),
+        **{keyword: value},
+    )  # fmt: skip
+    assert shows_value(result) and not shows_value(small_angle_data.result()) and progress_calls
+
+
+def test_the_background_of_saxs_is_subtracted_with_its_scale():
+    measurement = small_angle_data.measurement()
+    background = measurement._replace(intensity=2000.0 + 1e4 * measurement.q, sigma=np.full(60, 7.0))
+    options = jaxstruc.SaxsOptions(data=jaxstruc.QOptions(background_scale=0.5))
+    raw_measurement = measurement._replace(intensity=measurement.intensity + 0.5 * background.intensity)
+    result, *_ = jaxstruc.saxs(
+        [raw_measurement], options=options, background=background, body=("sphere",), distribution=("gaussian",)
+    )
+    np.testing.assert_allclose(result.intensity, measurement.intensity, rtol=1e-9)
+    np.testing.assert_allclose(result.sigma, np.hypot(measurement.sigma, 0.5 * 7.0), rtol=1e-9)
+    assert result.best.values["radius"].value == pytest.approx(40.0, rel=0.02)
+
+
+def test_each_keyword_of_read_reaches_the_reader(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("".join(f"{0.1 * index:.3f} {100 / index} \n" for index in range(1, 60)))
+    q = np.arange(1, 60) * 0.1
+    curve = jaxstruc.read(str(path), q_unit="1/nm", kind="iq")
+    assert curve.kind == "iq"
+    np.testing.assert_allclose(curve.q, q / 10, atol=1e-9)
+    angle_curve = jaxstruc.read(path, q_unit="2theta", wavelength=1.54, kind="iq")
+    np.testing.assert_allclose(angle_curve.q, 4 * np.pi / 1.54 * np.sin(np.radians(q) / 2), rtol=1e-6)
+    assert jaxstruc.read(path, q_unit="1/A", kind="fq").kind == "fq"
+    curves_path = tmp_path / "two.xml"
+    entries = ""
+    for first_intensity in (3, 8):
+        points = "".join(
+            f"<Idata><Q unit='1/A'>{x:.2f}</Q><I unit='1/cm'>{first_intensity + index}</I></Idata>"
+            for index, x in enumerate(q)
+        )
+        entries += f"<SASentry><Title>t</Title><Run>r</Run><SASdata>{points}</SASdata></SASentry>"
+    curves_path.write_text(f'<?xml version="1.0"?><SASroot version="1.1" xmlns="urn:cansas1d:1.1">{entries}</SASroot>')
+    for frame, first_intensity in ((1, 3), (2, 8)):
+        assert jaxstruc.read(curves_path, frame=frame).intensity[0] == first_intensity
+    with pytest.raises(ValueError, match="Expected one curve, got 2 in"):
+        jaxstruc.read(curves_path)

@@ -116,8 +116,15 @@ def test_only_a_usable_result_of_the_same_file_and_settings_is_skipped(run_files
 
 
 def test_a_run_without_failures_ends_with_status_0(run_files, tmp_path):
-    batch_outcome, _ = CopyWorkflow().run([run_files[0], run_files[2]], tmp_path / "out")
-    assert batch_outcome.status == 0
+    for paths in ([run_files[0], run_files[2]], [run_files[2]]):
+        batch_outcome, _ = CopyWorkflow().run(paths, tmp_path / "out")
+        assert batch_outcome.status == 0 and len(batch_outcome.results) == len(paths)
+
+
+def test_several_unusable_files_are_rows_and_no_error(run_files, tmp_path):
+    batch_outcome, solved = CopyWorkflow().run([run_files[1]] * 2, tmp_path / "out")
+    assert [result.status for result in batch_outcome.results] == ["failed"] * 2 and solved == []
+    assert len(read_table(tmp_path / "out" / "summary.csv")) == 2
 
 
 def test_a_single_unusable_file_is_an_error(run_files, tmp_path):

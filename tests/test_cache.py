@@ -46,6 +46,17 @@ def test_the_folder_is_the_processors_own(tmp_path, monkeypatch):
     )
 
 
+def test_the_cache_of_programs_is_bounded_and_its_folder_can_be_named(tmp_path):
+    code = (
+        "from jaxstruc import cache; cache.set_compilation_cache(True); import jax; "
+        "print(jax.config.jax_compilation_cache_max_size, jax.config.jax_compilation_cache_dir)"
+    )
+    size, folder = run_python(code, JAXSTRUC_CACHE=str(tmp_path)).stdout.split()
+    assert int(size) == 1024**3 and folder.startswith(f"{tmp_path}/compiled/")
+    named_folder = str(tmp_path / "named")
+    assert run_python(code, JAX_COMPILATION_CACHE_DIR=named_folder).stdout.split()[1] == named_folder
+
+
 def test_a_second_run_writes_nothing_on_standard_error(tmp_path):
     """On processors of AMD the compiler logs errors of several kB for each program that is loaded from the cache."""
     for _ in range(2):
