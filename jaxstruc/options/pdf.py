@@ -51,8 +51,8 @@ Seed = Annotated[int, SEED]
 Sources = Annotated[
     tuple[SourceName, ...],
     tyro.conf.arg(
-        help="Sources of the candidate structures: structures that a neural network draws for each PDF (network), and "
-        "a library of thousands of clusters of all families, or your own structures with --library (library)."
+        help="Sources of the candidate structures. network: a neural network proposes structures for each PDF. "
+        "library: thousands of clusters of all families, or your own structures with --library."
     ),
 ]
 Search = Annotated[
@@ -110,7 +110,7 @@ class DataOptions(InstrumentOptions):
 
 @dataclass(frozen=True)
 class CurveOptions(Options):
-    """Kind of the curve and unit of Q, for files that do not state them, and the number of the curve."""
+    """How to read a file that does not state its kind or unit, or that holds several curves."""
 
     q_unit: AxisUnit = None
     wavelength: Wavelength = None
@@ -131,12 +131,12 @@ class FitOptions(Options):
     free: Annotated[
         tuple[Parameter, ...],
         tyro.conf.arg(
-            help="Parameters that are fitted. All others keep their values. `solve` and `mine` first fit all "
-            "candidates with the default four, and then the best 200 with the parameters named here."
+            help="Parameters that are fitted. `solve` and `mine` first fit all candidates with the default four, and "
+            "then the best 200 with the parameters named here. They may also correct qmin and qdamp, see docs/."
         ),
     ] = ("scale", "stretch", "uiso", "delta2")
     background: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of smooth terms of a background that is fitted under G(r)."""
+    """Number of terms of a smooth background that is fitted under G(r): a constant and slow cosines."""
     absolute: bool = False
     """Whether the data are on an absolute scale. The scale of the model is then exactly 1 and is not fitted."""
 
@@ -157,8 +157,8 @@ class LibraryOptions(Options):
     families: Annotated[
         tuple[FamilyName, ...],
         tyro.conf.arg(
-            help="Families of clusters that are candidates, e.g. twin: fcc clusters with a twin plane. Without "
-            "this option all families are candidates.",
+            help="Families of clusters that are candidates, by default all. The family twin, for example, holds fcc "
+            "clusters with a twin plane.",
             help_behavior_hint="",
         ),
     ] = ()
@@ -185,8 +185,9 @@ class RelaxOptions(Options):
     restraint: Annotated[
         float,
         tyro.conf.arg(
-            help="Displacement of an atom, in Å, that costs as much as a misfit of one standard deviation of the "
-            "noise. A smaller value keeps the atoms closer to their original positions."
+            help="Strength of the restraint on the atoms, as a displacement in Å. An atom that moves by it adds as "
+            "much to the misfit as one standard deviation of the noise. A smaller value keeps the atoms closer to "
+            "their original positions."
         ),
         POSITIVE,
     ] = 0.1
@@ -201,7 +202,8 @@ class NetworkOptions(Options):
     seed: Seed = 0
     """Seed of all random numbers."""
     weights: Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: the shipped weights)")] = SHIPPED
-    """Trained weights of the network (.safetensors). Their card (.json) must lie next to them."""
+    """Trained weights of the network that proposes structures (.safetensors). The card (.json) that `train` writes with
+    them must be in the same folder."""
 
 
 @dataclass(frozen=True)
@@ -213,16 +215,16 @@ class SolveOptions(Options):
     ensemble: Annotated[
         EnsembleName,
         tyro.conf.arg(
-            help="Model of the sample as a distribution of particles, which is compared with the best single cluster: "
-            "a lognormal distribution of sizes for each type (parametric), a smooth distribution (free), the one of "
-            "the two that predicts the data better (auto), or no distribution (none)."
+            help="Distribution of particles that is compared with the best single cluster. parametric: a lognormal "
+            "distribution of sizes for each type. free: a smooth distribution. auto: the one of the two that "
+            "predicts the data better. none: no distribution."
         ),
     ] = "auto"
     screen: Annotated[
         ScreenName,
         tyro.conf.arg(
-            help="Selection of the candidates that are fitted: those that a neural network considers probable "
-            "(classifier), or all (none), which takes longer."
+            help="Selection of the candidates that are fitted. classifier: only clusters of types that a neural "
+            "network finds probable. none: clusters of all types, which takes longer."
         ),
     ] = "classifier"
     data: DataOptions = field(default_factory=DataOptions)
@@ -262,7 +264,8 @@ class ClassifyOptions(Options):
     data: InstrumentOptions = field(default_factory=InstrumentOptions)
     curve: CurveOptions = field(default_factory=CurveOptions)
     weights: Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: the shipped weights)")] = CLASSIFIER
-    """Trained weights of the classifier (.safetensors). Their card (.json) must lie next to them."""
+    """Trained weights of the classifier (.safetensors). The card (.json) that `train-classifier` writes with them must
+    be in the same folder."""
     seed: Seed = 0
     """Seed of the random draws that give the intervals."""
 

@@ -98,7 +98,8 @@ class SizeOptions(Options):
         tyro.conf.arg(
             help="Distributions of sizes that are fitted and compared: a single size (none), one population "
             "(gaussian, lognormal, schulz, uniform), two populations (two), or a smooth histogram (free). "
-            "Without this option all are compared.",
+            "By default all are compared, but two only for the three best shapes, and free only if no other "
+            "distribution explains the data.",
             help_behavior_hint="",
         ),
     ] = ()
@@ -253,6 +254,7 @@ class SaxsCommand:
     """Measured I(Q): text columns (.dat, .chi, .iq, .csv, .xye, .txt), CanSAS XML or NXcanSAS."""
     out: Folder
     element: Annotated[str, Unset] = ""
-    """Element of the particles, e.g. Au. It is written into the results. --absolute needs it for the contrast."""
+    """Element of the particles, e.g. Au. It is written into the results. With --absolute it gives the contrast, unless
+    --sld does."""
     options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
     cache: Cache = True
