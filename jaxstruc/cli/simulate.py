@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from jaxstruc import __version__, files
 from jaxstruc.clusters import polydisperse
-from jaxstruc.clusters.cluster import MAX_OCCUPANCY_ERROR, REMARK, make_whole, read_atoms, split_frames
+from jaxstruc.clusters.cluster import MAX_OCCUPANCY_ERROR, REMARKS, make_whole, read_atoms, split_frames
 from jaxstruc.options.simulation import Signal, SimulateCommand, SimulateOptions
 from jaxstruc.options.small_angle import SAXS_QMAX, SAXS_QMIN
 from jaxstruc.options.validation import Options, command_arguments, override
@@ -177,7 +177,7 @@ def read_cluster(path: Path, *, cluster: bool) -> tuple[ase.Atoms, str]:
     if atoms.pbc.any() and (whole.is_crystal or whole.n_pieces != 1) and not cluster:
         raise ValueError(f"Expected a cluster, got {path} with a periodic cell; pass --cluster to ignore the cell.")
     cluster_sites = scattering_sites(whole.atoms, str(path))
-    remarks = [whole.atoms.info[REMARK]] if whole.is_torn else []
+    remarks = [*whole.atoms.info.get(REMARKS, ())]
     if any(len(site) > 1 or sum(site.values()) < 1 - MAX_OCCUPANCY_ERROR for site in cluster_sites.occupancies):
         remarks.append("sites with partial occupancy have mean form factors")
     return whole.atoms, "; ".join(remarks)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import ase
 import ase.io
+import ase.io.cif
 import jax.numpy as jnp
 import numpy as np
 from ase.data import covalent_radii
@@ -45,8 +46,14 @@ FRAME_NOTATION = re.compile(r"(.+)@(-?\d+|-?\d*:-?\d*(?::-?\d*)?)")
 BOND_TOLERANCE, SHORT_BOND_TOLERANCE, MIN_CONTACT_RATIO = 1.25, 1.1, 0.6
 """Largest length of a bond, largest length of a bond that surely is one, and smallest distance between two atoms, in
 units of the sum of the covalent radii."""
+MAX_BOND = 6.0
+"""Largest bond length in a cluster of one element, in Å."""
 MIN_CELL_HEIGHT, MAX_CELL_LENGTH = 1.0, 1e5
 """Smallest distance between opposite faces of a unit cell, and largest length of its edges, in Å."""
+MIN_ATOM_VOLUME = 1.0
+"""Smallest volume of a unit cell for each of its atoms, in Å³. PDB files without a cell often state a cube of 1 Å³."""
+MAX_SAME_PLACE_DISTANCE = 1e-3
+"""Largest distance between rows of a CIF file that share a site, in units of the cell edges, as in ASE."""
 MAX_COORDINATE = 1e7
 """Largest coordinate of an atom, in Å."""
 MIN_SITE_DISTANCE = 0.5
@@ -63,11 +70,15 @@ LIGHT_ELEMENTS = frozenset({"H", "C", "N", "O", "S", "P"})
 """Elements of the ligands of a metal core."""
 MAX_INNER_LIGHT_SHARE = 0.1
 """Largest share of the light atoms within the median radius of the metal atoms if the light atoms are ligands."""
-REMARK = "remark"
-"""Key of a remark in the `info` of atoms that were read, e.g. that pieces were joined."""
+REMARKS = "jaxstruc_remarks"
+"""Key of a list of remarks in the `info` of atoms that were read, e.g. that pieces were joined."""
 MAX_LISTED_NAMES = 3
-"""Largest number of files that a remark names."""
+"""Largest number of structures that a remark names."""
 JOINED_REMARK = "the faces of the unit cell cut through the cluster, and its pieces were joined along their bonds"
+COLUMN_REMARK = (
+    "the numbers from 0 to 1 after the coordinates are not used; if they are occupancies, name the columns, "
+    "e.g. Properties=species:S:1:pos:R:3:occupancy:R:1"
+)
 
 
 class Structure(NamedTuple):
@@ -106,7 +117,8 @@ class WholeCluster(NamedTuple):
     is_crystal: bool
     """Whether the bonds continue from one unit cell to the next without an end."""
     n_pieces: int
-    """Number of pieces that no bond connects. It is 0 if it was not determined."""
+    """Number of pieces that no bond connects. It is 1 for atoms without a unit cell, and 0 if the images of the
+    structure overlap."""
 
 
 def read_atoms(path: Path) -> ase.Atoms:
@@ -180,6 +192,7 @@ def _read_all_frames(path: Path) -> list[ase.Atoms]:
     try:
         with warnings.catch_warnings(action="ignore"):
             frames = _read_with_isotopes(path)
+            shared_rows = _rows_at_one_place(path) if path.suffix.lower() == ".cif" else None
         if not frames:
             raise ValueError("it has no structure")
     except Exception as error:  # the readers of ASE raise many types of errors on a damaged file
@@ -189,6 +202,11 @@ def _read_all_frames(path: Path) -> list[ase.Atoms]:
             f"Expected a structure file that ASE reads, such as .xyz, .cif or .pdb, got {path}: {reason}; "
             "convert it, or leave it out."
         ) from error
+    if shared_rows is not None:
+        raise ValueError(
+            f"Expected one atom at each place, got atoms {shared_rows[0]} and {shared_rows[1]} at one place in {path}; "
+            "remove one of them, or correct their occupancies."
+        )
     if len(frames) > MAX_FRAMES:
         raise ValueError(f"Expected at most {MAX_FRAMES} structures in a file, got more in {path}; split it.")
     return [atoms if isinstance(atoms, ase.Atoms) else ase.Atoms() for atoms in frames]
@@ -275,8 +293,8 @@ def check_cluster(atoms: ase.Atoms, source: str) -> None:
 def whole_cluster(atoms: ase.Atoms, source: str) -> ase.Atoms:
     """Return a cluster whose pieces are joined through the faces of its unit cell.
 
-    If pieces were joined, the `info` of the atoms has a `REMARK`. Atoms without periodic boundary conditions are
-    returned unchanged.
+    If pieces were joined, the `info` of the atoms has a remark on this (key `REMARKS`). Atoms without periodic boundary
+    conditions are returned unchanged.
 
     Args:
         atoms: Structure with positions in Å.
@@ -305,10 +323,15 @@ def make_whole(atoms: ase.Atoms, source: str) -> WholeCluster:
         ValueError: If the unit cell is not valid. The message names the source.
     """
     if not atoms.pbc.any():
-        return WholeCluster(atoms, is_torn=False, is_crystal=False, n_pieces=0)
-    _check_cell(atoms, source)
-    free_atoms = atoms.copy()
+        return WholeCluster(atoms, is_torn=False, is_crystal=False, n_pieces=1)
+    free_atoms, atoms = atoms.copy(), atoms.copy()
     free_atoms.pbc = False
+    atoms.pbc &= np.array([vector.any() for vector in atoms.cell.array])
+    if not atoms.pbc.any():
+        return WholeCluster(free_atoms, is_torn=False, is_crystal=False, n_pieces=1)
+    _check_cell(atoms, source)
+    if len(atoms) > 1 and _atom_volume(atoms) < MIN_ATOM_VOLUME:
+        return WholeCluster(free_atoms, is_torn=False, is_crystal=False, n_pieces=1)
     bonds = _find_bonds(atoms, source)
     if bonds is None:
         return WholeCluster(free_atoms, is_torn=False, is_crystal=False, n_pieces=0)
@@ -321,21 +344,25 @@ def make_whole(atoms: ase.Atoms, source: str) -> WholeCluster:
         return WholeCluster(free_atoms, is_torn=False, is_crystal=is_crystal, n_pieces=n_pieces)
     free_atoms.positions += image @ atoms.cell.array
     _gather_pieces(free_atoms, piece, atoms.pbc)
-    free_atoms.info[REMARK] = JOINED_REMARK
+    free_atoms.info[REMARKS] = [*atoms.info.get(REMARKS, ()), JOINED_REMARK]
     return WholeCluster(free_atoms, is_torn=True, is_crystal=False, n_pieces=n_pieces)
 
 
-def joined_remarks(atoms: Mapping[str, ase.Atoms]) -> list[str]:
-    """Return a remark that names the clusters whose pieces were joined; otherwise an empty list.
+def structure_remarks(atoms: Mapping[str, ase.Atoms]) -> list[str]:
+    """Return the remarks on structures. Each remark names its structures.
 
     Args:
-        atoms: Clusters by their names or paths.
+        atoms: Structures by their names or paths.
     """
-    names = [Path(name).name for name, cluster in atoms.items() if cluster.info.get(REMARK) == JOINED_REMARK]
-    if not names:
-        return []
-    more_files = f" and {len(names) - MAX_LISTED_NAMES} more files" if len(names) > MAX_LISTED_NAMES else ""
-    return [f"{', '.join(names[:MAX_LISTED_NAMES])}{more_files}: {JOINED_REMARK}"]
+    names_by_remark: dict[str, list[str]] = {}
+    for name, structure in atoms.items():
+        for remark in structure.info.get(REMARKS, ()):
+            names_by_remark.setdefault(remark, []).append(Path(name).name)
+    remarks = []
+    for remark, names in names_by_remark.items():
+        more_names = f" and {len(names) - MAX_LISTED_NAMES} more" if len(names) > MAX_LISTED_NAMES else ""
+        remarks.append(f"{', '.join(names[:MAX_LISTED_NAMES])}{more_names}: {remark}")
+    return remarks
 
 
 def site_occupancies(atoms: ase.Atoms, source: str) -> list[dict[str, float]]:
@@ -359,14 +386,6 @@ def site_occupancies(atoms: ase.Atoms, source: str) -> list[dict[str, float]]:
         raise ValueError(f"Expected numbers as occupancies, got other values in {source}; correct them.") from None
     if occupancies is None:
         return [{symbol: 1.0} for symbol in symbols]
-    if isinstance(atoms.info.get("occupancy"), Mapping) and any(
-        symbol in HYDROGEN_ISOTOPES and occupancies[index][symbol] < 1 - MAX_OCCUPANCY_ERROR
-        for index, symbol in enumerate(symbols)
-    ):  # ASE keeps the occupancy of only one isotope at a site
-        raise ValueError(
-            f"Expected fully occupied sites of hydrogen isotopes in a CIF file, got partly occupied ones in {source}; "
-            "write the atoms and their occupancies to an extended xyz file."
-        )
     totals = np.array([sum(site.values()) for site in occupancies])
     parts = np.array([value for site in occupancies for value in site.values()])
     if not (parts >= 0).all() or not (totals <= 1 + MAX_OCCUPANCY_ERROR).all() or not totals.any():
@@ -455,6 +474,18 @@ def _check_cell(atoms: ase.Atoms, source: str) -> None:
     )
 
 
+def _atom_volume(atoms: ase.Atoms) -> float:
+    """Return the volume of the unit cell for each atom, in Å³.
+
+    The volume is that of a rectangular box with the same distances between its faces. Directions without a period have
+    the extent of the atoms.
+    """
+    normals = np.linalg.inv(atoms.cell.complete().array)
+    heights = 1 / np.linalg.norm(normals, axis=0)
+    extents = np.ptp(atoms.positions @ (normals * heights), axis=0) + 2
+    return float(np.prod(np.where(atoms.pbc, heights, extents)) / len(atoms))
+
+
 def _find_bonds(atoms: ase.Atoms, source: str) -> _CellBonds | None:
     """Return the bonds of a structure, or None if the structure is whole and its images overlap in a narrow cell."""
     if len(atoms) > MAX_CROWDED_ATOMS + 1:
@@ -464,7 +495,7 @@ def _find_bonds(atoms: ase.Atoms, source: str) -> _CellBonds | None:
     radii = covalent_radii[atoms.numbers]
     if len(atoms) > 1 and len(set(atoms.numbers)) == 1:  # a metal may have longer bonds than its covalent radius gives
         nearest_distance = KDTree(atoms.positions).query(atoms.positions, k=2)[0][:, 1]
-        radii = np.maximum(radii, np.median(nearest_distance) / 2)
+        radii = np.maximum(radii, min(np.median(nearest_distance), MAX_BOND) / 2)
     first, second, length, image = neighbor_list("ijdS", atoms, BOND_TOLERANCE * radii)
     relative_length = length / (radii[first] + radii[second])
     bonds = _CellBonds(first, second, image, relative_length)
@@ -566,13 +597,47 @@ def _read_with_isotopes(path: Path) -> ase.Atoms | list[ase.Atoms]:
         if match:  # ASE reads these symbols in CIF files only
             lines[line] = lines[line][:start] + re.sub("[DT]", "H", lines[line][start:end]) + lines[line][end:]
     if not any(masses):
-        return ase.io.read(path, index=index, do_not_split_by_at_sign=True)
+        frames = ase.io.read(path, index=index, do_not_split_by_at_sign=True)
+        if suffix != ".pdb" and _has_unnamed_occupancies(lines):
+            for atoms in frames:
+                atoms.info[REMARKS] = [COLUMN_REMARK]
+        return frames
     file_format = "proteindatabank" if suffix == ".pdb" else "extxyz"
     frames, n_read = list(ase.io.iread(io.StringIO("\n".join(lines)), index=index, format=file_format)), 0
     for atoms in frames:
         atoms.set_masses(masses[n_read : n_read + len(atoms)])
         n_read += len(atoms)
     return frames
+
+
+def _rows_at_one_place(path: Path) -> tuple[int, int] | None:
+    """Return the numbers of two atoms at one place in a CIF file that ASE would read as one atom, or None.
+
+    They are atoms of one element, or atoms whose occupancies have a sum above 1. The numbers begin at 1.
+    """
+    for block in ase.io.cif.parse_cif(str(path)):
+        if not block.has_structure() or block.get_cell().rank < 3:
+            continue
+        atoms = block.get_unsymmetrized_structure()
+        places = atoms.cell.scaled_positions(atoms.positions) % 1.0 % 1.0
+        occupancies = block.get("_atom_site_occupancy") or [1.0] * len(atoms)
+        for first, second in sorted(KDTree(places, boxsize=1.0).query_pairs(MAX_SAME_PLACE_DISTANCE)):
+            total = _occupancy(occupancies[first]) + _occupancy(occupancies[second])
+            if atoms.numbers[first] == atoms.numbers[second] or total > 1 + MAX_OCCUPANCY_ERROR:
+                return first + 1, second + 1
+    return None
+
+
+def _has_unnamed_occupancies(lines: Sequence[str]) -> bool:
+    """Return whether the first structure of an .xyz file has an unnamed column of different numbers from 0 to 1."""
+    if len(lines) < 3 or "properties=" in lines[1].lower() or not lines[0].strip().isdecimal():
+        return False
+    columns = [line.split()[4:] for line in lines[2 : 2 + int(lines[0])]]
+    try:
+        values = {float(column[0]) for column in columns}
+    except (IndexError, ValueError):
+        return False
+    return len(values) > 1 and min(values) >= 0 and max(values) <= 1 and all(len(column) == 1 for column in columns)
 
 
 def _xyz_symbol_spans(lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.clusters import families
-from jaxstruc.clusters.cluster import Cluster, joined_remarks, read_clusters
+from jaxstruc.clusters.cluster import Cluster, read_clusters, structure_remarks
 from jaxstruc.clusters.distances import Histogram, histogram
 from jaxstruc.clusters.lattices import is_connected, unit_bond_cluster
 
@@ -175,7 +175,7 @@ def from_files(paths: Iterable[Path]) -> tuple[Library, list[str]]:
         structure_files += folder_files
     atoms_by_name = {name: atoms for path in structure_files for name, atoms in read_clusters(path).items()}
     clusters = [unit_bond_cluster("user", Path(name).name, atoms.positions) for name, atoms in atoms_by_name.items()]
-    return collect(clusters), joined_remarks(atoms_by_name)
+    return collect(clusters), structure_remarks(atoms_by_name)
 
 
 def from_clusters(clusters: Iterable[Cluster]) -> Library:

@@ -17,7 +17,14 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import files
 from jaxstruc.clusters import families, library
-from jaxstruc.clusters.cluster import Cluster, check_cluster, joined_remarks, read_clusters, split_frames, whole_cluster
+from jaxstruc.clusters.cluster import (
+    Cluster,
+    check_cluster,
+    read_clusters,
+    split_frames,
+    structure_remarks,
+    whole_cluster,
+)
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
 from jaxstruc.network.cvae import propose
@@ -140,7 +147,7 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
         raise ValueError(
             f"Expected clusters of one element, got {', '.join(elements) or 'none'}; refine each element separately."
         )
-    bond, remarks = form_factors.bond_length(elements[0]), tuple(joined_remarks(dict(named_structures)))
+    bond, remarks = form_factors.bond_length(elements[0]), tuple(structure_remarks(dict(named_structures)))
     cluster_library = library.from_clusters(
         Cluster("file", name, (atoms.positions - atoms.positions.mean(axis=0)) / bond)
         for name, atoms in named_structures

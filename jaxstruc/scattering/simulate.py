@@ -25,7 +25,7 @@ from jaxstruc.clusters.cluster import (
     MAX_OCCUPANCY_ERROR,
     MIN_CONTACT_RATIO,
     MIN_SITE_DISTANCE,
-    REMARK,
+    REMARKS,
     check_atoms,
     site_occupancies,
     whole_cluster,
@@ -158,8 +158,9 @@ def _sites_of_cluster(atoms: ase.Atoms) -> ScatteringSites:
     source = str(atoms)
     check_atoms(atoms, source)
     whole_atoms = whole_cluster(atoms, source)
-    if REMARK in whole_atoms.info and REMARK not in atoms.info:
-        warnings.warn(f"{source}: {whole_atoms.info[REMARK]}", stacklevel=3)
+    if whole_atoms is not atoms:
+        for remark in whole_atoms.info.get(REMARKS, ()):
+            warnings.warn(f"{source}: {remark}", stacklevel=3)
     return scattering_sites(whole_atoms, source)
 
 

@@ -50,7 +50,8 @@ def test_a_cluster_about_the_origin_of_its_cell_is_joined(repository):
     joined_atoms = read_cluster(repository / "tests" / "cases" / "Pt201_about_origin.cif")
     whole_atoms = Octahedron("Pt", 7, 2, latticeconstant=3.92)
     np.testing.assert_allclose(sorted_distances(joined_atoms), sorted_distances(whole_atoms), atol=1e-3)
-    assert "joined along their bonds" in joined_atoms.info["remark"]
+    (remark,) = cluster.structure_remarks({"Pt201.cif": joined_atoms})
+    assert remark.startswith("Pt201.cif: the faces of the unit cell cut") and "joined along their bonds" in remark
 
 
 @pytest.mark.parametrize("name", ["a.xyz", "a.vasp", "a.pdb", "a.cif"])
@@ -81,7 +82,7 @@ def test_a_library_names_the_files_whose_pieces_were_joined(tmp_path):
         write(tmp_path / f"{number}.xyz", wrap_into_cell(cluster_atoms, [60, 60, 60], [0, 0, 0]))
     write(tmp_path / "whole.xyz", whole_atoms)
     user_library, (remark,) = library.from_files([tmp_path])
-    assert len(user_library.atoms) == 5 and remark.startswith("0.xyz, 1.xyz, 2.xyz and 2 more files: the faces")
+    assert len(user_library.atoms) == 5 and remark.startswith("0.xyz, 1.xyz, 2.xyz and 2 more: the faces")
     assert library.from_files([tmp_path / "whole.xyz"])[1] == []
 
 
@@ -107,7 +108,7 @@ def test_a_cluster_in_a_narrow_box_stays_as_it_is(tmp_path, vacuum):
     atoms.pbc = True
     read_atoms = read_cluster(write(tmp_path / "box.xyz", atoms))
     np.testing.assert_allclose(read_atoms.positions, atoms.positions, atol=1e-6)
-    assert "remark" not in read_atoms.info
+    assert not cluster.structure_remarks({"box.xyz": read_atoms})
 
 
 def test_atoms_listed_at_two_opposite_faces_of_a_cell_that_cuts_a_cluster_are_refused(tmp_path):
@@ -238,11 +239,40 @@ def test_isotopes_belong_to_their_frame(tmp_path):
     assert symbols == [["H", "D"], ["T", "H"]]
 
 
-def test_a_hydrogen_site_with_two_isotopes_in_a_cif_file_is_refused(tmp_path):
-    path = tmp_path / "mixed.cif"
-    path.write_text(re.sub("Pt1 .*\nPt2 .*\n", "O1 O 0.5 0.5 0.5 1\nD1 D 0.53 0.5 0.5 0.4\n", VACANCY_CIF))
-    with pytest.raises(ValueError, match="Expected fully occupied sites of hydrogen isotopes in a CIF file"):
-        cluster.site_occupancies(cluster.read_atoms(path), str(path))
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "Pt1 Pt 0.5 0.5 0.5 1\nPt2 Pt 0.5 0.5 0.5 1\n", "Pt1 Pt 0.5 0.5 0.0 0.5\nPt2 Pt 0.5 0.5 1.0 0.5\n",
+        "Pt1 Pt 0.5 0.5 0.5 1\nAu1 Au 0.5 0.5 0.5 1\n", "D1 D 0.53 0.5 0.5 0.4\nH1 H 0.53 0.5 0.5 0.6\n",
+    ],
+)  # fmt: skip
+def test_rows_of_a_cif_file_that_would_become_one_atom_are_refused(tmp_path, rows):
+    """ASE reads one atom, or one occupancy, for two rows of one element at one place."""
+    path = tmp_path / "twice.cif"
+    path.write_text(re.sub("Pt1 .*\nPt2 .*\n", rows, VACANCY_CIF))
+    with pytest.raises(ValueError, match=r"got atoms 1 and 2 at one place in .*twice.cif; remove one"):
+        cluster.read_atoms(path)
+
+
+def test_a_column_without_a_name_is_mentioned_if_it_may_hold_occupancies(tmp_path):
+    path = tmp_path / "column.xyz"
+    for column, has_remark in ((("1.0", "0.5"), True), (("1", "1"), False), (("-0.4", "0.4"), False)):
+        path.write_text(f"2\n\nPt 0 0 0 {column[0]}\nPt 2.8 0 0 {column[1]}\n")
+        remarks = library.from_files([path])[1]
+        assert bool(remarks) == has_remark
+    path.write_text("2\n\nPt 0 0 0 1\nPt 2.8 0 0 0.5\n")
+    assert "column.xyz: the numbers from 0 to 1 after the coordinates are not used" in library.from_files([path])[1][0]
+
+
+@pytest.mark.parametrize("cell_length", [1.0, 0.0])
+def test_the_placeholder_of_a_pdb_file_without_a_cell_is_not_a_cell(tmp_path, cell_length):
+    atoms = Octahedron("Pt", 5)
+    content = write(tmp_path / "plain.pdb", atoms).read_text()
+    path = tmp_path / "placeholder.pdb"
+    path.write_text(
+        f"CRYST1{cell_length:9.3f}{cell_length:9.3f}{cell_length:9.3f}  90.00  90.00  90.00 P 1           1\n{content}"
+    )
+    np.testing.assert_allclose(sorted_distances(read_cluster(path)), sorted_distances(atoms), atol=5e-3)
 
 
 def test_the_advice_on_several_elements_depends_on_their_arrangement(tmp_path):

@@ -72,7 +72,7 @@ def test_structure_functions_are_normalised_to_the_number_of_atoms(disordered_at
 
 
 def test_half_of_all_atoms_at_random_scatter_by_their_number(disordered_atoms):
-    """If all sites have one occupancy o, S - 1 is o times that of the full cluster, for large clusters too."""
+    """If all sites have the occupancy o, S - 1 is o times that of the full cluster, for few and for many atoms."""
     for length in (3, 7):
         atoms = Octahedron("Pt", length)
         full_curve = jaxstruc.simulate(atoms, signal="sq", qmax=12.0)
