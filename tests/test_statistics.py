@@ -1,3 +1,5 @@
+import warnings
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -152,7 +154,9 @@ def test_a_possible_candidate_that_is_never_drawn_leaves_no_effective_draws():
     target, proposal = np.array([0.5, 0.3, 0.2, 0.0]), np.array([0.2, 0.3, 0.1, 0.4])
     expected_fraction = 1 / (0.25 / 0.2 + 0.09 / 0.3 + 0.04 / 0.1)
     assert statistics.effective_fraction(target, proposal) == pytest.approx(expected_fraction)
-    assert statistics.effective_fraction(np.array([0.5, 0.5]), np.array([1.0, 0.0])) == 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert statistics.effective_fraction(np.array([0.5, 0.5]), np.array([1.0, 0.0])) == 0.0
 
 
 def test_rounding_errors_of_squares_are_those_of_the_cauchy_schwarz_inequality():

@@ -8,7 +8,7 @@ import pytest
 from jaxstruc import files
 from jaxstruc.network import weights
 from jaxstruc.network.cvae.model import CVAE, ModelSizes
-from jaxstruc.options.pdf import SHIPPED
+from jaxstruc.options.pdf import CLASSIFIER, SHIPPED
 
 
 def test_weights_come_back_with_their_card_in_half_precision(random_params, tmp_path):
@@ -65,3 +65,24 @@ def test_the_shipped_network_has_the_sizes_of_its_card():
     decoder = network.params["params"]["decoder"]
     assert decoder["Dense_0"]["kernel"].shape[0] == network.card["sizes"]["latent"]
     assert decoder["Dense_0"]["kernel"].dtype == np.float32
+
+
+def test_a_card_is_readable_text_with_one_entry_a_line(random_params, tmp_path):
+    network = CVAE(ModelSizes(atoms=20, satellites=4))
+    path = tmp_path / "w.safetensors"
+    weights.save_weights(path, random_params(network), {"name": "Å", "sizes": vars(network.sizes)})
+    text = path.with_suffix(".json").read_text("utf-8")
+    assert text.startswith('{\n "name": "Å",\n "sizes": {\n  "latent"') and text.endswith('"\n}\n')
+
+
+def test_a_classifier_of_another_version_is_refused(tmp_path):
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(CLASSIFIER.read_bytes())
+    card = json.loads(CLASSIFIER.with_suffix(".json").read_text("utf-8"))
+    path.with_suffix(".json").write_text(json.dumps(card))
+    assert weights.load_classifier(path).card == card
+    path.with_suffix(".json").write_text(json.dumps(card | {"version": card["version"] + 1}))
+    with pytest.raises(
+        ValueError, match=rf"Expected a classifier of version 2 at .*, got version {card['version'] + 1}"
+    ):
+        weights.load_classifier(path)

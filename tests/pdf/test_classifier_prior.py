@@ -4,8 +4,10 @@ from classifier_predictions import classifier_prediction
 
 from jaxstruc.clusters import library
 from jaxstruc.clusters.cluster import Cluster
-from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE
-from jaxstruc.pdf import classifier_prior
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
+from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES
+from jaxstruc.pdf import candidates, classifier_prior
 from jaxstruc.pdf.candidates import CandidateGroup
 
 
@@ -131,3 +133,74 @@ def test_data_that_are_no_numbers_to_the_network_are_outside():
     output = classifier_prediction({"fcc": 1.0}, 90).output._replace(feature_distance=float("nan"))
     prediction = classifier_prior.checked_prediction(None, output, bond=2.8)
     assert prediction.training_warnings == ("its prediction is not a finite number",)
+
+
+def test_a_density_of_two_components_and_types_is_summed_over_both(library_group):
+    """Each component has its own weight, probabilities of types, mean and standard deviation."""
+    rng = np.random.default_rng(3)
+    n_types, n_values = len(STRUCTURE_TYPES), len(VALUE_NAMES)
+    weight = np.array([0.3, 0.7])
+    probabilities = rng.dirichlet(np.ones(n_types), 2)
+    mean, deviation = 0.3 * rng.normal(size=(2, n_values)), rng.uniform(0.3, 1.0, (2, n_values))
+    mixture = MixtureDensity(np.log(weight), np.log(probabilities), mean, deviation, np.zeros(()))
+    rows = np.array([0, 5, 40])
+    spread = (0.12, 0.08)
+    types = np.array(["faulted", "decahedron", "bcc"], object)
+    possible_types = [("faulted", "fcc", "hcp"), ("decahedron", "faulted"), ("bcc",)]
+    log_density = classifier_prior.log_density(mixture, library_group.library, rows, types, spread)
+    for row, names, result in zip(rows, possible_types, log_density, strict=True):
+        n_atoms, diameter = float(library_group.library.atoms[row]), float(library_group.library.diameter[row])
+        coordinates = np.log(np.clip(n_atoms, 10, 1000)), np.log(diameter) - np.log(n_atoms) / 3
+        density = 0.0
+        for component in range(2):
+            share = sum(probabilities[component, STRUCTURE_TYPES.index(name)] for name in names)
+            for k in range(2):
+                sigma = np.hypot(deviation[component, k], spread[k] / COORDINATE_SCALE[k])
+                offset = (coordinates[k] - COORDINATE_CENTRE[k]) / COORDINATE_SCALE[k] - mean[component, k]
+                share *= np.exp(-0.5 * (offset / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+            density += weight[component] * share
+        assert result == pytest.approx(np.log(density), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "warnings", "limit"), [("library", (), 300), ("file", (), 1500), ("library", ("far",), 1500)]
+)
+def test_fewer_candidates_are_fitted_only_if_the_classifier_selects_them(library_group, source, warnings, limit):
+    prediction = classifier_prediction({"fcc": 1.0}, 90, outside_training=warnings)
+    group = library_group._replace(source=source)
+    assert classifier_prior.max_fitted(prediction, group) == limit
+    assert classifier_prior.max_fitted(None, group) == 1500
+    (selected_group,) = classifier_prior.select_probable(prediction, [group])
+    is_selected = len(selected_group.rows) < len(group.rows) or limit == 300 >= len(group.rows)
+    assert is_selected == (limit == 300)
+    assert classifier_prior.select_probable(None, [group]) == [group]
+
+
+def test_the_number_of_atoms_is_drawn_within_the_limits_of_the_training():
+    groups = [CandidateGroup("library", library.from_clusters([make_cluster("fcc")]), np.arange(1))]
+    for n_atoms, limit in ((4, 10), (5000, 1000)):
+        atom_counts = classifier_prior.draw_atom_counts(classifier_prediction({"fcc": 1.0}, n_atoms), groups)
+        assert set(atom_counts) == {"stack"} and set(atom_counts["stack"]) == {limit}
+        assert len(atom_counts["stack"]) == classifier_prior.ATOM_COUNT_DRAWS
+    rare_prediction = classifier_prediction({"fcc": 0.009, "sc": 0.991}, 90)
+    assert classifier_prior.draw_atom_counts(rare_prediction, groups) == {}
+    draws = classifier_prior.draw_atom_counts(classifier_prediction({"fcc": 1.0}, 200), groups)["stack"]
+    assert np.std(np.log(draws)) == pytest.approx(0.03, rel=0.2) and np.mean(draws) == pytest.approx(200, rel=0.01)
+
+
+def test_a_fit_without_weight_has_no_effective_samples(library_group):
+    prediction = classifier_prediction({"fcc": 1.0}, 147)
+    rows = library_group.rows[3:6]
+    prior = classifier_prior.summarize_group(prediction, library_group, 3, rows, np.zeros(3))
+    assert prior.effective_samples == 0 and prior.distance == prediction.output.feature_distance
+    assert classifier_prior.summarize_prior(None, [library_group], [library_group], None, np.ones(3)) is None
+    pool = candidates.candidate_pool(
+        [CandidateGroup("file", library_group.library, np.arange(2)), library_group._replace(rows=rows)]
+    )
+    other_library = library.from_clusters([make_cluster("fcc"), make_cluster("hcp")])
+    mixed_pool = pool._replace(groups=(pool.groups[0]._replace(library=other_library), pool.groups[1]))
+    weight = np.array([9.0, 9.0, 0.2, 0.5, 0.3])
+    mixed_prior = classifier_prior.summarize_prior(prediction, mixed_pool.groups, mixed_pool.groups, mixed_pool, weight)
+    group_prior = classifier_prior.summarize_group(prediction, pool.groups[1], 3, rows, weight[2:])
+    assert mixed_prior == group_prior and mixed_prior.n_listed == 3
+    assert classifier_prior.summarize_prior(prediction, [pool.groups[0]], [pool.groups[0]], pool, weight) is None

@@ -1,8 +1,14 @@
+import time
+
+import pytest
+
 import jaxstruc
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.io.qmax_check import QmaxEstimate
 from jaxstruc.network.classifier.predict import ClassifierOutput
 from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES
+from jaxstruc.network.weights import load_classifier
+from jaxstruc.options.pdf import CLASSIFIER
 from jaxstruc.pdf import classify
 from jaxstruc.statistics import Interval
 
@@ -61,3 +67,33 @@ def test_a_type_below_70_percent_is_undecided_and_one_below_50_weak(repository):
         result = classify.classification_result(measurement, classifier_output, element="Ag", bond=2.89, facts={})
         assert (result.status, result.type, result.type_probability) == (status, "hcp", probability)
         assert result.message == message
+
+
+@pytest.mark.parametrize(
+    ("probability", "status", "is_undecided"),
+    [(0.7, "solved", False), (0.6999, "solved", True), (0.5, "solved", True), (0.4999, "weak", True)],
+)
+def test_a_probability_at_a_limit_is_enough(repository, probability, status, is_undecided):
+    data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
+    measurement = data._replace(settings=jaxstruc.classify(data, element="Ag").settings, warnings=("a warning",))
+    types = {"hcp": probability, "fcc": (1 - probability) * 0.6, "sc": (1 - probability) * 0.4}
+    output = ClassifierOutput(
+        types, dict.fromkeys(VALUE_NAMES, Interval(1.0, 0.5, 2.0)), 0.5, 0.4, QmaxEstimate(20.0, 0.0), None
+    )
+    result = classify.classification_result(measurement, output, element="Ag", bond=2.89, facts={"model": "m"})
+    assert result.status == status and ("undecided between hcp and fcc" in result.message) == is_undecided
+    assert result.message.endswith("a warning") and result.facts == {"model": "m", "distance": 0.5}
+
+
+def test_the_time_of_a_measurement_is_its_share_of_the_whole(repository):
+    data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
+    start_time = time.perf_counter()
+    results = jaxstruc.classify([data] * 3, element="Ag")
+    elapsed_seconds = time.perf_counter() - start_time
+    seconds = [result.facts["seconds"] for result in results]
+    assert 0 < seconds[0] == seconds[1] == seconds[2] <= elapsed_seconds / 3
+    plain_results = classify.classify_measurements(
+        [data._replace(settings=results[0].settings)], load_classifier(CLASSIFIER), element="Ag"
+    )
+    assert plain_results[0].intervals == results[0].intervals
+    assert classify.classify_measurements([], load_classifier(CLASSIFIER), element="Ag") == []

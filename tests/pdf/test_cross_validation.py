@@ -124,27 +124,6 @@ def test_the_misfit_of_a_prediction_leaves_the_background_out():
     assert perfect_misfit.rw == pytest.approx(0.001)
 
 
-def test_a_gain_is_half_the_points_times_the_logarithm_of_the_ratio_of_squares():
-    first, second = (cross_validation.PredictionMisfit(squares, 0.1) for squares in (8.0, 2.0))
-    assert cross_validation.log_likelihood_gain(first, second, 30.0) == pytest.approx(15 * np.log(4))
-    assert cross_validation.log_likelihood_gain(second, first, 30.0) == pytest.approx(-15 * np.log(4))
-
-
-@pytest.mark.parametrize(
-    ("gains", "sample"),
-    [
-        ((1.0, 3.2), "distribution"),
-        ((1.0, 3.0), "undecided"),
-        ((-1.0, -3.0), "undecided"),
-        ((-1.0, -3.2), "single"),
-        ((2.5, -2.5), "undecided"),
-        ((), "undecided"),
-    ],
-)
-def test_a_sample_is_decided_by_a_mean_gain_beyond_two(gains, sample):
-    assert cross_validation.decide_sample_kind(gains) == sample
-
-
 def test_data_of_a_fine_grid_are_thinned_to_less_than_half_the_resolution():
     """The resolution is pi / qmax, which is 0.1745 Å; 0.4 times this value is 6.98 steps of 0.01 Å."""
     r = np.arange(1.5, 20.0, 0.01)

@@ -66,6 +66,7 @@ def test_a_background_is_no_part_of_a_prediction():
 
 @pytest.mark.parametrize(("gains", "sample"), [
     ([], "undecided"), ([9.0, -1.0, 1.0], "distribution"), ([-3.0, -2.5], "single"), ([1.0, -1.0, 4.0], "undecided"),
+    ([1.0, 3.0], "undecided"), ([1.0, 3.2], "distribution"), ([-1.0, -3.0], "undecided"), ([-1.0, -3.2], "single"),
 ])  # fmt: skip
 def test_the_sample_follows_from_the_mean_gain(gains, sample):
     assert cross_validation.decide_sample_kind(gains) == sample

@@ -110,3 +110,20 @@ def test_small_errors_of_coordinates_do_not_make_another_structure(displacement,
         proposals([CLUSTER_POSITIONS, displaced_positions], [PRESENT_WEIGHTS] * 2), bond=BOND, family="fcc"
     )
     assert len(sources.merge_duplicates(group, np.array([0.1, 0.2]), np.ones(2))[0]) == n_structures
+
+
+def test_atoms_closer_than_six_tenths_of_the_bond_are_a_fault():
+    for distance, is_faulty in ((0.59, True), (0.61, False)):
+        pair = np.zeros((19, 3))
+        pair[1, 0] = distance * BOND
+        group = sources.network_candidates(proposals([pair], [(np.arange(19) < 2) * 1.0]), bond=BOND, family="fcc")
+        assert bool(group.invalid_reasons) == is_faulty and len(group.rows) == 1
+
+
+@pytest.mark.parametrize(("stretch", "n_structures"), [(1.02, 1), (1.04, 2)])
+def test_draws_are_duplicates_below_a_difference_of_3_5_percent_of_the_bond(stretch, n_structures):
+    """A pair that is longer by 2 % of the bond is a duplicate, by 4 % it is not."""
+    pairs = [np.array([[0.0, 0, 0], [length * BOND, 0, 0]]) for length in (1.0, stretch)]
+    group = sources.network_candidates(proposals(pairs, [np.ones(2)] * 2), bond=BOND, family="fcc")
+    unique_rows, merged_group = sources.merge_duplicates(group, np.array([0.1, 0.2]), np.ones(2))
+    assert len(unique_rows) == n_structures and merged_group.notes["draws"].sum() == 2

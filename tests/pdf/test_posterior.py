@@ -38,3 +38,26 @@ def test_prior_weights_enter_the_posterior():
     unequal_weights = posterior.weights(np.array([0.1, 0.1]), 50, 4, prior_weight=np.array([1.0, 3.0]))
     np.testing.assert_allclose(equal_weights, 0.5)
     np.testing.assert_allclose(unequal_weights, [0.25, 0.75])
+
+
+def test_the_likelihood_has_the_power_of_the_degrees_of_freedom_at_any_scale():
+    rw, prior_weight = np.array([0.2, 0.25, 0.4]), np.array([0.5, 1.5, 2.0])
+    expected = prior_weight * rw ** -(30.0 - 5)
+    weights = posterior.weights(rw, 30.0, 5, prior_weight=prior_weight)
+    np.testing.assert_allclose(weights, expected / expected.sum())
+
+
+def test_prior_weights_are_those_of_loops_over_types_sizes_and_copies():
+    """Size classes are 0.18 wide in the logarithm of the number of atoms; diameters are rounded to 0.05."""
+    rng = np.random.default_rng(1)
+    listed = (
+        rng.choice(["fcc", "hcp", "bcc"], 60).astype(object), rng.integers(80, 140, 60), rng.integers(80, 90, 60) / 20
+    )  # fmt: skip
+    candidate_columns = tuple(column[:20] for column in listed)
+    weights = posterior.prior_weights(*candidate_columns, listed_candidates=listed)
+    size_class = [round(np.log(n) / 0.18) for n in listed[1]]
+    labels = [(name, n, round(d / 0.05)) for name, n, d in zip(*listed, strict=True)]
+    for index in range(20):
+        members = {label for label, entry in zip(labels, size_class, strict=True)
+                   if label[0] == listed[0][index] and entry == size_class[index]}  # fmt: skip
+        assert weights[index] == pytest.approx(1 / len(members) / labels.count(labels[index]))

@@ -3,11 +3,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from jaxstruc import files
 from jaxstruc.clusters import families
 from jaxstruc.io import gr
 from jaxstruc.io.measurement import resolve_settings
 from jaxstruc.options.pdf import DataOptions, LibraryOptions, NetworkOptions
 from jaxstruc.pdf import sources
+from jaxstruc.scattering import form_factors
 
 BOND = 2.88
 
@@ -63,3 +65,25 @@ def test_no_cluster_within_the_limits_is_refused(tmp_path):
     write(tmp_path / "x.xyz", Atoms("Ag3", positions=jnp.eye(3) * 2.88 * np.sqrt(0.5)))
     with pytest.raises(ValueError, match="Expected a cluster of at most 2 atoms, got none"):
         sources.library_source(LibraryOptions((), 2, (tmp_path / "x.xyz",)))
+
+
+def test_a_source_states_its_files_families_and_limits(tmp_path):
+    from ase.io import write
+
+    paths = [tmp_path / "folder" / f"{name}.xyz" for name in ("b", "a")]
+    paths[0].parent.mkdir()
+    for path, distance in zip(paths, (2.8, 3.0), strict=True):
+        write(path, Atoms("Ag2", positions=[[0, 0, 0], [0, 0, distance]]))
+    library_source = sources.library_source(LibraryOptions((), 1000, (tmp_path / "folder",)))
+    (group,) = library_source.candidates([None])
+    assert (group.source, group.max_atoms, library_source.n_user_structures) == ("file", 0, 0)
+    assert library_source.provenance["library"] == {str(path): files.sha256(path) for path in sorted(paths)}
+    family_source = sources.library_source(LibraryOptions(("octahedron", "icosahedron"), 30))
+    assert family_source.provenance == {"families": ["icosahedron", "octahedron"], "max_atoms": 30, "library": {}}
+    _, file_source = sources.file_source([*paths, Atoms("Ag2", positions=[[0, 0, 0], [0, 0, 2.9]])])
+    assert file_source.provenance == {"clusters": {str(path): files.sha256(path) for path in paths}}
+    assert file_source.n_user_structures == 3
+    assert file_source.diameter == pytest.approx(1 + 3.0 / form_factors.bond_length("Ag"), rel=1e-3)
+    groups = list(file_source.candidates([None, None]))
+    assert len(groups) == 2 and all(entry.rows.tolist() == [0, 1, 2] for entry in groups)
+    assert groups[0].library.labels[2] == "Ag2, number 3"

@@ -145,3 +145,42 @@ def test_noise_is_relative_to_f_and_differs_between_pdfs(real_dataset):
         noisier_curves - clean_curves, 2 * (noisy_curves - clean_curves), atol=1e-4 * np.abs(clean_curves).max()
     )
     assert np.abs(np.corrcoef(noisy_curves[0] - clean_curves[0], noisy_curves[1] - clean_curves[1])[0, 1]) < 0.5
+
+
+def empty_dataset(n_shapes, bonds):
+    """Return a data set without PDFs, with each shape at each bond length."""
+    shape_index, bond = (column.ravel() for column in np.meshgrid(np.arange(n_shapes), bonds, indexing="ij"))
+    shapes = [fcc_shapes.fcc_cluster((2, 2, 2))] * n_shapes
+    no_conditions = dataset.Conditions(*(jnp.arange(3.0) + index for index in range(8)))
+    return dataset.Dataset(
+        shapes, shape_index, bond, np.array(["Pt"] * len(bond)), no_conditions, np.zeros((0, 1)), "kdd", 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "n_shapes", "n_bonds", "n_groups"),
+    [
+        ("shape", 8, 2, (5, 1, 2)), ("shape", 16, 1, (10, 2, 4)), ("shape", 5, 3, (3, 1, 1)),
+        ("random", 5, 5, (16, 4, 5)), ("random", 40, 20, (530, 133, 137)),
+    ],
+)  # fmt: skip
+def test_the_parts_of_a_split_have_their_shares_of_the_groups(strategy, n_shapes, n_bonds, n_groups):
+    """A quarter and an eighth of the shapes, or at most 137 structures and a fifth of the others."""
+    data = empty_dataset(n_shapes, np.linspace(2.5, 3.0, n_bonds))
+    split = dataset.split(data, strategy=strategy, seed=3)
+    rows_of_a_group = n_bonds if strategy == "shape" else 1
+    assert [len(rows) / rows_of_a_group for rows in split] == list(n_groups)
+    assert sorted(np.concatenate(split).tolist()) == list(range(n_shapes * n_bonds))
+
+
+def test_the_ranges_of_conditions_are_those_of_the_preset_or_of_the_data():
+    data = empty_dataset(2, [2.8])
+    assert dataset.condition_ranges(data)["uiso"] == [0.0, 2.0] and dataset.condition_ranges(data)["noise"] == [7, 9]
+    real_ranges = dataset.condition_ranges(data._replace(preset="real"))
+    assert real_ranges == {name: list(bounds) for name, bounds in dataset.CONDITION_RANGES.items()}
+
+
+def test_the_points_that_are_not_zero_have_a_mean_square_of_one():
+    curves = jnp.array([[0.0, 3.0, -4.0, 0.0], [2.0, 2.0, -2.0, 2.0], [0.0, 0.0, 0.0, 1e-3]])
+    expected = [[0, 3 / np.sqrt(12.5), -4 / np.sqrt(12.5), 0], [1, 1, -1, 1], [0, 0, 0, 1]]
+    np.testing.assert_allclose(dataset.normalise(curves), expected, rtol=1e-6)

@@ -74,3 +74,34 @@ def test_the_upper_triangle_holds_a_symmetric_matrix():
     assert upper_triangle.shape == (21,)
     symmetric_matrix = jax.jit(representation.symmetric_matrix, static_argnums=1)(upper_triangle, 7)
     np.testing.assert_array_equal(symmetric_matrix, matrix)
+
+
+def test_satellites_follow_a_golden_spiral_from_pole_to_pole():
+    """Neighbours on the spiral differ by a constant height and by the golden angle."""
+    anchors = representation.satellites(11)
+    np.testing.assert_allclose(anchors[:, 2], np.linspace(10, -10, 11) / 11, atol=1e-12)
+    azimuth = np.arctan2(anchors[:, 1], anchors[:, 0])
+    golden_ratio = (1 + np.sqrt(5)) / 2
+    np.testing.assert_allclose(np.exp(1j * np.diff(azimuth)), np.exp(2j * np.pi * golden_ratio), atol=1e-9)
+    assert azimuth[0] == pytest.approx(0.0)
+    np.testing.assert_allclose(pdist(representation.satellites(4)), np.sqrt(8 / 3))
+
+
+def test_atoms_of_equal_distance_are_sorted_by_z_then_y_then_x():
+    """The order is that of Python's sorting of tuples. Padding comes last."""
+    rng = np.random.default_rng(0)
+    positions = np.array([[x, y, z] for x in (-1.0, 0, 1) for y in (-1.0, 0, 1) for z in (-1.0, 0, 1)])
+    positions = rng.permutation(positions) * 2.5 + np.array([4.0, -3.0, 2.0])
+    mask = np.arange(30) < 27
+    padded_positions = np.concatenate([positions, np.zeros((3, 3))])
+    order = rng.permutation(30)
+    structure = Structure(
+        jnp.asarray(padded_positions[order], jnp.float32), jnp.asarray(np.arange(30)[order]), jnp.asarray(mask[order])
+    )
+    ordered_structure = representation.order_atoms(structure)
+    relative_positions = positions - np.array([4.0, -3.0, 2.0])
+    keys = [(round(float(np.linalg.norm(row)), 3), *row[::-1].round(3)) for row in relative_positions]
+    expected_order = sorted(range(27), key=keys.__getitem__)
+    np.testing.assert_allclose(ordered_structure.positions[:27], relative_positions[expected_order], atol=1e-5)
+    assert ordered_structure.numbers[:27].tolist() == expected_order
+    assert ordered_structure.mask.tolist() == mask.tolist() and not ordered_structure.positions[27:].any()
