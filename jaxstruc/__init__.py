@@ -3,8 +3,8 @@
     data = jaxstruc.read("sample.gr")
     result = jaxstruc.solve(data, element="Pt")
 
-The other functions are `classify`, `mine`, `refine`, `saxs`, `simulate`, `simulate_saxs` and `load`. Importing the
-package is quick, because a function and its modules are loaded when they are first used.
+The other functions are `read_all`, `classify`, `mine`, `refine`, `saxs`, `simulate`, `simulate_saxs` and `load`.
+Importing the package is quick, because a function and its modules are loaded when they are first used.
 """
 
 import importlib
@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _PLACES = {
     "read": "jaxstruc.api",
+    "read_all": "jaxstruc.api",
     "solve": "jaxstruc.api",
     "mine": "jaxstruc.api",
     "refine": "jaxstruc.api",

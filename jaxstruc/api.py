@@ -13,6 +13,7 @@ import ase
 
 from jaxstruc.io import reduction
 from jaxstruc.io.measurement import Measurement, resolve_settings
+from jaxstruc.io.read import read_all as read_all_curves
 from jaxstruc.io.read import read_curve
 from jaxstruc.network.weights import load_classifier
 from jaxstruc.options.pdf import (
@@ -71,6 +72,28 @@ def read(
         ReadError: If the file cannot be used, or if it does not state its unit and `q_unit` is None.
     """
     return read_curve(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame)
+
+
+def read_all(
+    path: Path | str, *, q_unit: QUnit | None = None, wavelength: float | None = None, kind: Kind | None = None
+) -> list[Measurement]:
+    """Return all measured curves in a file, in the order in which `frame` counts them.
+
+    Args:
+        path: Path of the file.
+        q_unit: Unit of the axis, see `read`.
+        wavelength: Wavelength in Å, see `read`.
+        kind: Kind of the curves, see `read`.
+
+    Raises:
+        ReadError: If the file or one of its curves cannot be used.
+    """
+    measurements: list[Measurement] = []
+    for curve in read_all_curves(path, q_unit=q_unit, wavelength=wavelength, kind=kind):
+        if not isinstance(curve, Measurement):
+            raise curve
+        measurements.append(curve)
+    return measurements
 
 
 def solve(

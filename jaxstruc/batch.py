@@ -93,6 +93,12 @@ class Job(NamedTuple):
         frame = self.measurement.settings_by_name.get("frame")
         return self.measurement.sha256, None if frame is None else int(frame)
 
+    @property
+    def title(self) -> str:
+        """Name of the file, number of the curve and format, for a printed table."""
+        frame = "" if self.key[1] is None else f", frame {self.key[1]}"
+        return f"{Path(self.measurement.name).name}{frame} ({self.measurement.format})"
+
 
 class BatchOutcome(NamedTuple):
     """Results of a run."""
@@ -140,7 +146,7 @@ def run_batch(
     result_by_stem |= earlier_results
     pending_jobs = [job for job in jobs if job.stem not in earlier_results]
     for job in pending_jobs[:MAX_SHOWN_FILES]:
-        show(f"{Path(job.measurement.name).name} ({job.measurement.format})", job.measurement.settings)
+        show(job.title, job.measurement.settings)
     row_by_stem = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
 
     def update_summary() -> None:
@@ -213,8 +219,9 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow 
         if len(usable_results) > MAX_LISTED_FILES:
             yield f"... and {len(usable_results) - MAX_LISTED_FILES} more"
     n_weak = sum(result.status == "weak" for result in usable_results)
+    noun = "files" if all(result.frame is None for result in batch_outcome.results) else "curves"
     yield (
-        f"{len(usable_results) - n_weak} of {len(batch_outcome.results)} files solved"
+        f"{len(usable_results) - n_weak} of {len(batch_outcome.results)} {noun} solved"
         + (f", {n_weak} weak (their messages say why)" if n_weak else "")
         + (f", {len(failed_results)} failed" if failed_results else "")
         + (f", {batch_outcome.skipped} skipped because an earlier run solved them" if batch_outcome.skipped else "")

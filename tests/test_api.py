@@ -101,6 +101,17 @@ def test_elements_of_the_header_that_are_not_in_the_model_are_mentioned(data, co
     assert text in result.message and (result.status == "weak" or composition == "Ag30S12")
 
 
+def test_all_curves_of_a_file_are_read(repository):
+    measurements = jaxstruc.read_all(repository / "tests" / "cases" / "growth.gr")
+    assert [entry.settings_by_name["frame"] for entry in measurements] == [1, 2, 3, 4, 5]
+    single_measurement = jaxstruc.read(repository / "tests" / "cases" / "growth.gr", frame=3)
+    np.testing.assert_array_equal(measurements[2].g, single_measurement.g)
+    (only_measurement,) = jaxstruc.read_all(repository / "examples" / "Ag68_simulated.gr")
+    assert "frame" not in only_measurement.settings_by_name
+    with pytest.raises(ValueError, match="does not exist"):
+        jaxstruc.read_all("none.gr")
+
+
 def test_an_s_of_q_is_prepared_as_the_pdf_it_leads_to(tmp_path):
     """The highest peak of G(r) is at the bond length, and qmin and qmax are the ends of the data."""
     atoms = fcc_shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", form_factors.bond_length("Ag"))

@@ -10,12 +10,13 @@ import numpy as np
 import pdf_results
 import pytest
 from command_line import read_table
-from measurement_files import rows
+from measurement_files import example_pdf, rows
 
 import jaxstruc
 from jaxstruc import batch
 from jaxstruc.batch import CurveEntry, Workflow
 from jaxstruc.io.measurement import Setting
+from jaxstruc.options.pdf import CurveOptions, SolveOptions
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.report import summary
@@ -126,6 +127,30 @@ def test_equal_files_are_solved_once_and_have_a_row_each(run, tmp_path):
     table, solved_files = run(second_path, first_path)
     assert len(solved_files) == 1 and [row["file"] for row in table] == [str(second_path), str(first_path)]
     assert [row["stem"] for row in table] == ["pdf", "pdf"] and table[0]["rw"] == table[1]["rw"] != ""
+
+
+def test_curves_of_a_file_are_found_again_by_their_numbers(run, tmp_path):
+    """The second curve has been solved alone before all of them are."""
+    path, options = tmp_path / "growth.gr", SolveOptions(curve=CurveOptions(frame=2))
+    r = np.arange(0, 30.005, 0.01)
+    lines = zip(r.tolist(), *(example_pdf(stretch * r).tolist() for stretch in (0.97, 1.0, 1.03)), strict=True)
+    path.write_text(
+        "#qmin=0.8\n#qmax=20\n#r G_a G_b G_c\n" + "".join(" ".join(map(repr, line)) + "\n" for line in lines)
+    )
+    ((row,), solved_files) = run(path, options=options)
+    assert (row["stem"], row["frame"], len(solved_files)) == ("growth-2", "2", 1)
+    table, solved_files = run(path, options=SolveOptions(curve=CurveOptions(frame="all")))
+    assert [row["stem"] for row in table] == ["growth-1", "growth-2", "growth-3"] and len(solved_files) == 2
+    assert table[1] == row
+
+
+def test_a_curve_that_cannot_be_used_does_not_end_the_others(run, tmp_path):
+    path, r = tmp_path / "growth.gr", np.arange(0, 30.005, 0.01)
+    lines = zip(r.tolist(), example_pdf(r).tolist(), (1 + r**2).tolist(), strict=True)
+    path.write_text("#qmin=0.8\n#qmax=20\n#r G_a G_b\n" + "".join(" ".join(map(repr, line)) + "\n" for line in lines))
+    table, solved_files = run(path, options=SolveOptions(curve=CurveOptions(frame="all")))
+    assert [(row["frame"], row["status"]) for row in table] == [("1", "solved"), ("2", "failed")]
+    assert len(solved_files) == 1 and table[1]["message"].startswith("Expected G(r)")
 
 
 def test_a_changed_content_is_solved_again(run, tmp_path):

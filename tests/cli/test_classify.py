@@ -1,9 +1,10 @@
 import csv
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from command_line import run_command
+from command_line import read_table, run_command
 from measurement_files import example_pdf, rows
 from simple_training_stream import CALIBRATION, SMALL_CLASSIFIER
 
@@ -81,6 +82,25 @@ def test_mistakes_are_reported_in_one_line(weights_file, tmp_path, capsys, optio
         main.main(arguments)
     lines = capsys.readouterr().err.strip().splitlines()
     assert exit_info.value.code == 2 and len(lines) == 1 and message in lines[0]
+
+
+def test_one_or_all_curves_of_a_file_are_classified_and_without_a_number_the_command_asks(tmp_path, capsys):
+    """The file has the G(r) of growing octahedra, over one r."""
+    path, out = Path(__file__).parents[1] / "cases" / "growth.gr", tmp_path / "out"
+    assert run_command("classify", path, "--element", "Pt", "-o", out) == 2
+    error = capsys.readouterr().err
+    assert "Expected one curve, got 5" in error and "--frame all" in error and not out.exists()
+    assert run_command("classify", path, "--element", "Pt", "--frame", 6, "-o", out) == 2
+    assert run_command("classify", path, "--element", "Pt", "--frame", "all", "-o", out) == 0
+    table = read_table(out / "summary.csv")
+    assert [(row["frame"], row["stem"]) for row in table] == [(f"{n}", f"growth-{n}") for n in range(1, 6)]
+    n_atoms = [float(row["n_atoms"]) for row in table]
+    assert n_atoms == pytest.approx([19, 38, 79, 116, 201], rel=0.15) and all(row["type"] == "fcc" for row in table)
+    capsys.readouterr()
+    assert run_command("classify", path, "--element", "Pt", "--frame", 3, "-o", out) == 0
+    (single_row,) = read_table(out / "summary.csv")
+    assert single_row["frame"] == "3" and float(single_row["n_atoms"]) == pytest.approx(n_atoms[2], rel=1e-3)
+    assert "growth.gr, frame 3: fcc" in capsys.readouterr().out
 
 
 def test_the_network_and_the_simulated_pdfs_have_the_same_range():

@@ -9,6 +9,7 @@ from ase import Atoms
 from command_line import read_table, run_command
 from scipy.spatial.distance import pdist
 
+import jaxstruc
 from jaxstruc.clusters import fcc_shapes
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.scattering import debye, form_factors, pair_distribution
@@ -143,6 +144,20 @@ def test_all_structures_of_a_file_are_fitted(input_folder, refinement, tmp_path)
     )
     (row,) = read_table(tmp_path / "one" / "candidates" / "data.csv")
     assert only_other == 0 and row["rw"] == rows[1]["rw"]
+
+
+def test_the_curves_of_an_s_of_q_are_refined_in_one_run(input_folder, tmp_path):
+    clusters = [ase.io.read(input_folder / f"{name}.xyz") for name in ("true", "other")]
+    options = jaxstruc.SimulateOptions(signal="sq", qmin=0.8, qmax=22.0, qstep=0.02)
+    data = [jaxstruc.simulate(atoms, options=options) for atoms in clusters]
+    path = tmp_path / "two.sq"
+    np.savetxt(path, np.stack([data[0].x, data[0].y, data[1].y], axis=1), header="Q(1/A) S_0 S_1")
+    arguments = (input_folder / "other.xyz", input_folder / "true.xyz", path, "--rmax", 16)
+    assert run_command("refine", *arguments, "--frame", "all", "-o", tmp_path / "out") == 0
+    table = read_table(tmp_path / "out" / "summary.csv")
+    assert [(row["stem"], row["frame"]) for row in table] == [("two-1", "1"), ("two-2", "2")]
+    assert [int(row["n_atoms"]) for row in table] == [len(atoms) for atoms in clusters]
+    assert all(float(row["rw"]) < 0.02 for row in table)
 
 
 def test_several_files_are_refined_in_one_run(input_folder, tmp_path):

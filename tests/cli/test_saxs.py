@@ -83,6 +83,25 @@ def test_a_mistake_is_one_line_and_status_2_and_writes_nothing(tmp_path, capsys,
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_all_curves_of_a_file_have_a_row_each(tmp_path, capsys):
+    data = [small_angle_data.measurement(), small_angle_data.measurement((55.0, 0.2, 1.0), seed=2)]
+    columns = [data[0].q, *(column for entry in data for column in (entry.intensity, entry.sigma))]
+    path = tmp_path / "two.dat"
+    rows = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in zip(*columns, strict=True))
+    path.write_text(f"# Q(1/Å) I sigma I sigma\n{rows}\n", "utf-8")
+    assert run_command("saxs", path, *FIT_OPTIONS, "-o", tmp_path / "out") == 2
+    assert "Expected one curve, got 2" in capsys.readouterr().err
+    assert run_command("saxs", path, *FIT_OPTIONS, "--frame", "all", "-o", tmp_path / "out") == 0
+    table = read_table(tmp_path / "out" / "summary.csv")
+    assert [(row["stem"], row["frame"]) for row in table] == [("two-1", "1"), ("two-2", "2")]
+    assert [float(row["radius"]) for row in table] == pytest.approx([40.0, 55.0], rel=0.05)
+    assert "2 of 2 curves solved" in capsys.readouterr().out.replace("\n", " ")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "results").iterdir()}
+    assert run_command("saxs", path, *FIT_OPTIONS, "--frame", 2, "-o", tmp_path / "out") == 0
+    assert [row["frame"] for row in read_table(tmp_path / "out" / "summary.csv")] == ["2"]
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
 def test_a_background_is_subtracted(tmp_path):
     measurement = small_angle_data.measurement()
     background = measurement._replace(intensity=2000.0 + 1e4 * measurement.q, sigma=np.full(60, 1.0))
