@@ -50,14 +50,14 @@ def test_the_likelihood_has_the_power_of_the_degrees_of_freedom_at_any_scale():
 def test_prior_weights_are_those_of_loops_over_types_sizes_and_copies():
     """Size classes are 0.18 wide in the logarithm of the number of atoms; diameters are rounded to 0.05."""
     rng = np.random.default_rng(1)
-    listed = (
+    listed_columns = (
         rng.choice(["fcc", "hcp", "bcc"], 60).astype(object), rng.integers(80, 140, 60), rng.integers(80, 90, 60) / 20
     )  # fmt: skip
-    candidate_columns = tuple(column[:20] for column in listed)
-    weights = posterior.prior_weights(*candidate_columns, listed_candidates=listed)
-    size_class = [round(np.log(n) / 0.18) for n in listed[1]]
-    labels = [(name, n, round(d / 0.05)) for name, n, d in zip(*listed, strict=True)]
+    candidate_columns = tuple(column[:20] for column in listed_columns)
+    weights = posterior.prior_weights(*candidate_columns, listed_candidates=listed_columns)
+    size_class = [round(np.log(n) / 0.18) for n in listed_columns[1]]
+    labels = [(name, n, round(d / 0.05)) for name, n, d in zip(*listed_columns, strict=True)]
     for index in range(20):
         members = {label for label, entry in zip(labels, size_class, strict=True)
-                   if label[0] == listed[0][index] and entry == size_class[index]}  # fmt: skip
+                   if label[0] == listed_columns[0][index] and entry == size_class[index]}  # fmt: skip
         assert weights[index] == pytest.approx(1 / len(members) / labels.count(labels[index]))

@@ -181,6 +181,6 @@ def test_the_ranges_of_conditions_are_those_of_the_preset_or_of_the_data():
 
 
 def test_the_points_that_are_not_zero_have_a_mean_square_of_one():
-    curves = jnp.array([[0.0, 3.0, -4.0, 0.0], [2.0, 2.0, -2.0, 2.0], [0.0, 0.0, 0.0, 1e-3]])
+    pdfs = jnp.array([[0.0, 3.0, -4.0, 0.0], [2.0, 2.0, -2.0, 2.0], [0.0, 0.0, 0.0, 1e-3]])
     expected = [[0, 3 / np.sqrt(12.5), -4 / np.sqrt(12.5), 0], [1, 1, -1, 1], [0, 0, 0, 1]]
-    np.testing.assert_allclose(dataset.normalise(curves), expected, rtol=1e-6)
+    np.testing.assert_allclose(dataset.normalise(pdfs), expected, rtol=1e-6)
