@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from jaxstruc.small_angle.simulate import simulate_saxs
 SPHERE_TABLE = form_factors.FormFactorTable(
     *(jnp.asarray(part, jnp.float32) for part in form_factors.named_table("sphere"))
 )
+size_curves = jax.jit(design_matrix.size_curves)
+start_window = jax.jit(design_matrix.start_window)
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +34,10 @@ def test_the_design_matrix_of_fits_gives_the_simulated_curve(name, dq):
     form_factor_table = form_factors.FormFactorTable(
         *(jnp.asarray(part, jnp.float32) for part in form_factors.named_table("octahedron"))
     )
-    volume_fractions = np.asarray(
-        size_distributions.DISTRIBUTION_SHAPES[name].volume_shares(40.0, 0.1, log_radius), float
-    )
+    volume_shares = jax.jit(size_distributions.DISTRIBUTION_SHAPES[name].volume_shares)
+    volume_fractions = np.asarray(volume_shares(40.0, 0.1, log_radius), float)
     q_width = jnp.full(len(q), dq, jnp.float32) if dq else None
-    matrix = np.asarray(
-        design_matrix.size_curves(form_factor_table, jnp.asarray(q, jnp.float32), q_width, log_radius), float
-    )
+    matrix = np.asarray(size_curves(form_factor_table, jnp.asarray(q, jnp.float32), q_width, log_radius), float)
     middle_volume = 4 / 3 * np.pi * np.exp(3 * float(log_radius[len(log_radius) // 2]))
     np.testing.assert_allclose(1e-4 * middle_volume * matrix @ volume_fractions, curve, rtol=5e-4, atol=2e-6 * curve[0])
 
@@ -48,7 +48,7 @@ def test_the_resolution_smears_as_that_of_sasmodels():
     q, log_radius = np.linspace(0.02, 0.2, 40), np.log([20.0, 40.0])
     dq, fine_q = 0.1 * q, np.linspace(0.005, 0.3, 6000)
     computed = np.asarray(
-        design_matrix.size_curves(SPHERE_TABLE, *(jnp.asarray(array, jnp.float32) for array in (q, dq, log_radius))),
+        size_curves(SPHERE_TABLE, *(jnp.asarray(array, jnp.float32) for array in (q, dq, log_radius))),
         float,
     )
     reference = resolution.Pinhole1D(q, dq, q_calc=fine_q).apply(small_angle_data.sphere_form_factor(fine_q * 40.0))
@@ -60,11 +60,11 @@ def test_the_resolution_smears_as_that_of_sasmodels():
 @pytest.mark.parametrize(("mean", "width"), [(25.0, 0.01), (60.0, 0.05), (40.0, 0.3)])
 def test_fits_start_near_the_truth_though_a_curve_of_one_size_has_many_minima(mean, width):
     saxs_data = data.prepare_saxs_data(small_angle_data.measurement((mean, width, 1.0)), SizeOptions())
-    start_window = design_matrix.start_window(
+    window = start_window(
         fit.start_grid(fit.form_factor_tables(("sphere",)), saxs_data.whitened_data.q),
         saxs_data.whitened_data,
     )
-    assert float(jnp.exp(start_window.center)) == pytest.approx(mean, rel=0.15 if width > 0.2 else 0.03)
+    assert float(jnp.exp(window.center)) == pytest.approx(mean, rel=0.15 if width > 0.2 else 0.03)
 
 
 def test_start_pairs_contain_the_two_populations():
@@ -72,8 +72,10 @@ def test_start_pairs_contain_the_two_populations():
         small_angle_data.measurement((30.0, 0.08, 0.5), (48.0, 0.08, 0.5)), SizeOptions()
     )
     window = RadiusWindow(jnp.log(40.0), jnp.asarray(design_matrix.PAIR_NODE_STEP), jnp.asarray(0.2))
-    pair_matrix = design_matrix.design_matrix(SPHERE_TABLE, saxs_data.whitened_data, window)
-    start_radii = np.exp(
-        np.asarray(design_matrix.start_pairs(pair_matrix, saxs_data.whitened_data, window, 2))[0, :, 0]
-    )
+
+    @jax.jit
+    def start_pairs(data):
+        return design_matrix.start_pairs(design_matrix.design_matrix(SPHERE_TABLE, data, window), data, window, 2)
+
+    start_radii = np.exp(np.asarray(start_pairs(saxs_data.whitened_data))[0, :, 0])
     np.testing.assert_allclose(start_radii, [30.0, 48.0], rtol=0.05)

@@ -8,6 +8,8 @@ from jaxstruc.options.small_angle import SizeOptions
 from jaxstruc.small_angle import data, design_matrix, fit
 from jaxstruc.small_angle.design_matrix import RadiusWindow
 
+evaluate_point = jax.jit(fit._evaluate_point, static_argnames="names")
+
 
 @jax.jit
 def fit_gaussian(table, data, start):
@@ -51,8 +53,8 @@ def test_the_normal_matrix_is_the_curvature_of_chi_squared(fit_measurement):
     normal_matrix = np.asarray(size_fit.normal_matrix[0], float)
     projected_curvature = normal_matrix[0, 0] - normal_matrix[0, 2] ** 2 / normal_matrix[2, 2]
     step = 2e-3
-    log_parameters = size_fit.log_parameters[:1] + jnp.asarray([[[step, 0.0]]])
-    shifted_fit = fit._evaluate_point(design, saxs_data.whitened_data.data, log_parameters, names=("gaussian",))
+    log_parameters = size_fit.log_parameters + jnp.asarray([[[step, 0.0]]])
+    shifted_fit = evaluate_point(design, saxs_data.whitened_data.data, log_parameters, names=("gaussian",))
     assert float(shifted_fit.chi2[0]) == pytest.approx(projected_curvature * step**2, rel=0.05)
 
 
@@ -81,7 +83,7 @@ def test_amounts_of_two_columns_are_never_negative():
 
 def max_start_chi2(design, data, log_parameters):
     """Return chi-squared at given parameters plus its rounding error, from sums over the nodes in float32."""
-    chi2 = np.asarray(fit._evaluate_point(design, data, log_parameters, names=("gaussian",)).chi2, float)
+    chi2 = np.asarray(evaluate_point(design, data, log_parameters, names=("gaussian",)).chi2, float)
     rounding = design_matrix.N_NODES * np.finfo(np.float32).eps * float(jnp.sqrt(jnp.sum(data**2)))
     return (np.sqrt(chi2) + rounding) ** 2
 

@@ -82,11 +82,11 @@ def test_a_misfit_is_weak_and_its_errors_are_wider():
 
 
 def test_merged_points_are_rated_as_few_are():
-    """Fit a curve of three populations, which no parametric distribution explains, at 200 and at 1200 points."""
+    """Fit a curve of three populations, which no parametric distribution explains, at 120 and at 1200 points."""
     populations = (20.0, 0.06, 0.3), (38.0, 0.06, 0.4), (70.0, 0.06, 0.3)
     fit_options = {"body": ("sphere",), "distribution": ("gaussian", "free")}
     few_points_result, many_points_result = (
-        fit_populations(*populations, n_points=points, counts=1e5, **fit_options) for points in (200, 1200)
+        fit_populations(*populations, n_points=points, counts=1e5, **fit_options) for points in (120, 1200)
     )
     for result in (few_points_result, many_points_result):
         assert result.best.family == "free" and result.status == "solved"

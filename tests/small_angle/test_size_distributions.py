@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +10,14 @@ from jaxstruc.small_angle import size_distributions
 LOG_RADIUS = np.linspace(np.log(5.0), np.log(120.0), 400)
 
 
+@partial(jax.jit, static_argnums=0)
+def volume_shares(name, mean, width):
+    return size_distributions.DISTRIBUTION_SHAPES[name].volume_shares(mean, width, jnp.asarray(LOG_RADIUS))
+
+
 def volume_fractions(name, mean=35.0, width=0.15):
     with jax.enable_x64(True):
-        return np.asarray(
-            size_distributions.DISTRIBUTION_SHAPES[name].volume_shares(mean, width, jnp.asarray(LOG_RADIUS))
-        )
+        return np.asarray(volume_shares(name, mean, width))
 
 
 @pytest.mark.parametrize("name", ["gaussian", "lognormal", "schulz", "uniform"])
@@ -135,11 +140,9 @@ def test_slopes_are_finite_right_and_not_zero(name):
         sine = jnp.sin(jnp.exp(jnp.asarray(LOG_RADIUS)) / 3)
 
         def weighted_sum(mean, width):
-            return (
-                size_distributions.DISTRIBUTION_SHAPES[name].volume_shares(mean, width, jnp.asarray(LOG_RADIUS)) @ sine
-            )
+            return volume_shares(name, mean, width) @ sine
 
-        slopes = jax.grad(weighted_sum, argnums=(0, 1))(35.0, 0.15)
+        slopes = jax.jit(jax.grad(weighted_sum, argnums=(0, 1)))(35.0, 0.15)
         step = 1e-5
         shifted_sums = [
             (weighted_sum(35.0 + step, 0.15), weighted_sum(35.0 - step, 0.15)),
