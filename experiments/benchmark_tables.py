@@ -138,7 +138,7 @@ def saxs_table(rows: Rows) -> str:
 
 
 FIT_TITLES = {
-    "sphere, gaussian": "spheres with Gaussian sizes", "sphere, all distributions": "spheres with all distributions",
+    "sphere, gaussian": "Spheres with Gaussian sizes", "sphere, all distributions": "spheres with all distributions",
     "all bodies, gaussian": "all bodies with Gaussian sizes",
     "all bodies, all distributions": "all bodies and distributions",
 }  # fmt: skip
@@ -150,12 +150,13 @@ def saxs_fits_block(rows: Rows) -> str:
         part: [row["fits_a_second"] for row in case_rows] for (part,), case_rows in group_rows(rows, ("part",)).items()
     }
     texts = [
-        f"{number(min(values), 2)} to {number(max(values), 2)} with {FIT_TITLES.get(part, part)}"
+        f"{FIT_TITLES.get(part, part)}: {number(min(values), 2)} to {number(max(values), 2)}"
         for part, values in rates.items()
     ]
     return (
-        f"- Numbers of small-angle files fitted per second are {'; '.join(texts)}. The targets are 200 for spheres "
-        "with Gaussian sizes and 5 for all bodies and distributions."
+        f"- The number of small-angle files that are fitted in a second depends on what is compared. "
+        f"{'; '.join(texts)}. The targets are 200 for spheres with Gaussian sizes and 5 for all bodies and "
+        "distributions."
     )
 
 

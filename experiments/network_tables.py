@@ -393,22 +393,17 @@ def trilateration_table(rows: Rows) -> str:
 
 
 def satellites_sentence(rows: Rows) -> str:
-    """Return a sentence on the errors against the number of satellites, for the errors of the decoder."""
+    """Return a sentence and a table of the errors with few and many satellites, for the errors of the decoder."""
     noise = min(row["noise"] for row in rows)
-    texts = []
-    for (atoms,), case_rows in group_rows([row for row in rows if row["noise"] == noise], ("atoms",)).items():
-        falls = [
-            " to ".join(number(row["rmse"], 2) for row in (distance_rows[0], distance_rows[-1]))
-            for distance_rows in (
-                [row for row in case_rows if row["distances"] == name]
-                for name in ("satellites alone", "pairs and satellites")
-            )
-        ]
-        texts.append(f"for {atoms} atoms from {falls[0]}, and with pair distances from {falls[1]}")
     counts = sorted({row["satellites"] for row in rows})
+    lines = [["atoms", "distances", *(f"error with {count} satellites" for count in (counts[0], counts[-1]))]]
+    for (atoms,), case_rows in group_rows([row for row in rows if row["noise"] == noise], ("atoms",)).items():
+        for name in ("satellites alone", "pairs and satellites"):
+            distance_rows = [row for row in case_rows if row["distances"] == name]
+            lines.append([str(atoms), name, *(number(row["rmse"], 2) for row in (distance_rows[0], distance_rows[-1]))])
     return (
-        f"If the distances have errors of {noise} radii, as those of the shipped decoder, the error of the coordinates "
-        f"falls with {counts[0]} to {counts[-1]} satellites {'; '.join(texts)} (in radii)."
+        f"The distances have errors of {noise} radii, as those of the shipped decoder. The table gives the error of "
+        f"the coordinates in radii.\n\n{markdown_table(lines)}"
     )
 
 
