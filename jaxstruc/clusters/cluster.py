@@ -461,16 +461,18 @@ def _check_cell(atoms: ase.Atoms, source: str) -> None:
     """Refuse a unit cell whose bonds cannot be determined."""
     cell = atoms.cell.array
     vectors = cell[atoms.pbc]
-    is_finite = np.isfinite(cell).all() and np.linalg.norm(vectors, axis=1).max() <= MAX_CELL_LENGTH
-    if is_finite and np.linalg.matrix_rank(vectors) == len(vectors):
+    if (
+        np.isfinite(cell).all()
+        and np.abs(cell).max() <= MAX_CELL_LENGTH
+        and np.linalg.matrix_rank(vectors) == len(vectors)
+    ):
         complete_cell = atoms.cell.complete().array
         normals = np.linalg.inv(complete_cell).T[atoms.pbc]
         if (1 / np.linalg.norm(normals, axis=1)).min() >= MIN_CELL_HEIGHT:
             return
     raise ValueError(
         f"Expected a unit cell whose faces are {MIN_CELL_HEIGHT:g} to {MAX_CELL_LENGTH:g} Å apart, got "
-        f"{np.array2string(atoms.cell.cellpar(), precision=4)} (lengths in Å, angles in degrees) in {source}; "
-        "correct or remove it."
+        f"the vectors {cell.tolist()} in {source}; correct or remove it."
     )
 
 
