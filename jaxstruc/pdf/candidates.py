@@ -1,8 +1,8 @@
 """Lists of candidate clusters from all sources, and their fits to one measured G(r).
 
 A candidate is a cluster that may explain a measurement. Its source is a network, a library or the user's files. All
-candidates are fitted with the same functions, in batches of a fixed size, so that measurements with the same ranges of
-r and Q share one compilation.
+candidates are fitted with the same functions, in batches of a fixed size. Measurements with equal ranges of r and Q
+therefore share one compilation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,31 +24,33 @@ from jaxstruc.pdf.target import FitBasis, Target
 from jaxstruc.scattering.cluster_tables import ClusterTable, tabulate_cluster
 
 BATCH_SIZE, ACCELERATOR_BATCH_SIZE, MIN_BATCH_SIZE = 64, 512, 16
-"""Largest number of candidates that are fitted at once on a CPU and on an accelerator, and the smallest batch size.
-The batch for a CPU is small enough for its cache."""
+"""Largest batch size on a CPU, largest batch size on an accelerator, and smallest batch size. The candidates of a batch
+are fitted at once. A batch on a CPU is small enough for the cache of the processor."""
 
 
 class CandidateGroup(NamedTuple):
     """Candidates of one source for one measurement."""
 
     source: str
-    """Name of the source: "network", "library" or "file"; "search" for particles that a search over sites found."""
+    """Name of the source: "network", "library", "file" (the user's files) or "search" (a search over lattice sites)."""
     library: Library
     rows: np.ndarray
-    """[candidate] Indices of the candidates in the library."""
+    """[candidate] Index of each candidate in the library."""
     invalid_reasons: Mapping[int, str] = MappingProxyType({})
-    """Fault of each faulty candidate, by its position in the group. Faulty candidates rank last."""
+    """Description of the fault of each faulty candidate, by the candidate's position in the group. Faulty candidates
+    rank last."""
     notes: Mapping[str, np.ndarray] = MappingProxyType({})
-    """[candidate] Further numbers that the source provides, by name."""
+    """Further numbers that the source provides for the candidates: one array [candidate] for each name."""
     training_warnings: Callable[[float], tuple[str, ...]] = lambda size: ()
-    """Function of the particle's diameter in Å that returns warnings about data outside the training of the source."""
+    """Function that takes the diameter of the particle in Å. It returns warnings if the data lie outside the range on
+    which the network of the source was trained."""
     remarks: tuple[str, ...] = ()
     """Remarks on the files of the source, e.g. that pieces of a cluster were joined."""
     max_atoms: int = 0
     """Largest number of atoms that the user allows for the clusters of the source; 0 if there is no limit."""
 
     def cluster(self, index: int) -> Cluster:
-        """Return the cluster at a position of the group."""
+        """Return the cluster of the candidate at the position `index` of the group."""
         return library.candidate_cluster(self.library, int(self.rows[index]))
 
 
@@ -62,7 +64,7 @@ class CandidatePool(NamedTuple):
     """[candidate] Position of the candidate in its group."""
 
     def select(self, indices: np.ndarray) -> "CandidatePool":
-        """Return some of the candidates, in the order of the indices."""
+        """Return the candidates at the given indices, in the order of the indices."""
         return self._replace(group_index=self.group_index[indices], group_row=self.group_row[indices])
 
     def entry(self, index: int) -> tuple[Library, int]:
@@ -83,7 +85,7 @@ class CandidatePool(NamedTuple):
 
     @property
     def families(self) -> np.ndarray:
-        """[candidate] Family of clusters to which the library assigns the candidate."""
+        """[candidate] Family of the candidate in its library, e.g. "fcc"."""
         return self._column(lambda group: group.library.families[group.rows])
 
     @property
@@ -115,7 +117,7 @@ class WeightedCandidates(NamedTuple):
     pool: CandidatePool
     fits: Fit
     weight: np.ndarray
-    """[candidate] Weight relative to all candidates; the sum is 1."""
+    """[candidate] Posterior weight of each candidate. The weights sum to 1."""
     effective_points: float
     """Effective number of independent points of the data, estimated from the residual of the best fit."""
 
@@ -141,7 +143,7 @@ def fit_all(
 
     Args:
         pool: Candidates, at least one.
-        target: Data of the fit.
+        target: Measured data in the form that fits use.
         free: Names of the fitted parameters.
         progress: Function that is called with the number of fitted candidates and the number of all candidates.
     """
@@ -163,7 +165,7 @@ def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) ->
 
     Args:
         pool: Candidates, at least one.
-        target: Data of the fit.
+        target: Measured data in the form that fits use.
         min_size: Smallest length of the leading axis. Additional rows repeat the last candidate.
     """
     n_candidates = len(pool.group_row)
@@ -177,22 +179,22 @@ def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) ->
 def fit_cluster_tables(
     cluster_tables: ClusterTable, target: Target, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS
 ) -> Fit:
-    """Return the fits of tabulated candidates as NumPy arrays, including the fits of padding rows."""
+    """Return the fits of tabulated clusters as NumPy arrays, one for each row of the tables (also for padding rows)."""
     return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, free=free))
 
 
 def select_fitted(fitted_candidates: FittedCandidates, rows: np.ndarray) -> FittedCandidates:
-    """Return some of the candidates with their fits, in the order of the rows."""
+    """Return the candidates at the given rows with their fits, in the order of the rows."""
     return FittedCandidates(fitted_candidates.pool.select(rows), select_rows(fitted_candidates.fits, rows))
 
 
 def select_rows(arrays, indices):
-    """Return rows of all arrays of a tree. The arrays share their first axis."""
+    """Return a pytree with the given rows of each array, selected along the first axis."""
     return jax.tree.map(lambda array: array[indices], arrays)
 
 
 def concatenate(first, second):
-    """Return the arrays of two trees, concatenated along their first axis."""
+    """Return a pytree with the arrays of two pytrees, concatenated along their first axis."""
     return jax.tree.map(
         lambda first_array, second_array: np.concatenate([np.asarray(first_array), np.asarray(second_array)]),
         first,

@@ -1,9 +1,10 @@
-r"""Selection of the candidates to fit, by the classifier's prediction for a PDF.
+r"""Selection of the candidates that are fitted, based on a classifier's prediction for a PDF.
 
 The classifier is a neural network that predicts the structure type and the size of a particle from its G(r) before any
-fit. Its probability density $q(c \mid G)$ at a candidate c and the prior weight $g(c)$ of the candidate define the
-proposal $Q(c) \propto g(c)\, q(c \mid G)$. The candidates with the largest $Q$ are kept. Of these, the
-candidates with the smallest approximate Rw (`pdf.screening`) are fitted.
+fit. Its probability density at a candidate c is $q(c \mid G)$. The prior weight of the candidate is $g(c)$
+(`posterior.prior_weights`). Both define the proposal $Q(c) \propto g(c)\, q(c \mid G)$, a probability distribution over
+the candidates. The candidates with the largest $Q$ are kept. Of these, the candidates with the smallest approximate Rw
+(`pdf.screening`) are fitted.
 
 The fits give the candidates their final weights $\pi(c)$. Importance sampling with the proposal $Q$ and the weights
 $\pi/Q$ has the relative effective sample size $1 / \sum_c \pi^2(c) / Q(c)$. It is near 1 if the classifier agrees with
@@ -38,27 +39,30 @@ from jaxstruc.pdf.target import Target, low_q_curves
 from jaxstruc.statistics import Interval
 
 SELECTED_PROBABILITY = 0.9999
-"""Total probability of the candidates that the classifier keeps."""
+"""Total probability, in the proposal, of the candidates that are kept."""
 N_PROPOSAL_DRAWS = 1000
 """Number of draws from the proposal for which `effective_samples` is stated."""
 SELECTION_SPREAD, AGREEMENT_SPREAD = (0.12, 0.08), (0.03, 0.03)
-"""Standard deviations of log(n_atoms) and of log(diameter) - log(n_atoms) / 3 that are added in quadrature to those of
-the classifier. The first pair is for the selection of candidates, so that sizes close to a probable size are kept. The
-second pair is for the comparison with the fits, because a library has gaps between its sizes."""
+"""Standard deviations of log(n_atoms) and of log(diameter) - log(n_atoms) / 3. They are added in quadrature to the
+standard deviations that the classifier predicts. The first pair is used for the selection of candidates, so that sizes
+close to a probable size are kept. The second pair is used for the comparison with the fits, because a library has gaps
+between its sizes."""
 MIN_PACKING_PROBABILITY, ATOM_COUNT_DRAWS = 0.01, 256
-"""Smallest probability of a packing that is searched; number of draws of the number of atoms for each packing."""
+"""Smallest predicted probability of a packing (e.g. bcc) for which numbers of atoms are drawn; number of draws for each
+packing."""
 TYPES_BY_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
     name: (name,) for name in ("bcc", "sc", "icosahedron", "decahedron")
 }
 POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
-"""Types that the atoms of a listed cluster may show, by the type of its family. They differ if the particle contains
-only some of the layers or twins."""
+"""Structure types that may be identified from the atoms of a library cluster, by the type of its family. They may
+differ from the type of the family, because a small cluster may contain only some of the layers or twins."""
 CLASSIFIER_NOT_USED = "all listed structures were compared, because the classifier cannot select among them"
-"""Start of the remark on a classifier that was not used. The reason follows."""
+"""Start of the remark that the classifier was not used. The reason is appended to it."""
 DEFAULT_FIT_LIMITS = FitLimits()
-"""Default of the largest numbers of candidates that are fitted."""
+"""Default limits on the number of candidates that are fitted."""
 MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS = 10, 1000
-"""Smallest and largest number of atoms of the particles in the training. Numbers outside are moved to these limits."""
+"""Smallest and largest number of atoms of the particles on which the classifier was trained. A number outside this
+range is replaced by the nearest limit."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,18 @@ class ClassifierPrior:
     intervals: dict[str, Interval]
     """Medians and 90 % intervals of n_atoms, diameter (Å), width, hexagonal and aspect."""
     distance: float
-    """Distance of the PDF from the PDFs of the training, scaled so that 95 % of these have a distance below 1."""
+    """Distance of the PDF from the training PDFs of the classifier. It is scaled so that 95 % of the training PDFs have
+    a distance below 1."""
     n_listed: int
     """Number of candidates in the library."""
     n_screened: int
-    """Number of listed candidates that the classifier kept; all of them if the PDF lies outside the training."""
+    """Number of library candidates that the classifier kept. All are kept if the PDF lies outside the range of the
+    training data."""
     effective_samples: float
-    """Effective sample size of `N_PROPOSAL_DRAWS` draws from the proposal, weighted by the fits."""
+    """Effective sample size of `N_PROPOSAL_DRAWS` draws from the proposal, if each draw has the weight that the fits
+    give it."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields that a later version of the package wrote."""
+    """Unknown fields of a saved result that a later version of the package wrote, by name."""
 
 
 class LoadedClassifier(NamedTuple):
@@ -93,7 +100,7 @@ class ClassifierPrediction(NamedTuple):
 
     output: ClassifierOutput
     training_warnings: tuple[str, ...]
-    """Reasons why the PDF lies outside the training. If there are any, the prediction is not used."""
+    """Reasons why the PDF lies outside the range of the training data. If there are any, the prediction is not used."""
 
 
 def proposal_weights(
@@ -116,7 +123,7 @@ def probable_candidates(
     probability: float = SELECTED_PROBABILITY,
     min_candidates: int = 0,
 ) -> np.ndarray:
-    """Return the indices of the smallest set of candidates with a given total probability, in rising order.
+    """Return the indices, in rising order, of the smallest set of candidates with a given total probability.
 
     Args:
         proposal_weight: Share of each candidate in draws from the proposal.
@@ -156,7 +163,7 @@ def predict_measurements(
 
 
 def checked_prediction(measurement: Measurement, output: ClassifierOutput, *, bond: float) -> ClassifierPrediction:
-    """Return the classifier's prediction for one PDF, with the reasons why the PDF lies outside the training.
+    """Return the prediction for one PDF, with the reasons if the PDF lies outside the range of the training data.
 
     Args:
         measurement: Measurement with all settings.
@@ -171,7 +178,7 @@ def checked_prediction(measurement: Measurement, output: ClassifierOutput, *, bo
 def probable_rows(
     classifier_prediction: ClassifierPrediction, group: CandidateGroup, *, min_candidates: int = 0
 ) -> np.ndarray:
-    """Return the probable candidates as rows of their library in rising order, at least `min_candidates`."""
+    """Return the library rows of the probable candidates in rising order, at least `min_candidates` rows."""
     return group.rows[
         probable_candidates(
             _proposal_share(classifier_prediction, group, SELECTION_SPREAD), min_candidates=min_candidates
@@ -186,14 +193,14 @@ def summarize_group(
     fitted_rows: np.ndarray,
     weight: np.ndarray,
 ) -> ClassifierPrior:
-    """Return the prediction for the candidates of a library in the form that a result stores.
+    """Return the prediction for a library and its agreement with the fits, in the form that a result stores.
 
     Args:
         classifier_prediction: Prediction for the PDF.
         group: All candidates of the library.
         n_screened: Number of candidates that the classifier kept.
-        fitted_rows: Rows of the library that were fitted.
-        weight: Weights of these rows by the fits.
+        fitted_rows: Library rows of the fitted candidates.
+        weight: Posterior weights of the fitted candidates.
     """
     proposal_share = np.zeros(len(group.library.atoms))
     proposal_share[group.rows] = _proposal_share(classifier_prediction, group, AGREEMENT_SPREAD)
@@ -214,9 +221,10 @@ def summarize_group(
 def draw_atom_counts(
     classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]
 ) -> dict[str, np.ndarray] | None:
-    """Return draws of the number of atoms from the prediction, for each probable packing of the library.
+    """Return random numbers of atoms from the classifier's prediction: one array for each probable packing.
 
-    The result is None if there is no prediction, if the PDF lies outside the training, or if there is no library.
+    Only packings of the library are included. The result is None if there is no prediction, if the PDF lies outside the
+    range of the training data, or if there is no library.
     """
     library_types = {
         FAMILY_TYPES.get(name) for group in groups if group.source == "library" for name in set(group.library.families)
@@ -250,11 +258,11 @@ def log_density(
     """Return the logarithm of the classifier's density at each candidate's type, number of atoms and diameter.
 
     Args:
-        mixture: Density for one PDF, as NumPy arrays.
+        mixture: Mixture density that the classifier predicts for one PDF, as NumPy arrays.
         library: Library of the candidates.
         rows: Rows of the candidates in the library.
-        types: Types of the candidates.
-        spread: Standard deviations that are added in quadrature to those of the mixture.
+        types: Structure type of each candidate.
+        spread: Standard deviations that are added in quadrature to those of the mixture (see `SELECTION_SPREAD`).
     """
     log_n_atoms = np.log(np.clip(library.atoms[rows], MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS))
     log_relative_diameter = np.log(library.diameter[rows]) - np.log(library.atoms[rows]) / 3
@@ -290,9 +298,10 @@ def select_probable(
     groups: Sequence[CandidateGroup],
     limits: FitLimits = DEFAULT_FIT_LIMITS,
 ) -> list[CandidateGroup]:
-    """Return groups that contain only the probable candidates of a library, at least as many as are fitted.
+    """Return the groups, with each library reduced to its probable candidates.
 
-    All candidates are kept if there is no prediction or if the PDF lies outside the training.
+    At least as many candidates are kept as may be fitted. All candidates are kept if there is no prediction or if the
+    PDF lies outside the range of the training data.
     """
     if classifier_prediction is None or classifier_prediction.training_warnings:
         return list(groups)
@@ -317,14 +326,14 @@ def bin_groups(
     classifier_prediction: ClassifierPrediction | None,
     limits: FitLimits = DEFAULT_FIT_LIMITS,
 ) -> list[BinnedDistances | None]:
-    """Return the binned distances of the candidates of each group; None for a group of which all are fitted.
+    """Return the binned distances of each group's candidates; None for a group whose candidates are all fitted.
 
-    All draws of a network are fitted, because they are new for each measurement.
+    The draws of a network are always fitted, because they are new for each measurement.
 
     Args:
         groups: Candidates of each source.
         probable_groups: Candidates of each source that the classifier finds probable.
-        target: Data of the fit.
+        target: Measured data in the form that fits use.
         binned_libraries: Binned distances of whole libraries by `id(library)`. They are kept for the next measurement.
         classifier_prediction: Prediction for the PDF.
         limits: Largest numbers of candidates that are fitted.
@@ -355,9 +364,9 @@ def bin_groups(
 def select_for_fit(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target, *, max_candidates: int
 ) -> tuple[CandidateGroup, np.ndarray]:
-    """Return the candidates of a group for the fits, and the rows of more candidates for the cross-validation.
+    """Return the candidates of a group that are fitted, and the library rows of those for the cross-validation.
 
-    Both are those with the smallest approximate Rw.
+    Both are the candidates with the smallest approximate Rw. More candidates are used for the cross-validation.
     """
     if binned_distances is None:
         return group, group.rows
@@ -372,7 +381,7 @@ def select_for_fit(
 def select_for_settings(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target
 ) -> CandidateGroup:
-    """Return the candidates of a group that fit best regardless of qmin."""
+    """Return the candidates of a group that fit best, compared without the part of G(r) that depends on qmin."""
     if binned_distances is None:
         return group._replace(rows=group.rows[: instrument.N_PROFILE_CANDIDATES])
     curves_of_low_q = low_q_curves(
@@ -391,7 +400,7 @@ def summarize_prior(
     pool: CandidatePool,
     weight: np.ndarray,
 ) -> ClassifierPrior | None:
-    """Return the prediction for a library and its agreement with the fits; None if there was no prediction."""
+    """Return the prediction for a library and its agreement with the fits; None without prediction or library."""
     if classifier_prediction is None:
         return None
     for group, probable_group in zip(groups, probable_groups, strict=True):
@@ -403,7 +412,7 @@ def summarize_prior(
 
 
 def prior_remarks(classifier_prediction: ClassifierPrediction | None, missing_reason: str) -> list[str]:
-    """Return the reason why the classifier did not select candidates; an empty list if it did."""
+    """Return a list with the remark that the classifier was not used; an empty list if it was used."""
     if missing_reason:
         return [missing_reason]
     return (
@@ -416,7 +425,7 @@ def prior_remarks(classifier_prediction: ClassifierPrediction | None, missing_re
 def _proposal_share(
     classifier_prediction: ClassifierPrediction, group: CandidateGroup, spread: tuple[float, float]
 ) -> np.ndarray:
-    """Return the share of each candidate of a group in draws from the proposal."""
+    """Return the share of each candidate of a group in draws from the proposal; the sum is 1."""
     library, rows = group.library, group.rows
     types = np.array([FAMILY_TYPES.get(family, "") for family in library.families[rows]], object)
     features = types, library.atoms[rows], library.diameter[rows]

@@ -20,7 +20,7 @@ def classify_measurements(
     """Return the types and sizes that the classifier predicts for PDFs.
 
     Args:
-        measurements: Measurements with all settings.
+        measurements: Measurements with values of all settings (e.g. qmin).
         network: Trained classifier.
         element: Element of the sample, e.g. Pt.
         seed: Seed of the random draws from which the intervals are computed.
@@ -38,10 +38,10 @@ def classify_measurements(
 def classification_result(
     measurement: Measurement, output: ClassifierOutput, *, element: str, bond: float, facts: dict
 ) -> PdfResult:
-    """Return the prediction for one PDF as a result.
+    """Return the classifier's prediction for one PDF as a `PdfResult`.
 
-    The status is "weak" if the PDF lies outside the training, if the header states other elements, or if no type is
-    clearly the most probable.
+    The status is "weak" if the PDF lies outside the range of the training data, if the header of the file states other
+    elements, or if no type is clearly the most probable.
     """
     reasons = list(range_warnings(measurement, output, bond=bond))
     if composition := composition_remark(measurement, element):

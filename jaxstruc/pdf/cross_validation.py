@@ -1,17 +1,17 @@
 r"""Comparison of a single cluster with an ensemble of clusters by their predictions of data that were not fitted.
 
 The comparison decides whether the particles of a sample are all alike ("single") or a distribution of sizes and types
-("distribution"). A single cluster and an ensemble of clusters are fitted to r below a cut. All their values are then
-kept fixed, and G(r) beyond the cut is predicted (the holdout range). An ensemble always fits better than its best
-member, but it predicts better only if the sample is a distribution.
+("distribution"). Both a single cluster and an ensemble (a mixture of clusters) are fitted to G(r) up to a cut in r. The
+fitted values are then kept fixed, and both models predict G(r) beyond the cut. This range of r is called the holdout
+range. An ensemble always fits better than its best member, but it predicts better only if the sample is a distribution.
 
-For noise of unknown size, the gain of prediction 2 over prediction 1 in the logarithm of the likelihood is
-$\frac{n}{2} \ln (E_1 / E_2)$. Here $E_1$ and $E_2$ are the sums of squared residuals, and n is the number of
-independent points beyond the cut.
+The gain of prediction 2 over prediction 1 is the difference of the logarithms of their likelihoods. For noise of
+unknown size, it is $\frac{n}{2} \ln (E_1 / E_2)$. Here $E_1$ and $E_2$ are the sums of the squared residuals of the
+predictions, and n is the number of independent points beyond the cut.
 
-A rival is one of the best few candidates of each structure type and source. The predictions of the rivals compare the
-types with each other. The size distributions of an ensemble are lognormals times a smooth factor. The departure
-strength is the standard deviation of the logarithm of this factor (`ensemble_model`).
+The rivals are the best few candidates of each structure type and of each source. Their predictions show which type is
+the most probable. The size distributions of an ensemble are lognormals times a smooth factor. The departure strength is
+the standard deviation of the logarithm of this factor (`ensemble_model`). It is 0 for a lognormal.
 """
 
 import math
@@ -35,30 +35,31 @@ from jaxstruc.pdf.target import Target, TargetSettings, background_terms, make_t
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 CUT_FRACTIONS = (0.6, 0.7, 0.8)
-"""Cuts, as fractions of the r at which the signal ends."""
+"""Cuts, as fractions of the distance r at which the signal ends."""
 MIN_CUT = 8.0
 """Smallest cut, in Å."""
 MAX_HOLDOUT_RATIO = 1.5
 """Largest r of a prediction, relative to the cut."""
 MIN_HOLDOUT_LENGTH = 2.0
-"""Shortest range of data beyond a cut, in Å."""
+"""Smallest length of the data beyond a cut, in Å."""
 MIN_SIGNAL_END = MIN_CUT + MIN_HOLDOUT_LENGTH
-"""Smallest r in Å at which the signal may end for a comparison."""
+"""Smallest end of the signal in Å that allows a comparison."""
 MAX_HOLDOUT_R = 50.0
 """Largest r of the data in the comparison, in Å."""
 MIN_PREDICTION_RW = 0.01
 """Rw below which predictions are considered equally good, because the simulation itself is no more accurate."""
 MIN_CLEAR_GAIN = 2.0
-"""Mean gain over the cuts above which the decision is "distribution". Below the negative of this value, the decision is
-"single"."""
+"""Gain of the ensemble over the single cluster, averaged over the cuts, above which the decision is "distribution". The
+decision is "single" if the mean gain is below the negative of this value."""
 ClusterSearch = Callable[[Target, FittedCandidates], CandidateGroup | None]
 """Function that searches for further clusters that fit a target. It starts from fitted candidates, best first."""
 DEPARTURE_STRENGTHS = (0.5, 1.0, 2.0)
-"""Departure strengths of free size distributions. The strength with the best predictions is used."""
+"""Departure strengths of free size distributions, which may differ from a lognormal. The strength with the best
+predictions is used."""
 N_LISTED_CANDIDATES = 48
-"""Number of listed clusters that are fitted up to each cut."""
+"""Number of library clusters that are fitted up to each cut."""
 N_SEARCHED_CANDIDATES = 8
-"""Number of searched clusters that are fitted up to each cut."""
+"""Number of clusters from a search that are fitted up to each cut."""
 R_STEP_FACTOR = 0.4
 """Step in r of the thinned data, relative to the resolution pi / qmax."""
 PREDICTION_BATCH_SIZE = 32
@@ -97,11 +98,11 @@ class HoldoutModels(NamedTuple):
     """The models that are fitted up to each cut."""
 
     ensemble_model: EnsembleModel
-    """Classes of clusters in the ensemble."""
+    """Model of the ensemble, a mixture of classes of similar clusters."""
     values: FitValues
-    """Values of the best cluster's fit, at which fits of ensembles start."""
+    """Fitted values of the best single cluster, from which the fits of ensembles start."""
     mean_size: float
-    """Size of the best cluster in Å, at which fits of ensembles start."""
+    """Size of the best single cluster in Å, from which the fits of ensembles start."""
     libraries: Sequence[tuple[CandidateGroup, BinnedDistances]]
     """Libraries whose best clusters are fitted up to each cut."""
     rivals: CandidatePool
@@ -109,7 +110,7 @@ class HoldoutModels(NamedTuple):
     free: tuple[str, ...]
     """Names of the fitted parameters."""
     departure_strengths: tuple[float, ...] = (0.0, *DEPARTURE_STRENGTHS)
-    """Departure strengths of the ensembles; 0 is a lognormal."""
+    """Departure strengths of the compared ensembles; 0 for a lognormal."""
     search: ClusterSearch | None = None
     """Search for clusters that no library lists. It is repeated for each cut."""
 
@@ -127,59 +128,59 @@ class HoldoutComparison(NamedTuple):
     """Number of independent points beyond the cut."""
     single_prediction: PredictionMisfit
     ensemble_predictions: tuple[PredictionMisfit, ...]
-    """[strength] Misfits of the ensembles."""
+    """[strength] Misfit of the ensemble with each departure strength."""
     rival_squares: np.ndarray
-    """[rival] Sum of squared residuals of each rival; NaN if the fit failed."""
+    """[rival] Sum of the squared residuals of each rival's prediction; NaN if the fit failed."""
     r: np.ndarray
     """[point] Points of r in Å, up to the end of the predicted range."""
     g: np.ndarray
     """[point] Measured G(r), in 1/Å²."""
     predicted_curves: tuple[np.ndarray, ...]
-    """[point] G(r) of the best single cluster and of each ensemble, in 1/Å²."""
+    """Calculated G(r) [point] in 1/Å², first of the best single cluster and then of each ensemble."""
 
 
 class CrossValidation(NamedTuple):
     """Comparison of a single cluster with ensembles, and the ensemble that predicts best."""
 
     sample: str
-    """Decision: "single", "distribution" or "undecided"."""
+    """Decision on the sample: "single", "distribution" or "undecided"."""
     comparisons: tuple[HoldoutComparison, ...]
     departure_strengths: tuple[float, ...]
     departure_strength: float
-    """Departure strength of the best ensemble; 0 for a lognormal."""
+    """Departure strength of the ensemble that predicts best; 0 for a lognormal."""
     ensemble_fit: EnsembleFit
-    """Fit of the best ensemble to the whole signal."""
+    """Fit of this ensemble to the whole signal."""
     target: Target
-    """Target of `ensemble_fit`, which covers the whole signal."""
+    """Data of this fit, up to the end of the signal or of the fitted range."""
 
 
 class HoldoutData(NamedTuple):
-    """A measured G(r) with the settings of the targets up to each cut."""
+    """A measured G(r), with the settings for the fits up to each cut."""
 
     r: Float[np.ndarray, " r"]
-    """Points of all data from rmin on, in Å."""
+    """Points of r from rmin to the end of the data, in Å."""
     g: Float[np.ndarray, " r"]
     """Measured G(r), in 1/Å²."""
     target: Target
-    """Target of the fits of single clusters, with the settings of instrument, bond length and background."""
+    """Data of the fits of single clusters, with the settings of the instrument, the bond length and the background."""
     signal_end: float
     """Distance r in Å at which the signal falls below the noise."""
     span: TableRange
     """Range of distances and Q that tables of clusters cover, up to the end of the signal."""
     min_q_nodes: int
-    """Number of points of Q to which all targets are padded."""
+    """Smallest number of points of Q in the data of each fit. Shorter arrays are padded with zeros."""
     min_basis_size: int
-    """Number of functions of the basis to which all targets are padded."""
+    """Smallest number of basis functions in the data of each fit. Smaller bases are padded with zeros."""
 
     @property
     def thinned_data(self) -> "HoldoutData":
-        """Data reduced to little more than the number of independent points."""
+        """Data at fewer points of r, little more than the number of independent points."""
         step = (self.r[-1] - self.r[0]) / (len(self.r) - 1)
         stride = max(1, int(R_STEP_FACTOR * np.pi / self.target.qmax / step))
         return self._replace(r=self.r[::stride], g=self.g[::stride])
 
     def target_up_to(self, rmax: float) -> Target:
-        """Return the target of the data up to `rmax`, in Å."""
+        """Return the target (the data of a fit) for the range of r up to `rmax`, in Å."""
         in_range = self.r <= rmax + 1e-9
         target = self.target
         settings = TargetSettings(
@@ -197,14 +198,14 @@ class HoldoutData(NamedTuple):
 
 
 class SingleClusterFits(NamedTuple):
-    """Fits of single clusters up to a cut: first rivals, then listed clusters, then searched clusters."""
+    """Fits of single clusters up to a cut. The rivals come first, then library clusters, then clusters of a search."""
 
     cluster_tables: ClusterTable
     fits: Fit
     rw: np.ndarray
     """[cluster] Rw of each fit; infinite if the fit failed or the cluster is faulty."""
     best_rows: list[int]
-    """Row of the best cluster that is not from a search; if there was a search, also the row of its best cluster."""
+    """Row of the best cluster that is not from a search, followed by the row of the best searched cluster, if any."""
     n_rivals: int
 
 
@@ -231,10 +232,10 @@ def n_independent_beyond_cut(target: Target, cut: HoldoutCut) -> float:
 
 
 def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
-    """Return the points at which models of a target are computed.
+    """Return points of r at which fitted models are computed, with the transform from F(Q) to G(r).
 
     Args:
-        target: Target to which the models are fitted.
+        target: Data to which the models are fitted.
         r: Points of r in Å, which may lie outside the fitted range.
     """
     q, f_to_g = sine_transform(r, target.qmin, target.qmax, target.span)
@@ -245,12 +246,12 @@ def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPo
 def cluster_curves(
     cluster_tables: ClusterTable, values: FitValues, points: HoldoutPoints
 ) -> Float[np.ndarray, "cluster r"]:
-    """Return G(r) of the fits of clusters without background, as NumPy arrays.
+    """Return G(r) of fitted clusters without background in 1/Å², as a NumPy array.
 
     Args:
         cluster_tables: Tables of the clusters, with a leading axis.
         values: Fitted values of the clusters, with a leading axis.
-        points: Points of r.
+        points: Points of r at which G(r) is computed.
     """
     f = np.asarray(fit.structure_functions(cluster_tables, values, points.q), float)
     return np.asarray(values.scale, float)[:, None] * _damped_pdf(f, np.asarray(values.qdamp, float)[:, None], points)
@@ -259,7 +260,7 @@ def cluster_curves(
 def ensemble_curve(
     ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, points: HoldoutPoints
 ) -> Float[np.ndarray, " r"]:
-    """Return G(r) of the fit of an ensemble without background, as a NumPy array."""
+    """Return G(r) of a fitted ensemble without background in 1/Å², as a NumPy array."""
     return _damped_pdf(
         np.asarray(_ensemble_structure_function(ensemble_fit, ensemble_model, points.q), float),
         float(ensemble_fit.values.qdamp),
@@ -274,13 +275,13 @@ def prediction_misfit(
     *,
     n_background_terms: int = 0,
 ) -> PredictionMisfit:
-    """Return the misfit of a curve.
+    """Return the misfit between a calculated curve and the data.
 
     Args:
         r: Evenly spaced points, in Å.
         observed: Measured G(r), in 1/Å².
         calculated: G(r) of the model without background, in 1/Å².
-        n_background_terms: Number of smooth background terms that are projected out of data and model.
+        n_background_terms: Number of smooth background terms that are projected out of both curves.
     """
     terms = background_terms(r, n_background_terms)
     residual, projected_data = (curve - terms @ (terms.T @ curve) for curve in (observed - calculated, observed))
@@ -289,12 +290,12 @@ def prediction_misfit(
 
 
 def log_likelihood_gain(reference: PredictionMisfit, alternative: PredictionMisfit, n_independent: float) -> float:
-    """Return the gain of an alternative over a reference in the logarithm of the likelihood."""
+    """Return the difference by which the log-likelihood of an alternative exceeds that of a reference."""
     return 0.5 * n_independent * math.log(reference.squares / alternative.squares)
 
 
 def decide_sample_kind(gains: Sequence[float]) -> str:
-    """Return "single", "distribution" or "undecided".
+    """Return the decision on the sample: "single", "distribution" or "undecided".
 
     Args:
         gains: Gain of the ensemble over the single cluster at each cut, in the logarithm of the likelihood.
@@ -381,7 +382,10 @@ def _fit_lognormal(models: HoldoutModels, target: Target) -> EnsembleFit:
 
 
 def _mean_rw(comparisons: Sequence[HoldoutComparison], strength_index: int) -> float:
-    """Return the mean Rw over the cuts of the ensembles with one departure strength; infinity if it is not finite."""
+    """Return the Rw of the predictions with one departure strength, averaged over the cuts.
+
+    The result is infinity if the mean is not finite.
+    """
     mean_rw = (
         float(np.mean([comparison.ensemble_predictions[strength_index].rw for comparison in comparisons]))
         if comparisons
@@ -415,8 +419,8 @@ def _compare_at_cut(
             ensemble_curves,
         )
     )
-    # The better prediction of the best listed and the best searched cluster is used, because the departure strength of
-    # the ensembles is chosen by its predictions too.
+    # The best library cluster or the best searched cluster is used, whichever predicts better. This is fair, because
+    # the departure strength of the ensembles is also chosen by the predictions.
     best_single = int(np.argmin([entry.squares for entry in single_predictions]))
     rival_squares = np.array([entry.squares for entry in rival_predictions])
     return HoldoutComparison(
@@ -432,7 +436,7 @@ def _compare_at_cut(
 
 
 def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleClusterFits:
-    """Return the fits of rivals, listed clusters and searched clusters to a target."""
+    """Return the fits of rivals, library clusters and searched clusters to a target."""
     pool, n_rivals = _pool_with_libraries(models, target), len(models.rivals.group_row)
     cluster_tables = candidates.cluster_tables(pool, target)
     fits = candidates.select_rows(
@@ -482,7 +486,7 @@ def _ensemble_curves(
 
 
 def _pool_with_libraries(models: HoldoutModels, target: Target) -> CandidatePool:
-    """Return the rivals, followed by the listed clusters that fit a target best."""
+    """Return the rivals, followed by the library clusters that fit a target best."""
     groups = list(models.rivals.groups)
     group_columns, row_columns = [models.rivals.group_index], [models.rivals.group_row]
     for library_group, binned_distances in models.libraries:
