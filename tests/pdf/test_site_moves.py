@@ -269,3 +269,63 @@ def test_no_search_ends_at_a_higher_cost_than_its_start(particle_case):
             float(search_and_start[0].cost[0]) <= float(search_and_start[1].cost[0])
             and np.isfinite(search_and_start[0].cost).all()
         )
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_the_cost_is_misfit_scale_and_shape_written_out(particle_case, spread):
+    """The scale is 1 on an absolute scale. Otherwise it is the best one, with a lognormal prior about 1."""
+    lattice, occupied_sites, fit_target, _ = particle_case
+    n_effective, shape_weight, basis = 60.0, 0.7, fit_target.basis
+    _, pair_curves, state = start_state(particle_case, occupied_sites, site_weights(spread, shape_weight))
+    curve_index = np.asarray(pair_curves.curve_index)[np.ix_(occupied_sites, occupied_sites)]
+    model = 0.5 * np.asarray(pair_curves.pair_curve, float)[curve_index].sum(axis=(0, 1)) / N_ATOMS
+    data = np.asarray(pair_curves.data, float)
+    scale = model @ data / (model @ model) if spread else 1.0
+    squares = np.sum((data - scale * model) ** 2) + float(basis.unmodelled_squares)
+    squares += site_moves.MIN_SEARCH_RW**2 * float(basis.norm)
+    cost = 0.5 * n_effective * np.log(squares / float(basis.norm))
+    cost += 0.5 * (np.log(scale) / spread) ** 2 if spread else 0.0
+    cost += shape_weight * lattice_sites.excess_occupancy_cost(lattice, occupied_sites)
+    assert float(state.scale) == pytest.approx(scale, rel=1e-4)
+    assert float(state.cost) == pytest.approx(cost, abs=0.02)
+
+
+@pytest.mark.parametrize("n_extra_atoms", [0, 1])
+def test_an_atom_is_added_next_to_another_and_the_smallest_particle_loses_none(particle_case, n_extra_atoms):
+    lattice, _, fit_target, _ = particle_case
+    occupied_sites = np.arange(N_SITES) < site_moves.MIN_ATOMS + n_extra_atoms
+    site_graph, pair_curves, state = start_state(particle_case, occupied_sites, site_weights())
+    cost, _ = FLIP_COSTS(
+        site_graph, pair_curves, state, FLIP_COST_CHANGES(site_graph, state), fit_target.basis, site_weights()
+    )
+    separations = np.linalg.norm(lattice.positions[:, None] - lattice.positions[occupied_sites], axis=-1)
+    has_neighbour = ((separations > 0) & (separations < lattice_sites.NEIGHBOUR_DISTANCE)).any(axis=1)
+    is_possible = np.where(occupied_sites, n_extra_atoms > 0, has_neighbour)
+    np.testing.assert_array_equal(np.isfinite(cost), is_possible)
+
+
+def test_the_first_step_of_a_search_is_the_best_of_moves_and_exchanges(particle_case):
+    lattice, occupied_sites, fit_target, values = particle_case
+    n_exchanges = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        wrong_sites = occupied_sites.copy()
+        wrong_sites[rng.choice(np.flatnonzero(occupied_sites)[-20:], 2, replace=False)] = False
+        wrong_sites[rng.choice(np.flatnonzero(~occupied_sites)[:20], seed % 3, replace=False)] = True
+        site_graph, pair_curves, state = start_state(particle_case, wrong_sites, site_weights())
+        flip_changes = FLIP_COST_CHANGES(site_graph, state)
+        flip_costs, _ = FLIP_COSTS(site_graph, pair_curves, state, flip_changes, fit_target.basis, site_weights())
+        *_, exchange_costs, _ = BEST_EXCHANGES(
+            site_graph, pair_curves, state, flip_costs, flip_changes, fit_target.basis, site_weights()
+        )
+        lowest_costs = float(flip_costs.min()), float(exchange_costs.min())
+        search_end = site_moves.search_sites(
+            site_moves.site_graphs([lattice]), wrong_sites[None].astype(np.float32), values, fit_target.basis,
+            site_weights(), KEY, 1,
+        )  # fmt: skip
+        assert min(lowest_costs) < float(state.cost)
+        assert float(search_end.cost[0]) == pytest.approx(min(lowest_costs), abs=0.02)
+        n_changed_sites = np.sum(np.asarray(search_end.occupancy[0]) != wrong_sites)
+        assert n_changed_sites == (2 if lowest_costs[1] < lowest_costs[0] else 1)
+        n_exchanges += n_changed_sites == 2
+    assert 0 < n_exchanges

@@ -135,3 +135,7 @@ def test_the_divergence_is_that_of_a_sampled_estimate():
     estimate = jnp.mean(log_density(posterior) - log_density(prior))
     assert float(model.kl_divergence(posterior, prior)) == pytest.approx(float(estimate), abs=0.02)
     assert float(model.kl_divergence(posterior, posterior)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_sizes_are_those_of_the_paper():
+    assert ModelSizes() == ModelSizes(latent=2, atoms=100, satellites=11, points=301, stochastic=True)
