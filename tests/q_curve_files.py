@@ -30,10 +30,10 @@ def cansas_xml(
     """Return CanSAS1d XML that contains a curve `n_curves` times."""
     rows = []
     for index in range(len(q)):
-        row = f'<Q unit="{q_unit}">{q[index]!r}</Q><I unit="{intensity_unit}">{intensity[index]!r}</I>'
-        row += "" if sigma is None else f'<Idev unit="{intensity_unit}">{sigma[index]!r}</Idev>'
-        row += "" if dq is None else f'<Qdev unit="{q_unit}">{dq[index]!r}</Qdev>'
-        rows.append(f"<Idata>{row}{extra_elements}</Idata>\n".replace("np.float64(", "").replace(")", ""))
+        row = f'<Q unit="{q_unit}">{float(q[index])!r}</Q><I unit="{intensity_unit}">{float(intensity[index])!r}</I>'
+        row += "" if sigma is None else f'<Idev unit="{intensity_unit}">{float(sigma[index])!r}</Idev>'
+        row += "" if dq is None else f'<Qdev unit="{q_unit}">{float(dq[index])!r}</Qdev>'
+        rows.append(f"<Idata>{row}{extra_elements}</Idata>\n")
     data = f"<SASdata>{''.join(rows)}</SASdata>"
     entries = "".join(f"<SASentry><Title>run {number}</Title>{data}</SASentry>" for number in range(1, n_curves + 1))
     version = "1.0" if namespace == "cansas1d/1.0" else "1.1"

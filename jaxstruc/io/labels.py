@@ -372,7 +372,8 @@ def _split_unit(text: str) -> tuple[str, str]:
         if name and name.count("(") == name.count(")") and _known_unit(unit):
             return name, unit
     suffix = _UNIT_SUFFIX.fullmatch(text)
-    if suffix and (q_axis.inverse_length(suffix[2]) or suffix[2] in ("deg", "rad", "A", "nm")):
+    is_unit = suffix and (q_axis.inverse_length(suffix[2]) or suffix[2] in ("deg", "rad", "A", "nm"))
+    if suffix and (is_unit or (re.search(r"1/|[-⁻][1¹]", suffix[2]) and q_axis.intensity_unit(suffix[2]))):
         return suffix[1], suffix[2]
     return text, ""
 

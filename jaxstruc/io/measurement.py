@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
-import ase.data
 import numpy as np
 
 from jaxstruc.io.columns import MIN_ROWS, ReadError, expect
@@ -45,7 +44,6 @@ MIN_COMPOUND_RATIO = 0.4
 """Smallest ratio of the numbers of atoms in an oxide, sulphide, phosphide, nitride or carbide of a metal, e.g. Cu2O."""
 MIN_CLUSTER_FORMULA_ATOMS = 10
 """Smallest number of metal atoms in a formula that is that of a cluster with ligands and not a formula unit."""
-ELEMENTS = frozenset(ase.data.chemical_symbols[1:])
 
 
 class CompositionRemark(NamedTuple):
@@ -174,10 +172,12 @@ def composition_remark(measurement: Measurement, element: str) -> CompositionRem
 
 def _element_counts(composition: str) -> dict[str, float]:
     """Return the number of atoms of each element in a formula, e.g. Au92S44 or Cd Se; empty if it is no formula."""
+    from ase.data import atomic_numbers
+
     counts: dict[str, float] = {}
     for symbol, number in re.findall(r"([A-Z][a-z]?)(?![a-z])\s*(\d*\.?\d*)", composition):
         name = "H" if symbol == "D" else symbol
-        if name not in ELEMENTS:
+        if name not in atomic_numbers:
             return {}
         counts[name] = counts.get(name, 0.0) + (float(number) if number not in ("", ".") else 1.0)
     return counts
@@ -219,7 +219,7 @@ def _printed_unit(r: np.ndarray) -> float:
 def _without_rounding(r: np.ndarray) -> np.ndarray:
     """Return evenly spaced r for r that were rounded so much that their steps differ, and other r unchanged."""
     index = np.arange(len(r))
-    step, start = np.polyfit(index, r, 1)
+    step, start = np.polyfit(index, r, 1) if r[0] != 0 else (index @ r / (index @ index), 0.0)
     even_r = start + step * index
     deviation = np.abs(r - even_r).max()
     is_rounded = MIN_ROUNDING * step < deviation <= 0.6 * _printed_unit(r) < step

@@ -80,11 +80,12 @@ def count_frames(
     path: Path | str,
     *,
     q_unit: QUnit | None = None,
+    wavelength: float | None = None,
     kind: Kind | None = None,
     accepted_kinds: Sequence[Kind] = CURVE_KINDS,
 ) -> int:
     """Return the number of curves of a file. See `read_curve` for the arguments and errors."""
-    curve_file = _open_file(path, q_unit=q_unit, wavelength=None, kind=kind, accepted_kinds=accepted_kinds)
+    curve_file = _open_file(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=accepted_kinds)
     return nxcansas.count_curves(path) if curve_file is None else len(curve_file.names)
 
 

@@ -239,7 +239,7 @@ def _offset_warnings(q: Float[np.ndarray, " q"], f: Float[np.ndarray, " q"]) -> 
     if abs(offset) <= max(MIN_OFFSET, MIN_RELATIVE_OFFSET * float(tail.std())):
         return []
     return [
-        f"S(Q) tends to {1 + offset:.3g} and not to 1: its offset of {offset:.2g} adds ripples to G(r) at small r, so "
+        f"S(Q) tends to {1 + offset:.2f} and not to 1: its offset of {offset:.2f} adds ripples to G(r) at small r, so "
         "normalise S(Q) again"
     ]
 

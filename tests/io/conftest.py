@@ -1,5 +1,7 @@
 """Fixtures that write files for the tests of readers."""
 
+from pathlib import Path
+
 import pytest
 
 
@@ -11,3 +13,9 @@ def write(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def case():
+    """Return the function that gives the path of an example file by its name."""
+    return lambda name: Path(__file__).parents[1] / "cases" / name

@@ -33,8 +33,14 @@ def test_data_come_back_exactly_whatever_program_wrote_them(write, program):
     ("mark", "program"),
     [
         ("version = diffpy.pdfgetx-2.2.1", "PDFgetX3"),
+        ("version = pdfgetx3-2.1\ninputfile = C:/pdfgetx2/Pt.chi", "PDFgetX3"),
         ("####### Get_XPDF #######", "PDFgetX2"),
+        ("####### Get_XPDF #######\n# Sample from C:\\programs\\pdfgetx2\\data", "PDFgetX2"),
+        ("# G(r) by PDFgetX2 version 1.0", "PDFgetX2"),
+        ("## written by pdfgetx2", "PDFgetX2"),
         ("#S 1 - PDF from PDFgetN", "PDFgetN"),
+        ("version = pdfgetn3-1.2", "PDFgetN3"),
+        ("version = pdfgets3-1.0", "PDFgetS3"),
     ],
 )
 def test_programs_are_recognised_by_their_marks_and_may_put_two_settings_in_a_line(write, mark, program):

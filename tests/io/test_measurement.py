@@ -194,3 +194,36 @@ def test_a_compound_or_an_alloy_is_not_described_by_one_element(write, compositi
     text, is_compound = composition_text(write, composition, element)
     assert is_compound and text.startswith(f"the header states the composition {composition}, but the model has only")
     assert "jaxstruc simulate" in text
+
+
+def test_the_given_pdf_on_a_rounded_nyquist_grid_is_read(case):
+    measurement = gr.read(case("Pt_nyquist_r4.gr"))
+    resolved = resolve_settings(measurement, DataOptions(), bond=2.775)
+    assert resolved.settings_by_name["qmax"] == 20.0
+    np.testing.assert_array_equal(resolved.r, measurement.r)
+
+
+@pytest.mark.parametrize("n_digits", [1, 2, 3, 4, 5, 12])
+@pytest.mark.parametrize("qmax", [20.0, 24.53, 13.7])
+def test_r_may_be_rounded_on_a_grid_of_pi_over_qmax(write, n_digits, qmax):
+    """R that was rounded by more than 1 % of its step is spaced evenly again, to the true positions."""
+    true_r = np.arange(int(30 * qmax / np.pi)) * np.pi / qmax
+    measurement = gr.read(write(rows(np.round(true_r, n_digits), np.sin(2.5 * true_r))))
+    resolved = resolve_settings(measurement, DataOptions(qmin=0.8, qmax=qmax), bond=2.775)
+    np.testing.assert_allclose(
+        resolved.r, true_r, atol=min(max(0.01 * np.pi / qmax, 0.03 * 10.0**-n_digits), 10.0**-n_digits)
+    )
+
+
+@pytest.mark.parametrize("factor", [1.005, 1.05, 2.0])
+def test_a_step_beyond_pi_over_qmax_is_refused_although_r_is_rounded(write, factor):
+    r = np.round(np.arange(150) * factor * np.pi / 20, 2)
+    with pytest.raises(ReadError, match=r"a step in r of at most pi/qmax = 0\.1571 Å, got 0") as error:
+        resolve_settings(gr.read(write(rows(r, np.sin(2.5 * r)))), DataOptions(qmin=0.8, qmax=20), bond=2.775)
+    assert_one_sentence(error)
+
+
+def test_uneven_r_is_refused_although_it_is_rounded(write):
+    r = np.round(np.cumsum(np.random.default_rng(0).uniform(0.05, 0.15, 300)), 2)
+    with pytest.raises(ReadError, match="evenly spaced r"):
+        resolve_settings(gr.read(write(rows(r, np.sin(2.5 * r)))), DataOptions(qmin=0.8, qmax=20), bond=2.775)

@@ -1,3 +1,5 @@
+import time
+
 import h5py
 import numpy as np
 import pytest
@@ -172,3 +174,18 @@ def test_sasdata_reads_the_same_numbers(path):
         ("dx", measurement.dq),
     ):
         np.testing.assert_allclose(column, getattr(reference, name), rtol=1e-15, err_msg=name)
+
+
+def test_a_file_that_would_take_minutes_is_given_up(tmp_path):
+    """A few kilobytes can stand for 50 000 curves of 60 000 points, which are zero."""
+    assert isolated_process.MAX_SECONDS < 15
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        data = write_nxcansas_entry(
+            file, intensity=None, q=np.linspace(0.01, 1, 60_000), sigma=None, dq=None, axes="Time,Q"
+        )
+        data.create_dataset("I", (50_000, 60_000), "f4", chunks=(1000, 1000))
+    start_time = time.monotonic()
+    with pytest.raises(ReadError, match=r"an intact file, got .* cannot be read to its end") as error:
+        isolated_process.call(nxcansas.read_curves, tmp_path / "x.h5", None, True, max_seconds=1.5)
+    assert_one_sentence(error)
+    assert time.monotonic() - start_time < 15

@@ -62,6 +62,17 @@ def test_an_s_that_goes_to_zero_is_read_as_s_less_one_with_a_warning(exact_curve
     assert shifted_pdf.warnings == ("S(Q) tends to 0 and is read as S(Q) - 1",)
 
 
+@pytest.mark.parametrize("curve_kind", ["sq", "fq"])
+@pytest.mark.parametrize(("offset", "text"), [(-0.07, "tends to 0.93 "), (0.12, "tends to 1.12 "), (-0.01, "")])
+def test_an_s_that_does_not_tend_to_one_is_named_with_its_offset(exact_curves, curve_kind, offset, text):
+    shift = offset if curve_kind == "sq" else offset * exact_curves["q"]
+    measurement = measurement_over_q(exact_curves, curve_kind, intensity=exact_curves[curve_kind] + shift)
+    warnings = reduction.reduce_to_pdf(measurement, DataOptions(**Q_RANGE)).warnings
+    assert len(warnings) == bool(text) and text in "".join(warnings)
+    if text:
+        assert f"its offset of {offset:.2f} adds ripples" in warnings[0]
+
+
 def test_a_single_sine_becomes_its_peak():
     """F = sin(5 Q) between 0 and q gives (2/pi) (q/2 - sin(10 q)/20) at r = 5, exactly."""
     q = np.linspace(0, 8, 4001)

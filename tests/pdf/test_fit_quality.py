@@ -35,6 +35,7 @@ def test_the_noise_is_estimated_beyond_the_particle():
     [
         ({"rw": 0.36}, "no candidate explains the data (Rw 0.36)"),
         ({"structure_ratio": 2.5}, "its mean squared residual is 2.5 times that of the noise"),
+        ({"structure_ratio": 2275829906.5}, "its mean squared residual is over 1000 times that of the noise"),
         ({"n_atoms": 900}, "900 atoms, close to the limit of 1000: raise --max-atoms"),
         ({"n_atoms": 1400, "max_atoms": 1500}, "1400 atoms, close to the limit of 1500: the particle may be larger"),
         ({"at_bound": ["stretch"]}, "the fit ended at a bound of stretch"),
