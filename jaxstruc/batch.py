@@ -222,7 +222,7 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow 
     noun = "files" if all(result.frame is None for result in batch_outcome.results) else "curves"
     yield (
         f"{len(usable_results) - n_weak} of {len(batch_outcome.results)} {noun} solved"
-        + (f", {n_weak} weak (their messages say why)" if n_weak else "")
+        + (f", {n_weak} weak (the message states why)" if n_weak else "")
         + (f", {len(failed_results)} failed" if failed_results else "")
         + (f", {batch_outcome.skipped} skipped because an earlier run solved them" if batch_outcome.skipped else "")
         + f". See {out / 'summary.csv'}, and {(workflow or PDF_WORKFLOW).output_folders} next to it."

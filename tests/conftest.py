@@ -11,6 +11,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Each process has one BLAS thread, because more threads than cores wait for each other. numpy reads this when imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# The level of the log that jaxstruc sets, because jax is imported first here and sets another one.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parent))  # for the support modules in this folder
 
 import jax

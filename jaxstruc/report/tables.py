@@ -220,7 +220,10 @@ def print_settings(title: str, rows: Iterable[Setting]) -> None:
     table = rich.table.Table("setting", "value", "unit", "origin", title=title, title_justify="left")
     for name, value, origin in rows:
         table.add_row(name, f"{value:g}", UNITS.get(name, ""), origin)
-    rich.console.Console().print(table)
+    console = rich.console.Console()
+    with console.capture() as captured_table:
+        console.print(table)
+    print(captured_table.get(), end="")  # rich itself would exit with status 1 if the reader of the output has ended
 
 
 def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
