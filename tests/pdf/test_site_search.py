@@ -8,12 +8,15 @@ import simulated_pdfs_numpy
 from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement
-from jaxstruc.clusters import families, lattice_sites, library
+from jaxstruc.clusters import families, lattice_sites, lattices, library
+from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.io.measurement import resolve_settings
 from jaxstruc.options.pdf import DataOptions, FitOptions, SolveOptions
+from jaxstruc.pdf import candidates as pdf_candidates
 from jaxstruc.pdf import site_search, stacking, target
-from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
+from jaxstruc.pdf.fit import Fit, FitValues
 from jaxstruc.pdf.site_search import SearchLevel
 from jaxstruc.pdf.solve import PdfPlan, solve_measurements
 from jaxstruc.pdf.sources import CandidateSource
@@ -170,3 +173,143 @@ def test_the_best_start_stays_among_ends_that_are_worse(particle):
     )
     right_minima = site_search._rank_minima(fit_target, right_starts, weights)
     assert site_search._with_best_start(fit_target, right_minima, wrong_starts, right_starts, weights) is right_minima
+
+
+VALUES = FitValues(1.0, 1.0, 0.008, 0.0, 2.0, 0.03, 0.0)
+R = np.arange(1.5, 16.001, 0.05)
+
+
+def simulated_target(positions, **options):
+    """Return the target of the curve of a particle without noise."""
+    g = simulated_pdfs_numpy.cluster_pdf(positions * simulated_pdfs_numpy.BOND, R, qmin=0.8)
+    span = target.table_range(rmax=16.0, qmax=18.0, diameter=20.0)
+    settings = {"qmin": 0.8, "qmax": 18.0, "qdamp": 0.03, "qbroad": 0.0, "bond": simulated_pdfs_numpy.BOND}
+    return target.make_target(R, g, target.TargetSettings(**settings, span=span, **options))
+
+
+def fitted_clusters(family_names, rw, *, source="library", invalid_rows=()):
+    """Return random clusters of given families with given Rw, in this order. The stretch of each is its row."""
+    rng = np.random.default_rng(0)
+    clusters = [Cluster(name, "random", rng.normal(size=(6 + row, 3))) for row, name in enumerate(family_names)]
+    group = CandidateGroup(
+        source, library.from_clusters(clusters), np.arange(len(clusters)), dict.fromkeys(invalid_rows, "broken")
+    )
+    n_fits = len(clusters)
+    ones = np.ones(n_fits)
+    values = FitValues(ones, np.arange(n_fits) + 0.0, ones, ones, ones, ones, ones)
+    fits = Fit(values, np.ones((n_fits, 1)), np.ones((n_fits, 1, 1)), np.array(rw), ones > 0, np.ones((n_fits, 1)) < 0)
+    return FittedCandidates(pdf_candidates.candidate_pool([group]), fits)
+
+
+@pytest.mark.parametrize(
+    ("rw", "invalid_rows", "expected_rows"),
+    [
+        ((0.2, 0.3, 0.25, 0.4, 0.39, np.nan), (), {"stack": 0, "bcc": 1, "icosahedron": 4}),
+        ((0.2, 0.41, 0.25, 0.4, np.nan, 0.39), (), {"stack": 0, "decahedron": 5, "sc": 3}),
+        ((0.2, 0.41, 0.25, 0.401, np.nan, np.nan), (), {"stack": 0}),
+        ((0.1, 0.3, 0.25, 0.49, 0.51, np.nan), (0,), {"stack": 2, "bcc": 1, "sc": 3}),
+        ((0.7, 1.29, 0.8, 1.31, np.nan, np.nan), (), {"stack": 0, "bcc": 1}),
+    ],
+)
+def test_the_packings_of_the_best_candidates_are_searched(rw, invalid_rows, expected_rows):
+    """Up to three packings are searched, whose best Rw is at most twice the smallest and at most 0.6 larger."""
+    fitted = fitted_clusters(("fcc", "bcc", "hcp", "sc", "icosahedron", "decahedron"), rw, invalid_rows=invalid_rows)
+    best_by_packing = site_search._best_by_packing(fitted)
+    assert {packing: int(values.stretch) for packing, (_, values) in best_by_packing.items()} == expected_rows
+    assert list(best_by_packing) == list(expected_rows)
+    assert [n_atoms for n_atoms, _ in best_by_packing.values()] == [6 + row for row in expected_rows.values()]
+
+
+def test_the_misfit_of_a_particle_is_that_of_its_pairs_in_bins():
+    rng = np.random.default_rng(1)
+    positions, curves_of_pairs, data = rng.normal(size=(9, 3)), rng.normal(size=(40, 7)), rng.normal(size=7)
+    model = np.zeros(7)
+    for i in range(9):
+        for j in range(i):
+            distance_bin = min(round(np.linalg.norm(positions[i] - positions[j]) / 0.1), 39)
+            model += curves_of_pairs[distance_bin] / 9
+    for sign in (1, -1):
+        free_misfit, absolute_misfit = (
+            site_search._particle_misfit(positions, curves_of_pairs.astype(np.float32), 0.1, sign * data, absolute)
+            for absolute in (False, True)
+        )
+        scale = max(sign * model @ data, 0) / (model @ model)
+        assert free_misfit == pytest.approx(np.sum((sign * data - scale * model) ** 2), rel=1e-4)
+        assert absolute_misfit == pytest.approx(np.sum((sign * data - model) ** 2), rel=1e-4)
+
+
+def test_the_curves_of_pairs_give_the_curve_of_a_particle(particle):
+    fit_target = simulated_target(particle)
+    data = np.asarray(fit_target.basis.data, float)
+    pair_curves, bin_width = site_search._grid_pair_curves(fit_target, VALUES)
+    assert bin_width * (len(pair_curves) - 2) >= fit_target.span.max_distance / simulated_pdfs_numpy.BOND - 1e-6
+    misfit = site_search._particle_misfit(particle, pair_curves, bin_width, data, True)
+    assert misfit < 1e-3 * (data @ data)
+    stack_curves = site_search._stack_pair_curves(fit_target, VALUES)
+    distance_index = np.rint(3 * pdist(particle) ** 2).astype(int)
+    model = stack_curves[distance_index].astype(float).sum(axis=0) / len(particle)
+    assert np.sum((data - model) ** 2) < 1e-3 * (data @ data)
+
+
+def test_a_particle_keeps_its_atoms_in_the_middle_of_a_larger_lattice(particle):
+    lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 200)
+    start = site_search.LatticeParticle(lattice, site_search._occupied_sites(lattice, particle), VALUES)
+    for n_atoms, n_sites in ((128, 256), (129, 512), (5000, 3584)):
+        (recentred_start,) = site_search._recentre_lattices([start], n_atoms)
+        assert len(recentred_start.lattice.positions) == n_sites
+        positions = recentred_start.lattice.positions[recentred_start.occupied_sites]
+        np.testing.assert_allclose(positions.mean(axis=0), 0, atol=1e-6)
+        np.testing.assert_allclose(np.sort(pdist(positions)), np.sort(pdist(particle)), atol=1e-6)
+    graphs, occupation, values = site_search._batch_starts([recentred_start], 3)
+    assert occupation.shape == (3, 3584) and values.uiso.tolist() == [np.float32(0.008)] * 3
+    assert len(graphs.positions) == 3 and (occupation.sum(axis=1) == len(particle)).all()
+
+
+def test_random_starts_have_their_numbers_of_atoms_and_are_sorted_by_misfit(particle):
+    """Half of the starts have a number of atoms from the classifier, and the others one near the given number."""
+    fit_target = simulated_target(particle)
+    level = SearchLevel(100, 4, 6, 1, 1)  # 20 shapes for 60 atoms
+    starts = site_search._packing_starts(
+        fit_target, "bcc", 60, VALUES, level, np.random.default_rng(0), atom_count_draws=np.full(5, 90)
+    )
+    atom_counts = [int(start.occupied_sites.sum()) for start in starts]
+    assert len(starts) == 20 and atom_counts.count(90) == 10
+    assert all(54 <= n_atoms <= 66 for n_atoms in atom_counts if n_atoms != 90) and len(set(atom_counts)) > 4
+    misfits = [start.misfit for start in starts]
+    assert misfits == sorted(misfits) and {len(start.occupied_sites) for start in starts} == {234}
+    pair_curves, bin_width = site_search._grid_pair_curves(fit_target, VALUES)
+    positions = starts[3].lattice.positions[starts[3].occupied_sites]
+    assert misfits[3] == pytest.approx(
+        site_search._particle_misfit(positions, pair_curves, bin_width, np.asarray(fit_target.basis.data), False)
+    )
+    few_starts = site_search._packing_starts(
+        fit_target, "sc", 500, VALUES, SearchLevel(2, 4, 6, 1, 1), np.random.default_rng(0)
+    )
+    assert len(few_starts) == 2 and all(450 <= start.occupied_sites.sum() <= 550 for start in few_starts)
+
+
+@pytest.mark.parametrize(("letter", "sequence"), [("h", "h" * 64), ("c", "c" * 64)])
+def test_starts_on_stacks_have_the_stacking_of_the_data(letter, sequence):
+    """The particle is a sphere about a point between atoms, and its layers are compared in all sequences."""
+    sphere = lattices.points_within(lattices.stack(sequence, reach=5) - np.array([0.2, 0.1, 0.15]), 2.3)
+    fit_target = simulated_target(sphere)
+    starts = site_search._packing_starts(
+        fit_target, "stack", len(sphere), VALUES, SearchLevel(3, 24, 30, 1, 1), np.random.default_rng(0)
+    )
+    assert len(starts) == 3
+    best_start = starts[0]
+    positions = best_start.lattice.positions[best_start.occupied_sites]
+    _, layer_positions = stacking.shifted_layers(positions + best_start.lattice.origin)
+    assert set(stacking.StackingSequence(layer_positions, 0.0).letters) == {letter}
+    data = np.asarray(fit_target.basis.data, float)
+    assert best_start.misfit < 0.15 * (data @ data)
+
+
+@pytest.mark.parametrize(
+    ("effective_points", "absolute", "expected"),
+    [(60.0, False, (56.0, 0.3)), (11.9, True, (8.0, 0.0)), (12.1, True, (8.1, 0.0))],
+)
+def test_four_points_are_used_up_by_the_fitted_values(particle, effective_points, absolute, expected):
+    weights = site_search._site_weights(simulated_target(particle, absolute=absolute), effective_points, 0.5)
+    assert float(weights.n_effective) == pytest.approx(expected[0]) and float(weights.shape_weight) == 0.5
+    assert float(weights.log_scale_sigma) == pytest.approx(expected[1])
