@@ -72,10 +72,11 @@ class ClassifierPrior:
     types: dict[str, float]
     """Probability of each type, the largest first."""
     intervals: dict[str, Interval]
-    """Medians and 90 % intervals of n_atoms, diameter (Å), width, hexagonal and aspect."""
+    """Medians and 90 % intervals of n_atoms, diameter (Å), width (of a size distribution), hexagonal (share of
+    hexagonal layers), aspect (ratio) and stretch."""
     distance: float
-    """Distance of the PDF from the training PDFs of the classifier. It is scaled so that 95 % of the training PDFs have
-    a distance below 1."""
+    """Distance of the network's features for the PDF from the features of the training data. It is at most 1 for at
+    least 95 % of the PDFs that resemble the training data."""
     n_listed: int
     """Number of candidates in the library."""
     n_screened: int

@@ -1,8 +1,9 @@
 """Distribution of the sizes and types of a sample's particles, with 90 % intervals.
 
-The clusters of a library are grouped into classes of equal packing and similar size. An ensemble is a mixture of these
-classes, with a fraction of the atoms in each class. `cross_validate_sample` compares a single cluster with ensembles
-and decides whether the sample is a distribution of particles. `describe_distribution` summarizes the best ensemble.
+The clusters of a library are grouped into classes of equal packing (e.g. bcc) and similar size. An ensemble is a
+mixture of these classes, with a fraction of the atoms in each class. `cross_validate_sample` compares a single cluster
+with ensembles and decides whether the sample is a distribution of particles. `describe_distribution` summarizes the
+best ensemble.
 
 The size of a particle is the diameter of a sphere of equal volume, in Å.
 """
@@ -30,28 +31,28 @@ from jaxstruc.scattering.cluster_tables import TableRange
 from jaxstruc.statistics import Interval, interval_about
 
 INTERVAL_FACTORS = {"mean": 1.1, "width": 1.5, "share": 2.2}
-"""Factors that widen the posterior intervals of the mean, the width and the shares of types, because real particles
-differ from the mean of their class. The factors are chosen so that the intervals contain 90 % of simulated samples."""
+"""Factors that widen the posterior intervals of the mean size, the relative width and the shares of types. Intervals
+without these factors are too narrow, because particles differ from the mean of their class. With the factors, the
+intervals contain the true value for 90 % of simulated samples."""
 MIN_ENSEMBLE_CLUSTERS = 10
-"""Smallest number of clusters in a library for a distribution."""
+"""Smallest number of clusters in a library for which a distribution is fitted."""
 RIVALS_PER_TYPE = 2
 """Number of candidates of each type whose predictions are compared."""
 RIVALS_PER_SOURCE = 4
 """Number of candidates of each source whose predictions are compared."""
 RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
-"""Multiple to which the end of the data is rounded up, in Å; number of basis functions in excess of the number of
-independent points."""
+"""Step in Å, to a multiple of which the end of the data is rounded up; number of basis functions in addition to the
+number of independent points."""
 QMAX_STEP, Q_POINTS_STEP = 8.0, 128.0
-"""Multiple to which qmax of the tables of clusters is rounded up, in 1/Å; multiple to which the number of points of Q
-is rounded up."""
+"""Step in 1/Å, to a multiple of which qmax of the cluster tables is rounded up; step for the number of points of Q."""
 LARGE_SIZE_FRACTION, MAX_LARGE_SIZE_SHARE = 0.85, 0.2
-"""Fraction of the largest size above which a size is called large; smallest share of atoms in large sizes for a
-remark."""
+"""Fraction of the largest size above which a size is called large; smallest share of the atoms in large particles for
+which a remark is made."""
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """Predictions of the data beyond a cut by models that are fitted up to the cut."""
+    """Misfits beyond a cut in r, predicted by models that are fitted up to the cut."""
 
     cut: float
     """End of the fitted range and start of the predicted range, in Å."""
@@ -64,12 +65,12 @@ class Holdout:
     ensemble: float
     """Rw of the ensemble in the predicted range."""
     gain: float
-    """Gain of the ensemble over the single cluster in the logarithm of the likelihood."""
+    """Log-likelihood of the ensemble's prediction minus that of the single cluster's prediction."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Description of a sample as a distribution of particles, with the decision whether it is a distribution."""
+    """Distribution of the sizes and types of a sample's particles, with the decision whether the sample is one."""
 
     sample: str
     """Decision of the cross-validation: "single", "distribution" or "undecided"."""
@@ -79,25 +80,25 @@ class Distribution:
     rw: float
     """Rw of the ensemble over the range in which single clusters are fitted."""
     mean_diameter: Interval
-    """Volume-weighted mean diameter of spheres of equal volume, in Å."""
+    """Volume-weighted mean diameter in Å. The diameter of a particle is that of a sphere of equal volume."""
     width: Interval
     """Volume-weighted standard deviation of the diameter, relative to the mean."""
     type_shares: dict[str, Interval]
-    """Share of the atoms in particles of each type, the largest first."""
+    """Share of the atoms in particles of each structure type, the largest first."""
     holdouts: tuple[Holdout, ...]
-    """Predictions beyond each cut, which decide `sample`."""
+    """Predictions beyond each cut, on which the decision `sample` is based."""
     types: tuple[str, ...]
-    """Types of the rows of `volume` and `number`."""
+    """Structure type of each row of `volume` and `number`."""
     size: np.ndarray
-    """[size] Diameters of spheres of equal volume in Å, evenly spaced in the logarithm."""
+    """[size] Diameters of spheres of equal volume in Å, at even steps of their logarithm."""
     volume: np.ndarray
-    """[type, size] Volume-weighted distribution: shares of atoms, with the sum 1."""
+    """[type, size] Volume-weighted distribution: shares of the atoms, with the sum 1."""
     volume_low: np.ndarray
     """[size] Lower end of the 90 % band of `volume`, summed over types."""
     volume_high: np.ndarray
     """[size] Upper end of the 90 % band of `volume`, summed over types."""
     number: np.ndarray
-    """[type, size] Number-weighted distribution: shares of particles, with the sum 1."""
+    """[type, size] Number-weighted distribution: shares of the particles, with the sum 1."""
     number_low: np.ndarray
     """[size] Lower end of the 90 % band of `number`, summed over types."""
     number_high: np.ndarray
@@ -111,23 +112,23 @@ class Distribution:
     predicted_single: np.ndarray
     """[point] G(r) of the best single cluster that is fitted up to the middle cut, in 1/Å²."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields that a later version of the package wrote."""
+    """Unknown fields of a saved result that a later version of the package wrote, by name."""
 
     @property
     def rw_holdout_ensemble(self) -> float | None:
-        """Mean Rw of the ensemble over the predicted ranges; None if there is no cut."""
+        """Rw of the ensemble's predictions, averaged over the cuts; None if there is no cut."""
         return float(np.mean([holdout.ensemble for holdout in self.holdouts])) if self.holdouts else None
 
     @property
     def rw_holdout_single(self) -> float | None:
-        """Mean Rw of the best single cluster over the predicted ranges; None if there is no cut."""
+        """Rw of the single cluster's predictions, averaged over the cuts; None if there is no cut."""
         return float(np.mean([holdout.single for holdout in self.holdouts])) if self.holdouts else None
 
     @property
     def rw_holdout(self) -> float | None:
-        """Mean Rw over the predicted ranges of the model that `sample` names, or of the better model if undecided.
+        """Rw of the reported model's predictions, averaged over the cuts; None if there is no cut.
 
-        The value is None if there is no cut.
+        The reported model is the one that `sample` names, or the better model if the decision is "undecided".
         """
         if not self.holdouts:
             return None
@@ -136,7 +137,10 @@ class Distribution:
 
     @property
     def table(self) -> dict[str, np.ndarray]:
-        """Columns of the distribution by name: diameter in Å, shares by volume and number, in total and by type."""
+        """Columns of the distribution by name: diameter in Å, and shares by volume and by number.
+
+        The shares are given in total (with the ends of their 90 % bands) and for each type.
+        """
         columns = {"diameter": self.size}
         for name in ("volume", "number"):
             columns[name] = getattr(self, name).sum(axis=0)
@@ -158,10 +162,10 @@ class LibraryClasses(NamedTuple):
 
 
 class LibraryCache(NamedTuple):
-    """Tables of libraries that all measurements of a run share, by `id(library)`."""
+    """Tables of libraries that all measurements of a run share. The keys contain `id(library)`."""
 
     library_classes: dict[tuple[int, TableRange], LibraryClasses | None]
-    """Size classes of a library, by the range that its tables cover; None if the library has too few clusters."""
+    """Size classes for each library and range of its tables; None if the library has too few clusters."""
     binned_distances: dict[int, BinnedDistances]
     """Binned distances of a whole library for the screening."""
 
@@ -172,9 +176,9 @@ class HoldoutOptions(NamedTuple):
     free: tuple[str, ...]
     """Names of the fitted parameters."""
     method: str
-    """Form of the size distribution: "auto", "parametric" or "free"."""
+    """Form of the size distribution: "parametric" (lognormal), "free", or "auto" for the form that predicts better."""
     library_rows: np.ndarray
-    """Rows of the library whose best clusters are fitted up to each cut."""
+    """Library rows of the clusters for the comparison. The best of them are fitted up to each cut."""
     search: cross_validation.ClusterSearch | None = None
     """Search for clusters that no library lists. It is repeated for each cut."""
 
@@ -185,8 +189,8 @@ class SampleComparison(NamedTuple):
     validation: CrossValidation
     library_classes: LibraryClasses
     type_gains: dict[str, float]
-    """Gain of the best predictions of each type over those of the best type, in the logarithm of the likelihood. The
-    gain is 0 or negative."""
+    """Log-likelihood of the best prediction of each structure type minus that of the best type, averaged over the cuts.
+    The difference is 0 or negative."""
     signal_end: float
     """Distance r in Å at which the signal falls below the noise."""
 
@@ -275,11 +279,11 @@ def cross_validate_sample(
 
     Args:
         measurement: Measured PDF.
-        target: Target of the fits of single clusters.
+        target: Data of the fits of single clusters.
         groups: All candidates of each source.
         fitted_candidates: Fitted candidates, best first.
         signal_end: Distance r at which the signal falls below the noise, in Å.
-        options: Parameters, form of the distribution, rows of the library and search for the fits up to each cut.
+        options: Options of the comparison.
         library_cache: Cache of the run, to which the tables of the library are added.
     """
     holdout_data = _holdout_data(measurement, target, min(signal_end, cross_validation.MAX_HOLDOUT_R))
@@ -303,7 +307,7 @@ def describe_distribution(sample_comparison: SampleComparison, target: Target) -
 
     Args:
         sample_comparison: Comparison of a single cluster with a distribution.
-        target: Target of the fits of single clusters.
+        target: Data of the fits of single clusters.
     """
     validation, classes = sample_comparison.validation, sample_comparison.library_classes.size_classes
     ensemble_model = sample_comparison.library_classes.ensemble_model
@@ -422,7 +426,7 @@ def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndar
 
 
 def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -> cross_validation.HoldoutData:
-    """Return the data for the cuts. The sizes of arrays are rounded up so that similar files share compilations."""
+    """Return the data for all cuts. The sizes of arrays are rounded up so that similar files share compilations."""
     in_range = measurement.r >= target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
     r_end = _round_up(max(signal_end, float(target.r[-1])), RANGE_STEP)
@@ -451,7 +455,7 @@ def _library_classes(
 ) -> LibraryClasses | None:
     """Return the size classes of a library; None if it has too few clusters.
 
-    They are computed once for each run and range of the tables.
+    The classes are computed once in a run. Their tables are computed once for each range of distances and Q.
     """
     key = id(group.library), holdout_data.span
     if key not in library_cache.library_classes:
@@ -474,7 +478,7 @@ def _library_classes(
 
 
 def _candidate_packings(group: CandidateGroup) -> np.ndarray:
-    """Return the packing of each candidate: by its family, or by its atoms if it comes from the user's files."""
+    """Return the packing of each candidate, from its family or, for the user's files, from its atoms."""
     if group.source == "library":
         return size_classes.candidate_packings(group.library, group.rows)
     return np.array(
@@ -488,7 +492,7 @@ def _candidate_packings(group: CandidateGroup) -> np.ndarray:
 
 
 def _select_rivals(fitted_candidates: FittedCandidates) -> tuple[CandidatePool, list[str]]:
-    """Return the best few candidates of each type and of each source, and their types."""
+    """Return the best few candidates of each structure type and of each source, with their types."""
     pool = fitted_candidates.pool
     types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
     usable_rows = np.flatnonzero(np.isfinite(fitted_candidates.fits.rw) & ~pool.is_invalid)
@@ -506,7 +510,7 @@ def _select_rivals(fitted_candidates: FittedCandidates) -> tuple[CandidatePool, 
 
 
 def _type_gains(validation: CrossValidation, rival_types: Sequence[str]) -> dict[str, float]:
-    """Return the mean gain of each type over the best type at each cut; empty if there is no cut."""
+    """Return `SampleComparison.type_gains`; an empty dictionary if there is no cut."""
     gains: dict[str, list[float]] = {}
     for comparison in validation.comparisons:
         best_squares = {

@@ -1,14 +1,13 @@
 r"""Fit of a distribution of particles to a measured G(r): the fractions of atoms in classes of clusters.
 
-The G(r) of an ensemble, per atom, is the sum over classes $G = \sum_k \varphi_k G_k$ with the fractions of atoms
-$\varphi_k \ge 0$. `ensemble_model` computes the fractions from the parameters of a size distribution for each packing.
-The shared parameters have the same value for all classes: the fit parameters (e.g. Uiso) and the contraction of small
-particles.
+A class contains clusters of one packing (e.g. bcc) and of similar size. The G(r) of an ensemble is the sum over classes
+$G = \sum_k \varphi_k G_k$. Here $G_k$ is the G(r) of class k and $\varphi_k \ge 0$ is the fraction of atoms in it.
+`ensemble_model` computes the fractions from the parameters of a size distribution for each packing. The shared
+parameters have the same value for all classes: the fit parameters (e.g. Uiso) and the contraction of small particles.
 
 The parameters have Gaussian priors, and the fit maximizes their posterior. The curves $G_k$ are linearized in the
-shared parameters, which costs about one evaluation of all classes. The Levenberg-Marquardt algorithm then fits all
-parameters with the linearized curves. Linearization and fit are repeated a few times. The covariance at the maximum
-gives the intervals (Laplace approximation).
+shared parameters. The Levenberg-Marquardt algorithm then fits all parameters with the linearized curves. Linearization
+and fit are repeated a few times. The covariance at the maximum gives the intervals (Laplace approximation).
 """
 
 import math
@@ -29,24 +28,27 @@ from jaxstruc.pdf.target import FitBasis
 from jaxstruc.statistics import rounding_of_squares, squares_floor
 
 WIDTH_PRIOR = (0.2, 0.7)
-"""Prior on the standard deviation of ln(size): its median, and the standard deviation of its logarithm."""
+"""Median of the lognormal prior on the width of a size distribution, and standard deviation of the logarithm of the
+width. The width is the standard deviation of ln(size)."""
 PACKING_PRIOR = (0.3, 0.4)
-"""Standard deviations of the logarithms of a packing's mean size and width about those that all packings share."""
+"""Prior standard deviations of the logarithms of a packing's mean size and of its width. The priors are centred at the
+common mean size and width of all packings."""
 SIZE_PRIOR = 1.0
-"""Standard deviation of the logarithm of the shared mean size about its first guess."""
+"""Prior standard deviation of the logarithm of the common mean size about its first guess."""
 CONTRACTION_PRIOR = 0.15
-"""Standard deviation of the contraction about 0, in Å: a particle of 15 Å contracts by about 1 %."""
+"""Prior standard deviation of the contraction about 0, in Å. With this value, a particle of 15 Å contracts by 1 %."""
 N_LINEARIZATIONS, N_LINEARIZATIONS_FREE, MAX_STEPS = 4, 2, 14
-"""Number of linearizations for a lognormal ensemble and for a free one, which starts from the lognormal fit; largest
-number of Levenberg-Marquardt steps for each linearization."""
+"""Number of linearizations in the fit of a lognormal ensemble; number of linearizations in the fit of a free ensemble,
+which starts from the lognormal fit; largest number of Levenberg-Marquardt steps after each linearization."""
 COST_TOLERANCE = 0.02
-"""Decrease of the cost in a step below which a descent ends. The cost is -2 ln(posterior)."""
+"""Smallest decrease of the cost in one step. A descent ends if a step decreases the cost by less. The cost is
+-2 ln(posterior)."""
 START_MEAN_FACTORS = (0.6, 0.75, 0.9, 1.0, 1.15, 1.4, 1.8)
-"""Mean sizes that are compared for the start, relative to the first guess."""
+"""Mean sizes from which the start of a fit is chosen, relative to the first guess."""
 START_WIDTHS = (0.08, 0.2, 0.4)
-"""Widths of ln(size) that are compared for the start."""
+"""Standard deviations of ln(size) from which the start of a fit is chosen."""
 MIN_LOG_WIDTH, MAX_LOG_WIDTH = math.log(0.04), math.log(1.0)
-"""Bounds on the logarithm of a width."""
+"""Bounds on the logarithm of the width of a size distribution."""
 MAX_DISTRIBUTION_STEP = 0.7
 """Largest change of a parameter of the size distributions in one step."""
 MAX_SHARED_STEP = 0.12
@@ -55,11 +57,11 @@ contraction)."""
 N_POSTERIOR_DRAWS = 800
 """Number of draws from the posterior."""
 MIN_ATOM_FRACTION = 0.03
-"""Fraction of atoms in a packing below which draws keep its size distribution fixed."""
+"""Smallest fraction of atoms in a packing at which its size distribution varies between draws from the posterior."""
 
 
 class EnsembleFit(NamedTuple):
-    """Best ensemble for one strength of the departures from lognormal."""
+    """Ensemble with the largest posterior for one strength of the departures from a lognormal."""
 
     parameters: EnsembleParameters
     values: FitValues
@@ -70,17 +72,19 @@ class EnsembleFit(NamedTuple):
     """Sum of the squared residuals."""
     rw: Float[Array, ""]
     precision: Float[Array, "parameter parameter"]
-    """Inverse of the covariance of the flattened parameters."""
+    """Inverse of the covariance of the parameters. Its rows are the parameters, flattened to one vector."""
 
 
 def start_parameters(
     model: EnsembleModel, basis: FitBasis, values: FitValues, names: tuple[str, ...], mean_size: float
 ) -> EnsembleParameters:
-    """Return the start of a fit: the best of a few mean sizes and widths, with least-squares fractions of the packings.
+    """Return the parameters from which a fit starts.
+
+    They are the best of a few mean sizes and widths. The fractions of the packings follow from least squares.
 
     Args:
-        model: Classes of clusters.
-        basis: Data in the basis of a target.
+        model: Model of the ensemble.
+        basis: Measured data in their compact basis (`pdf.target`).
         values: Fitted values of a single cluster.
         names: Names of the shared parameters.
         mean_size: First guess of the mean size, in Å.
@@ -127,7 +131,10 @@ def _start_parameters(
 def _nonnegative_amounts(
     packing_curves: Float[Array, "packing basis"], data
 ) -> tuple[Float[Array, " packing"], Float[Array, ""]]:
-    """Return approximate non-negative least-squares amounts, at least 1 % of their sum, and the squared residual."""
+    """Return the amount of each packing from approximate non-negative least squares, and the squared residual.
+
+    Each amount is at least 1 % of the sum of all amounts.
+    """
     normal_matrix, slope = packing_curves @ packing_curves.T, packing_curves @ data
     diagonal = jnp.maximum(jnp.diagonal(normal_matrix), 1e-12)
 
@@ -155,11 +162,11 @@ def fit_ensemble(
     """Return the ensemble with the largest posterior.
 
     Args:
-        model: Classes of clusters.
-        basis: Data in the basis of a target.
+        model: Model of the ensemble.
+        basis: Measured data in their compact basis (`pdf.target`).
         guess: Parameters at the start.
-        names: Names of the shared parameters: all fitted parameters without the scale.
-        strength: Strength of the departures from lognormal.
+        names: Names of the shared parameters: all fitted parameters except the scale.
+        strength: Strength of the departures from a lognormal; 0 for a lognormal.
         effective_fraction: Effective number of independent points, relative to the number for white noise. It is below
             1 if the misfit is correlated along r.
     """
@@ -176,15 +183,15 @@ def fit_series(
     names: tuple[str, ...],
     effective_fraction: float = 1.0,
 ) -> EnsembleFit:
-    """Return the best lognormal ensembles of many curves with equal ranges of Q and r, with a leading axis of curves.
+    """Return the best lognormal ensemble for each of many measured curves, with a leading axis of curves.
 
-    The curves of the classes are linearized twice for all data together: at the guess, and at the median of the
-    parameters of the first fits.
+    The measured curves have equal ranges of Q and r. The curves of the classes are linearized only twice for all
+    measurements together: at the guess, and at the median of the parameters of the first fits.
 
     Args:
-        model: Classes of clusters.
-        bases: Data of each curve. Everything except the data must be equal.
-        guess: Parameters at the start of all fits. Its departures from lognormal are ignored.
+        model: Model of the ensemble.
+        bases: Data of each measured curve. Everything except the data must be equal.
+        guess: Parameters at the start of all fits. Departures from a lognormal are ignored.
         names: Names of the shared parameters.
         effective_fraction: Effective number of independent points, relative to the number for white noise.
     """
@@ -227,7 +234,7 @@ class _LinearizedCurves(NamedTuple):
 
 
 class _BestPoint(NamedTuple):
-    """Best parameters so far that were evaluated with exact curves."""
+    """Best parameters so far. Only parameters whose curves are exact (not linearized) are compared."""
 
     point: Float[Array, " parameter"]
     normal_matrix: Float[Array, "parameter parameter"]
@@ -310,7 +317,7 @@ def _fit_series(
     *,
     names,
 ) -> EnsembleFit:
-    """Return the lognormal fits of several curves, with class curves linearized at the median parameters."""
+    """Return the lognormal fits of several measured curves, with class curves linearized at common parameters."""
     strength = jnp.zeros(())
 
     def fit_curve(start_point, data, norm, unmodelled_squares, linear_curves):
@@ -323,7 +330,7 @@ def _fit_series(
             )
             return _cost(parameters, curves_by_class, model, curve_basis, prior, strength, effective_fraction)[0]
 
-        guess_is_better = cost(guess) < cost(start_point)  # the first fit may be worse than the guess here
+        guess_is_better = cost(guess) < cost(start_point)  # after linearization, the first fit may be worse
         start_point = jax.tree.map(lambda first, last: jnp.where(guess_is_better, first, last), guess, start_point)
         descent = _levenberg_marquardt(
             start_point, linear_curves, model, curve_basis, prior, strength, effective_fraction
@@ -450,7 +457,7 @@ def _cost_derivatives(
     strength,
     effective_fraction,
 ):
-    """Return the cost -2 ln(posterior), half its gradient and approximate Hessian, and its rounding error."""
+    """Return the cost -2 ln(posterior), half its gradient, half its approximate Hessian, and its rounding error."""
     parameters = unravel(point)
     curves_by_class = linear_curves.curves_by_class + linear_curves.slopes @ _shared_displacement(
         parameters, linear_curves.reference
@@ -463,11 +470,11 @@ def _cost_derivatives(
     fraction_jacobian = jax.jacfwd(lambda vector: atom_fractions(unravel(vector), model, strength))(point)
     jacobian = curves_by_class.T @ fraction_jacobian
     shared_jacobian = jnp.einsum("c,cbx->bx", fractions, linear_curves.slopes)
-    jacobian = jacobian.at[:, -shared_jacobian.shape[1] :].add(shared_jacobian)  # these come last
+    jacobian = jacobian.at[:, -shared_jacobian.shape[1] :].add(shared_jacobian)  # shared parameters come last
     prior_residuals = lambda vector: _prior_residuals(unravel(vector), prior.total_fraction, prior.log_mean_size)  # noqa: E731
     prior_residual, prior_jacobian = prior_residuals(point), jax.jacfwd(prior_residuals)(point)
     normal_matrix = weight * jacobian.T @ jacobian + prior_jacobian.T @ prior_jacobian
-    # At 0 the derivative with respect to the root of a fraction vanishes, so the second derivative is added.
+    # The derivative with respect to the root of a fraction vanishes at 0, so the second derivative is added.
     n_packings = len(parameters.sqrt_fraction)
     packing_curves = jax.ops.segment_sum(fractions_by_class[:, None] * curves_by_class, model.packing, n_packings)
     curvature = jnp.maximum(-2 * weight * packing_curves @ residual, 0.0)
@@ -525,7 +532,7 @@ def _ensemble_fit(
 
 
 def _prior_residuals(parameters: EnsembleParameters, total_fraction, log_mean_size) -> Float[Array, " departure"]:
-    """Return the deviations of the parameters from their priors, in standard deviations; linear in the parameters.
+    """Return the deviations of the parameters from the centres of their priors, in standard deviations.
 
     Args:
         parameters: Parameters of the ensemble.
@@ -567,14 +574,14 @@ def _bounds(parameters: EnsembleParameters, model: EnsembleModel) -> tuple[Ensem
 def posterior_fractions(
     ensemble_fit: EnsembleFit, model: EnsembleModel, *, strength: float, seed: int = 0
 ) -> Float[Array, "draw class"]:
-    """Return draws of the fractions of atoms from the posterior (Laplace approximation), times the scale.
+    """Return draws from the posterior of the fractions of atoms, times the scale (Laplace approximation).
 
     The size distributions of packings with few atoms are kept fixed, because the data do not determine them.
 
     Args:
-        ensemble_fit: Best ensemble.
-        model: Classes of clusters.
-        strength: Strength of the departures from lognormal.
+        ensemble_fit: Ensemble with the largest posterior.
+        model: Model of the ensemble.
+        strength: Strength of the departures from a lognormal; 0 for a lognormal.
         seed: Seed of the draws.
     """
     return _posterior_fractions(ensemble_fit, model, jnp.asarray(strength, jnp.float32), jax.random.key(seed))

@@ -9,8 +9,8 @@ Here $\varphi_0$ is a normalization, $\mu$ and $\sigma$ are the mean and the sta
 smooth function of unit variance. The strength $\tau$ is 0 for a lognormal distribution and positive for a free
 distribution.
 
-Stretch, Uiso, delta2 and the other fit parameters are shared by all classes. Small particles contract: the stretch of a
-class is $s\,(1 - k/D)$ with the shared stretch s and the contraction k in Å.
+All classes have the same Uiso, delta2 and other fit parameters, except the stretch. Small particles contract, so the
+stretch of a class is $s\,(1 - k/D)$. Here s is the shared stretch and k is the contraction in Å.
 """
 
 import math
@@ -32,7 +32,7 @@ from jaxstruc.scattering import cluster_tables
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 SMOOTHING_LENGTH = 0.3
-"""Correlation length of the smooth functions, in units of ln(size)."""
+"""Correlation length of the smooth functions w, in units of ln(size)."""
 
 
 @partial(
@@ -42,7 +42,7 @@ SMOOTHING_LENGTH = 0.3
 )
 @dataclass(frozen=True)
 class EnsembleModel:
-    """Classes of clusters with tabulated distances."""
+    """Classes of clusters of similar size, with the tables from which their curves are computed."""
 
     cluster_tables: ClusterTable
     """Tables of the classes, with a leading axis."""
@@ -51,7 +51,7 @@ class EnsembleModel:
     size: Float[Array, " class"]
     """Mean size of each class, in Å."""
     smooth_modes: Float[Array, "class wave"]
-    """Basis of the smooth functions of the logarithm of the size, for free distributions."""
+    """Values of the basis functions of w at the size of each class. The smooth function w is a sum of them."""
     n_packings: int
     """Number of packings."""
 
@@ -67,9 +67,10 @@ class EnsembleParameters(NamedTuple):
     log_width: Float[Array, " packing"]
     """Logarithm of the standard deviation of the logarithm of the size."""
     mode_weights: Float[Array, "packing wave"]
-    """Weights of the smooth functions; their prior is a standard normal distribution."""
+    """Weights of the basis functions of w. Their prior is a standard normal distribution."""
     hyperparameters: Float[Array, " 2"]
-    """Values of `log_mean` and `log_width` about which those of the packings scatter."""
+    """Common `log_mean` and `log_width` of all packings, at which the priors on the values of the packings are
+    centred."""
     normalized_values: Float[Array, " parameter"]
     """Shared parameters as fractions of the range between their bounds."""
     contraction: Float[Array, " 1"]
@@ -119,7 +120,7 @@ def atom_fractions(parameters: EnsembleParameters, model: EnsembleModel, strengt
 
 
 def size_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:
-    """Return the fraction of each class in the atoms of its packing. The fractions of a packing sum to 1."""
+    """Return the fraction of its packing's atoms in each class. The fractions of a packing sum to 1."""
     packing = model.packing
     n_packings = len(parameters.log_mean)
     log_weight = (
@@ -133,7 +134,7 @@ def size_fractions(parameters: EnsembleParameters, model: EnsembleModel, strengt
 def class_curves(
     model: EnsembleModel, normalized_values, contraction, names: tuple[str, ...], basis: FitBasis
 ) -> Float[Array, "class basis"]:
-    """Return G(r) of all classes with scale 1, in the basis of a target."""
+    """Return G(r) of all classes with scale 1, in the compact basis of the data (`pdf.target`)."""
     shared_values = fit.fractions_to_values(normalized_values, names, basis)
     stretch = class_stretches(shared_values.stretch, contraction, model)
     return jax.vmap(

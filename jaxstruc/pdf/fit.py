@@ -1,8 +1,8 @@
-r"""Fits of clusters of one element to a measured G(r): scale, stretch, Uiso, correlated motion and resolution.
+r"""Fits of clusters of one element to a measured G(r), with parameters such as scale, stretch and Uiso.
 
 The model is computed from tables of the distances (`scattering.cluster_tables`), so that its cost does not depend on
-the number of atoms. It is computed in the basis of a target (`pdf.target`), so that its cost does not depend on the
-number of points in r. A smooth background is projected out of data and model, and the best scale follows from linear
+the number of atoms. It is compared with the data in a compact basis (`pdf.target`), so that its cost does not depend on
+the number of points in r. A smooth background is projected out of data and model. The best scale follows from linear
 least squares. The other parameters are fitted with the Levenberg-Marquardt algorithm, as fractions of the range between
 their bounds.
 
@@ -27,21 +27,24 @@ from jaxstruc.scattering.debye import Instrument
 from jaxstruc.statistics import rounding_of_squares
 
 START_STRETCH_FACTORS = tuple(1 + 0.01 * step for step in range(-4, 5))
-"""Stretches that are compared for the start, relative to the stretch that the first peak of G(r) shows."""
+"""Stretches from which the start of a fit is chosen, relative to the stretch that the first peak of G(r) gives."""
 MAX_STEPS = 25
 """Largest number of Levenberg-Marquardt steps, including rejected steps."""
 N_EARLY_STEPS, N_LATE_BATCHES = 8, 4
-"""Number of steps after which converged fits leave a batch; number of smaller batches in which the others continue."""
+"""Number of steps that all fits of a batch make; size of a batch, relative to that of the smaller batches in which
+unfinished fits then continue."""
 MAX_STEP_LENGTH = 0.3
 """Largest change of a parameter in a step, as a fraction of the range between its bounds."""
 INITIAL_DAMPING = 1e-2
 """Damping of the first step, relative to the diagonal of the normal matrix."""
 COST_TOLERANCE = 1e-5
-"""Relative decrease of the sum of squares in a step below which a fit ends."""
+"""Smallest relative decrease of the sum of squares in a step. A fit ends if a step decreases the sum by less."""
 MAX_RESIDUAL_COSINE = 0.02
-"""Largest cosine between the residual and a derivative of the model for convergence. The cosine is 0 at a minimum."""
+"""Largest cosine of the angle between the residual and a derivative of the model in a converged fit. The cosine is 0 at
+a minimum."""
 BOUND_MARGIN = 5e-3
-"""Largest distance of a value from a bound at which it is called "at its bound", as a fraction of the range."""
+"""Largest distance from a bound at which a value is called "at its bound", as a fraction of the range between the
+bounds."""
 
 
 class FitValues(NamedTuple):
@@ -66,9 +69,9 @@ class Fit(NamedTuple):
 
     values: FitValues
     errors: Float[Array, "*batch parameter"]
-    """Standard errors of the fitted values, in the order of `free`; NaN at a bound."""
+    """Standard errors of the fitted values, in the order of the option `free`; NaN for a value at its bound."""
     correlation: Float[Array, "*batch parameter parameter"]
-    """Correlation matrix of the fitted values; NaN at a bound."""
+    """Correlation matrix of the fitted values; NaN for a value at its bound."""
     rw: Float[Array, "*batch"]
     converged: Bool[Array, "*batch"]
     """Whether the residual is orthogonal to the derivatives of the model and the result is finite."""
@@ -97,7 +100,10 @@ class _FitDescent(NamedTuple):
 def values_to_fractions(
     values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
 ) -> Float[Array, " parameter"]:
-    """Return parameters as fractions of the range between their bounds, 0 to 1; inverse of `fractions_to_values`."""
+    """Return parameters as fractions (0 to 1) of the range between their bounds.
+
+    This is the inverse of `fractions_to_values`.
+    """
     powers = jnp.asarray([2 if PARAMETERS[name].fitted_as_square else 1 for name in names])
     lower_bounds, upper_bounds = (bound**powers for bound in bounds(names, basis))
     return (values**powers - lower_bounds) / (upper_bounds - lower_bounds)
@@ -109,7 +115,7 @@ def nonlinear_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def model_curve(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, " basis"]:
-    """Return G(r) of a model with scale 1, in the basis of a target and without the background."""
+    """Return G(r) of a model with scale 1, in the compact basis of the data and without the background."""
     curve = reduced_structure_function(cluster_table, values.instrument, basis.q) @ basis.transform
     curve = curve * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
     return curve - basis.background_basis @ (basis.background_basis.T @ curve)
@@ -122,7 +128,7 @@ def best_scale(curve: Float[Array, " basis"], basis: FitBasis) -> Float[Array, "
 
 
 def misfit(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, ""]:
-    """Return the sum of squared residuals with the best scale. It is differentiable in the table of the cluster."""
+    """Return the sum of squared residuals with the best scale, differentiable with respect to the table."""
     model = model_curve(cluster_table, values, basis)
     return jnp.sum((basis.data - best_scale(model, basis) * model) ** 2) + basis.unmodelled_squares
 
@@ -130,7 +136,7 @@ def misfit(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> F
 def starting_fractions(
     cluster_table: ClusterTable, names: tuple[str, ...], basis: FitBasis
 ) -> Float[Array, " parameter"]:
-    """Return the start of a fit: the stretch that fits best, and typical values of the other parameters."""
+    """Return the start of a fit: the best of a few stretches, and typical values of the other parameters."""
     typical_values = {"qdamp": basis.qdamp, "qbroad": basis.qbroad}
     for name in ("uiso", "delta1", "delta2"):
         typical_values[name] = jnp.asarray(PARAMETERS[name].start) * basis.bond ** PARAMETERS[name].bond_power
@@ -164,7 +170,7 @@ def bounds(names: tuple[str, ...], basis: FitBasis) -> tuple[Float[Array, " para
 def fractions_to_values(
     normalized_values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
 ) -> FitValues:
-    """Return the values of parameters that are given as fractions of the range between their bounds, 0 to 1."""
+    """Return the values of parameters that are given as fractions (0 to 1) of the range between their bounds."""
     values_by_name = {}
     for name, fraction, lower_bound, upper_bound in zip(names, normalized_values, *bounds(names, basis), strict=True):
         if PARAMETERS[name].fitted_as_square:
@@ -181,7 +187,7 @@ def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...
 
     Args:
         cluster_table: Tabulated distances of the cluster.
-        basis: Data in the basis of a target.
+        basis: Measured data in their compact basis.
         free: Names of the fitted parameters, a subset of `FIT_PARAMETERS` that includes the scale.
     """
     initial_state = _initial_state(cluster_table, basis, free)
@@ -201,17 +207,17 @@ def refine_all(
     n_early_steps: int = N_EARLY_STEPS,
     n_late_batches: int = N_LATE_BATCHES,
 ) -> Fit:
-    """Return the fits of a batch of clusters to one measured PDF. Each fit equals that of `refine`.
+    """Return the fits of a batch of clusters to one measured PDF. Each fit equals the result of `refine`.
 
-    All fits of a batch make their steps together until the last fit ends. Most fits end early, so the others continue
-    in smaller batches.
+    A batch makes steps until its last fit ends, but most fits end early. After some steps, the unfinished fits
+    therefore continue in smaller batches.
 
     Args:
         cluster_tables: Tables of the clusters, with a leading axis.
-        basis: Data in the basis of a target.
+        basis: Measured data in their compact basis.
         free: Names of the fitted parameters, a subset of `FIT_PARAMETERS` that includes the scale.
         n_early_steps: Number of steps of the whole batch.
-        n_late_batches: Number of smaller batches in which unfinished fits continue.
+        n_late_batches: Size of the whole batch, relative to that of the smaller batches.
     """
     late_batch_size = -(-cluster_tables.shell_functions.shape[0] // n_late_batches)
 
@@ -244,12 +250,12 @@ def fitted_curves(
 ) -> tuple[Float[np.ndarray, "fit r"], Float[np.ndarray, "fit r"]]:
     """Return G(r) of fits including the background, and the backgrounds alone, as float64 NumPy arrays.
 
-    Both are in 1/Å² at the points of the target.
+    Both are in 1/Å², at the points r of the data.
 
     Args:
         fits: One or more fits, with a leading axis.
-        cluster_tables: Tables of the same clusters. Additional rows (padding) are ignored.
-        target: Data of the fits.
+        cluster_tables: Tables of the fitted clusters. Additional rows (padding) are ignored.
+        target: Measured data in the form that fits use.
     """
     cluster_tables = jax.tree.map(lambda column: column[: len(fits.rw)], cluster_tables)
     structure_function = np.asarray(structure_functions(cluster_tables, fits.values, target.basis.q), float)
@@ -304,7 +310,7 @@ def _is_running(state: _FitDescent, max_steps: int) -> Bool[Array, "*batch"]:
 def _levenberg_marquardt(
     cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], state: _FitDescent, max_steps: int
 ) -> _FitDescent:
-    """Return the state of a Levenberg-Marquardt descent that continues until it converges or reaches `max_steps`.
+    """Continue a Levenberg-Marquardt descent until it converges or reaches `max_steps`, and return its state.
 
     Each step evaluates one Jacobian and solves the normal equations, which are well conditioned for these few scaled
     parameters. Bounds are kept by projection: a parameter at a bound that it would cross is fixed for the step (C.
@@ -352,7 +358,7 @@ def _levenberg_marquardt(
 
 
 def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> Fit:
-    """Return the result of a fit at its final parameters, with errors."""
+    """Return the result of a fit at its final parameters, with standard errors."""
     values = fractions_to_values(normalized_values, nonlinear_parameters(free), basis)
     unscaled_model = model_curve(cluster_table, values, basis)
     values = values._replace(scale=best_scale(unscaled_model, basis))
@@ -383,7 +389,7 @@ def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis,
 
 
 def _covariance(slopes, at_bound):
-    """Return the inverse of the normal matrix, with parameters at a bound treated as fixed."""
+    """Return the inverse of the normal matrix. Parameters at a bound are treated as fixed."""
     free_mask = jnp.where(at_bound, 0.0, 1.0)
     norms = jnp.sqrt(jnp.sum(slopes**2, axis=0))
     unit_slopes = free_mask * slopes / jnp.where(norms > 0, norms, 1.0)
@@ -394,7 +400,7 @@ def _covariance(slopes, at_bound):
 def _is_stationary(slopes, residual, at_bound, basis: FitBasis) -> Bool[Array, ""]:
     """Return whether the residual is orthogonal to all derivatives, so that no parameter can lower the misfit further.
 
-    Residuals below an Rw of 1 % are compared with that Rw, because they may be rounding errors.
+    A residual with an Rw below 1 % may be a rounding error. The limit on the cosine then applies to an Rw of 1 %.
     """
     projections = jnp.abs(residual @ slopes)
     residual_norm = jnp.maximum(jnp.sqrt(jnp.sum(residual**2)), 0.01 * jnp.sqrt(basis.norm))

@@ -1,4 +1,4 @@
-r"""Reasons why an answer does not explain the data.
+r"""Reasons why the answer for a measurement (its best structure) does not explain the data.
 
 An answer is weak if its Rw is large, if its residual is clearly larger than the noise, or if it lies at a limit of the
 search. The noise is measured at r beyond the particle, where G(r) contains no signal.
@@ -14,10 +14,10 @@ from jaxstruc.options.pdf import MAX_LIBRARY_ATOMS
 MAX_RW = 0.35
 """Rw above which an answer is weak."""
 MAX_STRUCTURE_RATIO = 1.8
-"""Ratio of the mean squared residual, per degree of freedom, to the mean squared noise above which an answer is weak.
-Fewer than 1 % of simulated fits of the correct model exceed it."""
+"""Largest ratio of the mean squared residual (per degree of freedom) to the mean squared noise. An answer with a larger
+ratio is weak. Fewer than 1 % of simulated fits of the correct model have a larger ratio."""
 MAX_PRINTED_RATIO = 1000
-"""Largest such ratio that a message states as a number. A larger one only shows that the data have almost no noise."""
+"""Largest value of this ratio that a message states. A larger one only shows that the data have almost no noise."""
 NEGLIGIBLE_RW = 0.01
 """Largest Rw at which the residual is not compared with the noise."""
 PARTICLE_MARGIN, MIN_NOISE_RANGE = 3.0, 5.0
@@ -36,13 +36,13 @@ def residual_structure(
     n_independent: float,
     n_parameters: int,
 ) -> float | None:
-    """Return the ratio of the mean squared residual, per degree of freedom, to the mean squared noise.
+    """Return the ratio of the mean squared residual (per degree of freedom) to the mean squared noise.
 
-    White noise on F(Q) has the same size at all r, so it is measured beyond the particle. The result is None if the
-    data end too close to the particle.
+    White noise on F(Q) has the same size at all r. It is measured at r beyond the particle, where there is no signal.
+    The result is None if the data end too close to the particle.
 
     Args:
-        residual: Residual of the fit in its range, in 1/Å².
+        residual: Residual of the fit in the fitted range, in 1/Å².
         r: Points of all data, in Å.
         g: Measured G(r) at these points, in 1/Å².
         diameter: Diameter of the particle, in Å.
@@ -67,7 +67,7 @@ def weak_fit_reasons(
         structure_ratio: Result of `residual_structure`.
         n_atoms: Number of atoms in the answer.
         max_atoms: Largest number of atoms that the source allows; 0 if there is no limit.
-        at_bound: Names of fitted values at a bound that is not a physical limit.
+        at_bound: Names of the fitted parameters that are at a bound which is not a physical limit.
     """
     messages = []
     if rw > MAX_RW:

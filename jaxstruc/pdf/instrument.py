@@ -2,7 +2,7 @@ r"""Estimates of qmin and qdamp from the data, by their profile likelihood.
 
 The Debye equation includes the small-angle scattering of the particle, but a reduced G(r) does not. Programs for data
 reduction extrapolate S(Q) from its first reliable point to Q = 0. The qmin in a file's header is often the edge of the
-detector, which differs from the qmin of a model. Few headers state qdamp.
+detector, which differs from the qmin that a model needs. Few headers state qdamp. Both are therefore estimated.
 
 A few good candidates are fitted for each trial value of the setting. For noise of unknown size, the likelihood of the
 best fit is proportional to $R_w^{-(n - p)}$. Here n is the effective number of independent points of the residual, and
@@ -25,27 +25,28 @@ TRIAL_VALUES = {
     "qmin": (0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.35, 1.5, 1.65, 1.8),
     "qdamp": (0.001, 0.015, 0.03, 0.045, 0.06, 0.08, 0.1),
 }
-"""Trial values in 1/Å, in addition to the given value."""
+"""Trial values of each setting, in 1/Å. The given value is tried in addition."""
 MIN_TRIAL_QMIN = TRIAL_VALUES["qmin"][0]
 """Smallest trial value of qmin, in 1/Å."""
 N_HALVINGS = 4
-"""Number of times that the step between trial values is halved about the best value."""
+"""Number of refinements of the trial values. Each halves the step and adds two trial values next to the best one."""
 MIN_LOG_LIKELIHOOD_GAIN, MIN_RW_DECREASE = 1.0, 0.001
 """Smallest gain in the logarithm of the likelihood and smallest decrease of Rw for which an estimate replaces the given
-value. The gain is the cost of one more free parameter (H. Akaike, IEEE Trans. Autom. Control 19, 716 (1974)). Smaller
-decreases of Rw may be rounding errors."""
+value. This gain is the penalty for one more free parameter in the Akaike criterion (H. Akaike, IEEE Trans. Autom.
+Control 19, 716 (1974)). Smaller decreases of Rw may be rounding errors."""
 N_PROFILE_CANDIDATES = 64
 """Number of candidates that are fitted for each trial value."""
 
 
 class InferredSetting(NamedTuple):
-    """A setting with its estimate from the data."""
+    """Estimate of a setting (qmin or qdamp) from the data."""
 
     value: float
+    """Estimated value, in 1/Å."""
     error: float
-    """Standard error of the value."""
+    """Standard error of the value, in 1/Å."""
     rw_by_value: tuple[tuple[float, float], ...]
-    """Pairs of a trial value and the smallest Rw of its fits, in rising order of the values."""
+    """Pairs of a trial value and the smallest Rw of the fits with it, in rising order of the trial values."""
 
 
 def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple[str, ...]) -> InferredSetting | None:
@@ -53,7 +54,7 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
 
     Args:
         pool: A few good candidates.
-        target: Data of the fit. Its `lowest_qmin` must not exceed the trial values.
+        target: Measured data in the form that fits use. Its `lowest_qmin` must not exceed the trial values.
         name: Name of the setting, "qmin" or "qdamp".
         free: Names of the fitted parameters.
     """
@@ -112,7 +113,7 @@ def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[
 def _standard_error(rw_by_value: dict[float, float], best_value: float, step: float, n_effective: float) -> float:
     """Return the change of the setting that lowers the logarithm of the likelihood by 1/2.
 
-    It is computed from a parabola through the trial values near the best value.
+    The change is computed from a parabola that is fitted to the likelihoods of the trial values near the best value.
     """
     nearby_values = [
         value for value in rw_by_value if 0 < abs(value - best_value) < 8.5 * step and math.isfinite(rw_by_value[value])

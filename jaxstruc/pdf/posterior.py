@@ -1,7 +1,7 @@
 """Posterior and prior weights of candidates.
 
-The posterior weight of a candidate is proportional to its prior weight, which is set before any fit, times the
-likelihood of its fit.
+The posterior weight of a candidate is proportional to the product of its prior weight and the likelihood of its fit.
+The prior weight does not depend on this fit.
 """
 
 import numpy as np
@@ -10,7 +10,8 @@ from jaxtyping import Float
 SIZE_CLASS_WIDTH = 0.06
 """Width of a size class, in units of the logarithm of the diameter of a sphere of equal volume."""
 DIAMETER_TOLERANCE = 0.05
-"""Step to which diameters are rounded for the comparison of near copies, in units of the bond length."""
+"""Step to which diameters are rounded before they are compared, in units of the bond length. Clusters with equal
+rounded diameters may be near copies of each other."""
 
 
 def weights(
@@ -25,7 +26,7 @@ def weights(
         rw: Rw of each candidate's fit.
         n_independent: Number of independent points n.
         n_parameters: Number of fitted values p.
-        prior_weight: Weight of each candidate before the fit.
+        prior_weight: Prior weight of each candidate.
     """
     log_weight = -(n_independent - n_parameters) * np.log(np.maximum(rw, 1e-12))
     log_weight = np.where(np.isfinite(rw), log_weight + np.log(prior_weight), -np.inf)
@@ -40,17 +41,17 @@ def prior_weights(
     *,
     listed_candidates: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> Float[np.ndarray, " candidate"]:
-    """Return the weights of candidates before any fit.
+    """Return the prior weights of candidates, which do not depend on the fits.
 
     Each structure type has the same total weight in each size class, regardless of how many clusters the library lists.
-    The weight is divided equally among the distinct clusters of the type and size class. Near copies, which have equal
-    numbers of atoms and almost equal diameters, count as one cluster and share its weight.
+    The weight is divided equally among the distinct clusters of the type and size class. Clusters of equal type with
+    equal numbers of atoms and almost equal diameters are near copies. They share the weight of one cluster.
 
     Args:
         types: Structure type of each candidate.
         n_atoms: Number of atoms of each candidate.
         diameter: Diameter of each candidate, in units of the bond length.
-        listed_candidates: Types, numbers of atoms and diameters of all listed candidates, fitted or not.
+        listed_candidates: Types, numbers of atoms and diameters of all candidates of the sources, fitted or not.
     """
     columns = [np.concatenate(pair) for pair in zip((types, n_atoms, diameter), listed_candidates, strict=True)]
     type_codes = {type_name: index for index, type_name in enumerate(dict.fromkeys(columns[0].tolist()))}

@@ -30,7 +30,7 @@ OVERLAP_STIFFNESS = 100.0
 MAX_STEPS = 150
 """Largest number of L-BFGS steps."""
 COST_TOLERANCE = 1e-3
-"""Upper limit on the remaining decrease of the cost at which the minimization ends. A cost of 1/2 corresponds to one
+"""Remaining decrease of the cost (its upper limit) below which the minimization ends. A cost of 1/2 corresponds to one
 standard deviation of the noise."""
 
 
@@ -49,12 +49,12 @@ class RelaxedStructure(NamedTuple):
 def relax(
     positions: Float[Array, "atom 3"], values: FitValues, basis: FitBasis, *, restraint: float
 ) -> RelaxedStructure:
-    """Return the coordinates that minimize the misfit and the squared displacements.
+    """Return the coordinates that minimize the cost: the misfit and penalties on displacements and short distances.
 
     Args:
-        positions: Initial positions in Å, without the stretch.
-        values: Values of the fit of the initial structure, which are kept fixed.
-        basis: Data in the basis of a target.
+        positions: Initial positions in Å, before the stretch is applied.
+        values: Fitted values of the initial structure, which are kept fixed.
+        basis: Measured data in their compact basis (`pdf.target`).
         restraint: Standard deviation of the displacements in Å. A displacement of this length costs as much as a misfit
             of one standard deviation.
     """
@@ -97,17 +97,17 @@ class _RelaxationState(NamedTuple):
 
 
 def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Array, ""] | float = 0.0) -> Array:
-    """Return the point of minimum cost, to `COST_TOLERANCE` or to the rounding error of the cost.
+    """Return the displacements with the minimum cost, within `COST_TOLERANCE` or the rounding error of the cost.
 
-    The returned point never has a higher cost than the start. The restraint has curvature 1, and the other terms add to
-    it near a minimum. Half the squared gradient is therefore an upper limit on the remaining decrease of the cost.
+    Their cost is never higher than that of the start. The restraint has curvature 1, and the other terms add to it near
+    a minimum. Half the squared gradient is therefore an upper limit on the remaining decrease of the cost.
 
     Args:
-        cost: Cost of displacements in units of the restraint.
+        cost: Function that returns the cost of displacements in units of the restraint.
         start: Initial displacements.
-        rounding: Rounding error of the misfit in the cost. The rounding error of the whole cost is added to it.
+        rounding: Rounding error of the misfit term. The rounding error of the sum of all terms is added to it.
     """
-    # The components of optax.lbfgs, with a filter of pairs without curvature.
+    # These are the components of optax.lbfgs, with a filter that ignores pairs without curvature.
     line_search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
     optimizer = optax.chain(_without_flat_pairs(optax.scale_by_lbfgs()), optax.scale(-1.0), line_search)
     value_and_gradient = optax.value_and_grad_from_state(cost)
@@ -136,9 +136,9 @@ def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[A
 def _without_flat_pairs(lbfgs: optax.GradientTransformation) -> optax.GradientTransformation:
     r"""Return an L-BFGS transformation that ignores pairs without curvature.
 
-    L-BFGS stores pairs of a step s and the change y of the gradient. A pair is used only if $s \cdot y$ exceeds
-    $\sqrt{\epsilon}\, |s|\, |y|$ and if |y| exceeds the rounding error of the gradient, with the machine precision
-    $\epsilon$. Otherwise both are replaced by zeros, to which optax gives the weight 0.
+    L-BFGS stores pairs of a step s and the change y of the gradient. With the machine precision $\epsilon$, a pair is
+    used only if $s \cdot y$ exceeds $\sqrt{\epsilon}\, |s|\, |y|$ and if |y| exceeds the rounding error of the
+    gradient. Otherwise s and y are replaced by zeros, and optax gives the pair the weight 0.
     """
 
     def update(updates, state: Any, params: Any = None):

@@ -29,20 +29,23 @@ from jaxstruc.result import Candidate, Result, Value
 from jaxstruc.statistics import Interval, credible_set, discrete_interval
 
 MIN_TYPE_PROBABILITY = 0.7
-"""Smallest probability of a type that the message does not call undecided."""
+"""Smallest probability of a structure type at which the type is not called undecided."""
 MAX_LISTED_CANDIDATES, MIN_TYPED_CANDIDATES = 200, 20
-"""Largest number of candidates in a result; number of the best ones whose type is always identified from atoms."""
+"""Largest number of candidates in a result; number of best candidates whose type is always identified from the
+atoms."""
 MIN_TYPED_WEIGHT = 1e-6
 """Weight above which the type of a candidate is identified from its atoms."""
 MIN_RESOLVING_QMAX = 18.0
-"""Smallest qmax in 1/Å that resolves similar distances."""
+"""Smallest qmax in 1/Å at which peaks of similar distances are resolved."""
 BOND_TOLERANCE = 0.025
-"""Largest relative difference between the bond length in a particle and that of the bulk metal without a remark."""
+"""Largest relative difference between the fitted bond length and that of the bulk metal. A remark is added if the
+difference is larger."""
 ATOM_COUNT_WIDTH_FACTOR = 1.75
-"""Factor that widens the interval of the number of atoms from the Markov chains of a search if the scale is free. It
-was determined on simulated particles with other seeds than the reported ones. Longer chains give the same intervals."""
+"""Factor that widens the interval of the number of atoms, if the interval comes from the Markov chains of a search and
+the scale is free. It was determined on simulated particles that are not used for reported results. Longer chains give
+the same intervals."""
 SEARCH_BOUNDED_PARAMETERS = ("stretch", "uiso")
-"""Parameters whose bounds are not physical limits."""
+"""Parameters whose bounds limit the search and are not physical limits."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,12 +68,12 @@ class PdfResult(Result):
 
     @property
     def sample(self) -> str:
-        """Decision of the cross-validation: "single", "distribution" or "undecided"; empty if it was not requested."""
+        """Decision of the cross-validation: "single", "distribution" or "undecided"; empty if there is none."""
         return self.ensemble.sample if self.ensemble else ""
 
     @property
     def type(self) -> str:
-        """Type with the largest share if the sample is a distribution; otherwise that of the best structure."""
+        """Structure type with the largest share of a distribution; otherwise the type of the best structure."""
         if self.ensemble and self.sample == "distribution":
             return next(iter(self.ensemble.type_shares), "")
         return self.candidates[0].type if self.candidates else next(iter(self.types), "")
@@ -87,17 +90,17 @@ class PdfResult(Result):
 
     @property
     def distribution(self) -> dict[str, np.ndarray]:
-        """Columns of the size distribution by name, by volume and by number; empty if there is no distribution."""
+        """Columns of the size distribution by name (see `Distribution.table`); empty if there is no distribution."""
         return self.ensemble.table if self.ensemble else {}
 
 
 class SolvedMeasurement(NamedTuple):
-    """A measurement with the outcomes of all stages, from which its result is built."""
+    """A measurement with the outcomes of all stages of its analysis, from which the result is built."""
 
     measurement: Measurement
     """Measurement with the given settings."""
     target: Target
-    """Target with the settings that the fits used."""
+    """Fitted data, with the settings that the fits used."""
     groups: Sequence[CandidateGroup]
     """Candidates of each source."""
     candidates: WeightedCandidates
@@ -126,7 +129,7 @@ def build_result(
     Args:
         empty_result: Result without candidates, but with element, settings and facts.
         solved_measurement: Measurement with its weighted candidates.
-        max_written: Number of candidates with atoms and curves.
+        max_written: Number of candidates that the result stores with their atoms and curves.
         further_remarks: Remarks of earlier stages for the message.
     """
     listed_candidates = _listed_candidates(solved_measurement)
@@ -224,7 +227,7 @@ def _solution_facts(solved_measurement: SolvedMeasurement) -> dict[str, float]:
 
 
 def _site_occupancy(pool: CandidatePool, row: int, search_result: SearchResult | None) -> np.ndarray | None:
-    """Return the probability of each atom of a searched particle; None if no Markov chain started from it."""
+    """Return the probability that the site of each atom is occupied; None if no Markov chain began at the particle."""
     group_row = int(pool.group_row[row])
     if (
         search_result is None
@@ -238,9 +241,9 @@ def _site_occupancy(pool: CandidatePool, row: int, search_result: SearchResult |
 def _credible_intervals(
     solved_measurement: SolvedMeasurement, listed_candidates: Sequence[Candidate]
 ) -> dict[str, Interval]:
-    """Return number of atoms, diameter and share of hexagonal layers of the best candidate, with 90 % intervals.
+    """Return the number of atoms, the diameter and the share of hexagonal layers of the best candidate with intervals.
 
-    The intervals are computed from the weights of all candidates. For searched particles, the numbers of atoms come
+    The 90 % intervals are computed from the weights of the candidates. The numbers of atoms of searched particles come
     from Markov chains, and their interval is widened if the scale is free.
     """
     pool, weight, search_result = (
@@ -303,7 +306,7 @@ def _sample_remarks(sample_comparison: SampleComparison | str, ensemble: Distrib
 
 
 def _type_remark(types: Mapping[str, float], best: Candidate, ensemble: Distribution | None) -> list[str]:
-    """Return a remark if the type of a single cluster is undecided between two types; otherwise an empty list."""
+    """Return a remark if the type of the best structure is undecided between two types; otherwise an empty list."""
     other_types = [name for name in types if name and name != best.type]
     is_distribution = ensemble is not None and ensemble.sample == "distribution"
     if is_distribution or not best.type or not other_types or types[best.type] >= MIN_TYPE_PROBABILITY:
@@ -324,7 +327,7 @@ def _type_probabilities(
 ) -> dict[str, float]:
     """Return the total weight of each type, the largest first.
 
-    The type is that of the atoms for listed candidates, and that of the family for all others.
+    A listed candidate has the type that is stated in it. Every other candidate has the type of its family.
     """
     type_names = np.array([FAMILY_TYPES.get(family, "") for family in weighted_candidates.pool.families], dtype=object)
     type_names[: len(listed_candidates)] = [candidate.type for candidate in listed_candidates]
@@ -407,8 +410,8 @@ def _fitted_values(fits: Fit, row: int, free: tuple[str, ...]) -> dict[str, Valu
 def _range_remarks(solved_measurement: SolvedMeasurement, listed_candidates: Sequence[Candidate]) -> list[str]:
     """Return a remark if the measurement lies outside the training of the network; otherwise an empty list.
 
-    The diameter of the particle is that of the best candidate that is not from the network. If there is none, it is
-    estimated from the data.
+    The diameter of the particle is the diameter of the best candidate that is not from the network. If there is no such
+    candidate, it is estimated from the decay of G(r).
     """
     diameter = next(
         (candidate.diameter for candidate in listed_candidates if candidate.source != "network"),
@@ -478,7 +481,7 @@ def _fit_remarks(best: Candidate, solved_measurement: SolvedMeasurement, element
 
 
 def _fault_and_bound_remarks(best: Candidate, free: tuple[str, ...]) -> list[str]:
-    """Return remarks on a fault of the best candidate and on values at a bound, without those of `_weak_reasons`."""
+    """Return remarks on a fault of the best candidate and on values at a bound that are not in `_weak_reasons`."""
     remarks = [text for text in best.remark.split(", ") if text and not text.endswith("at its bound")]
     remarks += [
         f"{name} is at a bound of the fit and has no error"

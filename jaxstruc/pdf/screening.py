@@ -1,10 +1,10 @@
-r"""Selection of the candidates to fit by an approximate Rw, and an estimate of the particle's size from G(r).
+r"""Approximate Rw of all candidates, and an estimate of the particle's size from G(r).
 
-The distances of all candidates are counted in bins of equal width, so that the curves of all candidates are one matrix
-product $C = H K$. A row of H contains the numbers of pairs of one candidate in the bins, per atom. A row of K is the
-curve of a pair of atoms at the distance of a bin, in the basis of the target. Trial values of stretch and Uiso are
-compared, and one Gauss-Newton step in stretch, Uiso and delta2 follows from the best trial. The candidates with the
-smallest approximate Rw are fitted.
+Only the candidates with the smallest approximate Rw are fitted. The distances of all candidates are counted in bins of
+equal width, so that the curves of all candidates are one matrix product $C = H K$. A row of H contains the numbers of
+pairs of one candidate in the bins, per atom. A row of K is the curve of a pair of atoms at the distance of a bin, in
+the compact basis of the data (`pdf.target`). Trial values of stretch and Uiso are compared. One Gauss-Newton step in
+stretch, Uiso and delta2 then starts from the best trial values.
 """
 
 import math
@@ -25,7 +25,7 @@ from jaxstruc.scattering.cluster_tables import MIN_DISTANCE, TableRange
 from jaxstruc.scattering.debye import Instrument
 
 MAX_FITTED, MAX_FITTED_BY_CLASSIFIER = 1500, 300
-"""Largest number of candidates that are fitted: without and with the prediction of a classifier."""
+"""Largest number of candidates of a source that are fitted without a classifier; largest number with a classifier."""
 MAX_HOLDOUT_CANDIDATES = 5000
 """Largest number of library candidates that are screened for each cut of the cross-validation."""
 TRIAL_UISO = (0.006, 0.018)
@@ -54,15 +54,17 @@ class BinnedDistances(NamedTuple):
     """Histograms of the distances of candidates in bins of equal width, as one matrix."""
 
     rows: np.ndarray
-    """[candidate] Indices of the candidates in the library."""
+    """[candidate] Index of each candidate in the library."""
     pairs_per_atom: Float[Array, "candidate bin"]
-    """Number of pairs per atom at multiples of `library.BIN_WIDTH` bond lengths. Rows of zeros fill the last chunk."""
+    """Number of pairs per atom in each bin. The bins are at multiples of `library.BIN_WIDTH` bond lengths. Rows beyond
+    the last candidate are padding."""
 
 
 def binned_distances(library: Library, rows: np.ndarray, *, bond: float, span: TableRange) -> BinnedDistances:
     """Return the histograms of the distances of candidates.
 
-    Each bin of the library is divided among three bins, so that number, mean and variance of its distances are kept.
+    Each bin of the library is divided among three neighbouring bins, so that the number, the mean and the variance of
+    its distances are unchanged.
 
     Args:
         library: Library of the candidates.
@@ -100,8 +102,8 @@ def approximate_rw(
 
     Args:
         distances: Binned distances of the candidates.
-        basis: Data in the basis of a target.
-        excluded_curves: Orthonormal curves that are projected out of data and model.
+        basis: Measured data in their compact basis.
+        excluded_curves: Orthonormal curves that are projected out of data and model. By default there are none.
     """
     projected_curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
     excluded_basis = jnp.asarray(np.pad(projected_curves, ((0, 0), (0, -projected_curves.shape[1] % 16))), jnp.float32)
@@ -131,8 +133,8 @@ def gauss_newton_rw(distances: BinnedDistances, basis: FitBasis, values: FitValu
 
     Args:
         distances: Binned distances of the candidates.
-        basis: Data in the basis of a target.
-        values: Values of a similar fit. Only stretch, Uiso and delta2 are used.
+        basis: Measured data in their compact basis.
+        values: Fitted values of a similar cluster. Only stretch, Uiso and delta2 are used.
     """
     n_candidates, no_curves = len(distances.rows), jnp.zeros((basis.data.shape[0], 0))
     start_values = jnp.stack(
@@ -156,7 +158,7 @@ def gauss_newton_rw(distances: BinnedDistances, basis: FitBasis, values: FitValu
 
 
 def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDistances:
-    """Return the candidates with the given rows of their library."""
+    """Return the binned distances of the candidates with the given library rows."""
     selected_rows = np.flatnonzero(np.isin(distances.rows, rows))
     # a power of 2 limits the number of compilations
     n_chunks = 1 << (math.ceil(max(len(selected_rows), 1) / CHUNK_SIZE) - 1).bit_length()
@@ -167,11 +169,11 @@ def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDis
 
 
 def best_rows(distances: BinnedDistances, rw: Float[np.ndarray, " candidate"], *, count: int) -> np.ndarray:
-    """Return the candidates with the smallest Rw, as indices in their library in rising order.
+    """Return the library rows of the candidates with the smallest Rw, in rising order of the rows.
 
     Args:
         distances: Binned distances of the candidates.
-        rw: Approximate Rw of each candidate, from `approximate_rw`.
+        rw: Approximate Rw of each candidate.
         count: Number of candidates to return.
     """
     return np.sort(distances.rows[np.argsort(rw, kind="stable")[:count]])
@@ -193,8 +195,8 @@ def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float
 
     The squared G(r) of a sphere of diameter D decays as $[\gamma(r) \exp(-r^2 Q_{damp}^2 / 2)]^2$ to a level of white
     noise. Here $\gamma(r) = 1 - 3r/2D + r^3/2D^3$ is the characteristic function of the sphere (A. Guinier, G. Fournet,
-    Small-Angle Scattering of X-rays, Wiley, 1955). D and the noise level are those with the smallest squared deviations
-    of the logarithm.
+    Small-Angle Scattering of X-rays, Wiley, 1955). The returned D and the noise level minimize the squared differences
+    between the logarithms of the squared G(r) and of this model.
 
     Args:
         r: Points of r, in Å.
@@ -225,7 +227,7 @@ def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float
 
 
 def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
-    """Return the combinations of trial values of stretch, Uiso and delta2."""
+    """Return the combinations of trial values of stretch and Uiso, with the typical value of delta2."""
     stretch = jnp.clip(
         basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005
     )
@@ -240,7 +242,7 @@ def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
 
 
 def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_bins: int) -> Float[Array, "bin basis"]:
-    """Return the curve of a pair of atoms at the distance of each bin, in the basis of a target."""
+    """Return the curve of a pair of atoms at the distance of each bin, in the compact basis of the data."""
     stretch, uiso, delta2 = values
     distance = jnp.maximum(jnp.arange(n_bins) * (BIN_WIDTH * basis.bond), MIN_DISTANCE)
     variance_factor = debye.variance_factor(Instrument(delta2=delta2, qbroad=basis.qbroad), distance * stretch)
@@ -254,7 +256,7 @@ def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_
 def _explained_squares(
     curve: Float[Array, "*batch basis"], data: Float[Array, " basis"], basis: FitBasis
 ) -> Float[Array, "*batch"]:
-    """Return the decrease of the sum of squares by a curve with its best scale within the bounds."""
+    """Return the decrease of the sum of squares if a curve is fitted with its best scale within the bounds."""
     squared_norm, projection = jnp.sum(curve**2, axis=-1), curve @ data
     scale = jnp.clip(projection / jnp.where(squared_norm > 0, squared_norm, 1.0), *basis.scale_bounds)
     return scale * (2 * projection - scale * squared_norm)
@@ -262,7 +264,7 @@ def _explained_squares(
 
 @jax.jit
 def _scan_trials(weight, basis: FitBasis, excluded_basis, trial_values) -> Float[Array, "try candidate"]:
-    """Return the decrease of the sum of squares for each trial and candidate."""
+    """Return the decrease of the sum of squares for each combination of trial values and each candidate."""
     data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
 
     def explained_squares(values):

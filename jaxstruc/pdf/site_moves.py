@@ -4,16 +4,19 @@ A lattice is a finite set of sites that the atoms of a particle may occupy, e.g.
 origin. Site i has the occupancy $n_i$, which is 1 if an atom occupies it and 0 otherwise. A move fills a site, empties
 a site, or exchanges an occupied site with an empty one. A Markov chain over the same occupancies samples the posterior.
 
-G(r) of one element is a sum over pairs of atoms. Let $k_{ij}$ be the curve of a pair of sites in the basis of a target,
-times the number of atoms. The field of site i is $h_i = \sum_j n_j k_{ij}$, and the sum over all pairs is
-$y = \frac12 \sum_i n_i h_i$. If site i is filled or emptied, y changes by $+h_i$ or $-h_i$. If the atom at site i moves
-to site j, y becomes $y - h_i + h_j - k_{ij}$. The fields therefore give the effect of every move exactly.
+G(r) of one element is a sum over pairs of atoms. Let $k_{ij} / N$ be the contribution of an atom pair at the sites i
+and j to the G(r) of a particle with N atoms. All curves are expressed in the compact basis of the data (`pdf.target`).
+The field of site i is $h_i = \sum_j n_j k_{ij}$, and the sum over all pairs is $y = \frac12 \sum_i n_i h_i$. If site i
+is filled or emptied, y changes by $+h_i$ or $-h_i$. If the atom at site i moves to site j, y becomes
+$y - h_i + h_j - k_{ij}$. The fields therefore give the effect of every move exactly.
 
-The cost of a particle is the negative logarithm of its posterior. It has three terms. The misfit for noise of unknown
-size is $\frac{m}{2} \ln |d - s y / N|^2$ with the data d, the scale s, the number of atoms N and the effective number
-of points m. A prior keeps s near 1. The shape cost is a prior on the shape of the particle, a sum over sites. The cost
-of a site is the negative logarithm of the probability of its occupancy, given its numbers of occupied neighbours and
-next neighbours (`lattice_sites.OccupancyPrior`). These three numbers are called the surroundings of the site.
+The cost of a particle is the negative logarithm of its posterior. It has three terms. The first is the misfit for noise
+of unknown size, $\frac{m}{2} \ln |d - s y / N|^2$, with the data d, the scale s and the effective number of points m.
+The second is a prior that keeps s near 1. The third is the shape cost, which is a prior on the shape of the particle.
+
+The shape cost is a sum over sites. The cost of a site is the negative logarithm of the probability of its occupancy,
+given its surroundings (`lattice_sites.OccupancyPrior`). The surroundings of a site are its number of occupied
+neighbours and its number of occupied next neighbours.
 
 Each step makes the move with the lowest cost, even if the cost rises. A site that was changed may not be changed again
 for some steps, because the search would otherwise return to the state it came from (tabu search; F. Glover, ORSA J.
@@ -44,26 +47,26 @@ MIN_BIN_WIDTH = 0.0045
 MIN_BOND_LENGTH = 2.2
 """Smallest nearest-neighbour distance in Å for which the bins cover all distances in the range of the data."""
 N_EXCHANGE_SITES, N_EXCHANGES = 48, 16
-"""Numbers of best sites to empty and best sites to fill whose exchanges are compared approximately; number of best
-exchanges whose cost is computed exactly."""
+"""Number of best sites to empty, and also number of best sites to fill, between which all exchanges are compared
+approximately; number of best exchanges whose cost is then computed exactly."""
 VALUE_SIGMAS = (0.005, 0.3, 0.06)
-"""Standard deviations of stretch, Uiso (relative) and delta2 (in squared bond lengths) about their values in the last
-fit."""
+"""Prior standard deviations of stretch, Uiso (relative) and delta2 (in squared bond lengths) about the values of the
+last fit."""
 TABU_STEPS = (3, 10)
 """Range of the random number of steps for which a changed site may not be changed again. The upper end is excluded."""
 MIN_SEARCH_RW = 3e-4
-"""Rw of the errors of binned curves, which is added in quadrature to the misfit."""
+"""Rw that the rounding of distances to bins causes. It is added in quadrature to the Rw of each particle."""
 MIN_ATOMS = 6
 """Smallest number of atoms of a particle."""
 MAX_NEIGHBOURS = 14
 """Largest number of listed neighbours of a site, and of listed next neighbours."""
 N_COORDINATION_NUMBERS = 15
-"""Number of possible values of the number of occupied neighbours, 0 to 14, and of occupied next neighbours. Larger
-numbers are treated as 14."""
+"""Number of values (0 to 14) that are distinguished for the number of occupied neighbours and of occupied next
+neighbours of a site. Larger numbers are treated as 14."""
 
 
 class SiteGraph(NamedTuple):
-    """Arrays of a lattice for a search. Several lattices have a leading axis."""
+    """Sites of a lattice and their neighbours, as arrays for a search. Several lattices have a leading axis."""
 
     positions: Float[Array | np.ndarray, "*batch site 3"]
     """Positions of the sites, in units of the bond length."""
@@ -72,15 +75,17 @@ class SiteGraph(NamedTuple):
     next_neighbours: Int[Array | np.ndarray, "*batch site neighbour"]
     """Indices of the next neighbours of each site. Unused entries contain the number of sites."""
     surroundings_cost: Float[Array | np.ndarray, "*batch surroundings"]
-    """Cost of each kind of surroundings, flattened from [occupancy, neighbours, next neighbours]."""
+    """Cost of a site for each occupancy and surroundings, flattened from [occupancy, number of occupied neighbours,
+    number of occupied next neighbours]."""
     typical_cost: Float[Array | np.ndarray, "*batch 2"]
-    """Factor a and power b of the typical cost $a N^b$ of all sites of a listed particle with N atoms."""
+    """Factor a and exponent b in $a N^b$, which is the typical sum of the site costs of a library cluster with N
+    atoms."""
 
 
 class _PairCurves(NamedTuple):
     """Curves of all pairs of sites, and the data.
 
-    The effects of small changes of stretch, Uiso and delta2 are projected out of both.
+    The effects of small changes of stretch, Uiso and delta2 are projected out of the curves and of the data.
     """
 
     curve_index: Int[Array, "site site"]
@@ -90,7 +95,7 @@ class _PairCurves(NamedTuple):
     pair_curve: Float[Array, "bin basis"]
     """Curve of a pair of atoms at the distance of each bin, times the number of atoms."""
     data: Float[Array, " basis"]
-    """Data in the basis."""
+    """Coefficients of the data in the basis."""
 
 
 class CostWeights(NamedTuple):
@@ -101,11 +106,11 @@ class CostWeights(NamedTuple):
     shape_weight: Float[Array, ""]
     """Factor on the shape cost."""
     log_scale_sigma: Float[Array, ""]
-    """Standard deviation of the logarithm of the scale about 0; 0 if the data are on an absolute scale."""
+    """Prior standard deviation of the logarithm of the scale; 0 if the data are on an absolute scale."""
 
 
 class BestSearchState(NamedTuple):
-    """Best states that searches visited."""
+    """Best state (particle) that a search visited, or those of several searches with a leading axis."""
 
     occupancy: Bool[Array, "*batch site"]
     """Whether each site is occupied."""
@@ -134,7 +139,7 @@ class _SearchState(NamedTuple):
     site_field: Float[Array, "site basis"]
     """Field $h_i$ of each site."""
     pair_sum: Float[Array, " basis"]
-    """Sum y over all pairs."""
+    """Sum y over all pairs of atoms."""
     neighbour_counts: Float[Array, " site"]
     """Number of occupied neighbours of each site."""
     next_neighbour_counts: Float[Array, " site"]
@@ -144,7 +149,7 @@ class _SearchState(NamedTuple):
 
 
 def site_graphs(lattices: Sequence[LatticeSites]) -> SiteGraph:
-    """Return the arrays of lattices for a search, with a leading axis of lattices.
+    """Return the sites and neighbours of lattices as arrays, with a leading axis of lattices.
 
     Args:
         lattices: One or more lattices with equal numbers of sites.
@@ -191,15 +196,15 @@ def _initial_state(
 ) -> tuple[_PairCurves, _SearchState]:
     """Return the curves of all pairs of sites of a lattice, and the particle at the start with the fields of all sites.
 
-    All pairs in a distance bin have the same curve, that of their mean distance. The changes of the particle's curve
-    with stretch, Uiso and delta2 are projected out of the data and the curves. The misfit of each particle is therefore
-    close to the misfit after a fit of its values.
+    All pairs in a distance bin have the curve of their mean distance. The changes of the particle's curve with stretch,
+    Uiso and delta2 are projected out of the data and the curves. The misfit of a particle is therefore close to the
+    misfit after a fit of these three values.
     """
     bin_width = max(MIN_BIN_WIDTH, basis.span.max_distance / (MIN_BOND_LENGTH * (N_DISTANCE_BINS - 2)))
     separations = distances(jnp.asarray(graph.positions))
     curve_index = jnp.minimum(jnp.rint(separations / bin_width), N_DISTANCE_BINS - 1).astype(jnp.int32)
     curve_index = jnp.where(jnp.eye(len(separations), dtype=bool), N_DISTANCE_BINS - 1, curve_index)
-    offsets = separations - curve_index * bin_width  # sums of offsets round less than sums of distances
+    offsets = separations - curve_index * bin_width  # their sums have smaller rounding errors
     bin_counts, offset_sums = (
         jnp.zeros(N_DISTANCE_BINS).at[curve_index.ravel()].add(summand) for summand in (1.0, offsets.ravel())
     )
@@ -226,13 +231,14 @@ def _initial_state(
 def _marginalized_directions(
     distance, pair_histogram, n_atoms, values: FitValues, basis: FitBasis, weights: CostWeights
 ):
-    r"""Return the directions in which small changes of the values move a particle's curve, and the removed fractions.
+    r"""Return directions that are projected out of all curves, and the fraction that is removed along each direction.
 
-    Let $\rho$ be the residual, D the derivatives of the curve, $\delta$ the changes of the values, $\tau$ their prior
-    standard deviations, and $\sigma$ that of the noise. The minimum over $\delta$ of
-    $|\rho - D\delta|^2 + \sigma^2 |\delta/\tau|^2$ is $|A \rho|^2$. The matrix A removes the fraction
-    $1 - \sigma / \sqrt{s^2 + \sigma^2}$ of the component along each left singular vector of $D\tau$, with the singular
-    value s.
+    These are the directions in which small changes of stretch, Uiso and delta2 change the curve of a particle. Let
+    $\rho$ be the residual, D the derivatives of the curve, $\delta$ the changes of the three values, and $\tau$ their
+    prior standard deviations. The noise has the standard deviation $\sigma$. The minimum over $\delta$ of
+    $|\rho - D\delta|^2 + \sigma^2 |\delta/\tau|^2$ is $|A \rho|^2$. The directions are the left singular vectors of
+    $D\tau$. Along a direction with the singular value s, the matrix A removes the fraction
+    $1 - \sigma / \sqrt{s^2 + \sigma^2}$.
     """
 
     def model(value_vector):
@@ -263,7 +269,7 @@ def _pair_structure_functions(distance, values: FitValues, basis: FitBasis) -> F
 
 
 def _project_to_basis(f, values: FitValues, basis: FitBasis):
-    """Return F(Q) in the basis of a target."""
+    """Return the curve of F(Q) in the compact basis of the data."""
     projection = jnp.matmul(f, basis.transform, precision="highest") * jnp.exp(
         -0.5 * (basis.radius * values.qdamp) ** 2
     )
@@ -280,15 +286,15 @@ def search_sites(
     key: Array,
     n_steps: Int[Array, ""] | int,
 ) -> BestSearchState:
-    """Return the best states of tabu searches, one for each start.
+    """Return the best states that tabu searches visit. One search begins at each start.
 
     Args:
         graph: Lattices, with a leading axis of starts.
-        start_occupancy: 1 for sites that are occupied at the start, 0 for others.
-        values: Values of the model, with a leading axis of starts.
-        basis: Data in the basis of a target.
+        start_occupancy: Occupancy of each site at the start, 1 or 0.
+        values: Values of the fit parameters, with a leading axis of starts.
+        basis: Measured data in their compact basis.
         weights: Weights of the terms of the cost function.
-        key: Random key for the numbers of steps for which sites may not be changed.
+        key: Random key. It determines for how many steps a changed site may not be changed again.
         n_steps: Number of steps of each search.
     """
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(start_occupancy)))
@@ -307,17 +313,17 @@ def sample_occupancies(
     *,
     n_steps: int,
 ) -> OccupancyDraws:
-    """Return the states of Markov chains that sample the posterior by filling and emptying sites, one for each start.
+    """Return the states of Markov chains that fill and empty sites to sample the posterior. One begins at each start.
 
-    A chain is a jump process. The rate of a move is the square root of the ratio of the posteriors after and before it,
-    so the process is reversible with respect to the posterior and rejects no step. The weight of a state is its mean
-    duration (G. Zanella, J. Am. Stat. Assoc. 115, 852 (2020), doi 10.1080/01621459.2019.1585255).
+    A chain is a jump process that rejects no step. The rate of a move is the square root of the ratio of the posteriors
+    after and before the move, so the process is reversible with respect to the posterior. The weight of a state is its
+    mean duration (G. Zanella, J. Am. Stat. Assoc. 115, 852 (2020), doi 10.1080/01621459.2019.1585255).
 
     Args:
         graph: Lattices, with a leading axis of starts.
-        start_occupancy: 1 for sites that are occupied at the start, 0 for others.
-        values: Values of the model, with a leading axis of starts.
-        basis: Data in the basis of a target.
+        start_occupancy: Occupancy of each site at the start, 1 or 0.
+        values: Values of the fit parameters, with a leading axis of starts.
+        basis: Measured data in their compact basis.
         weights: Weights of the terms of the cost function.
         key: Random key.
         n_steps: Number of steps of each chain.
@@ -358,7 +364,7 @@ def _search_from_start(
 
 
 def _lower_cost_end(state: _SearchState, best_end: BestSearchState) -> BestSearchState:
-    """Return the state with the lower cost."""
+    """Return the present state if it has a lower cost than the best state so far; otherwise the best state so far."""
     is_better = state.cost < best_end.cost - 1e-4
     return jax.tree.map(
         lambda new_value, old_value: jnp.where(is_better, new_value, old_value),
@@ -434,7 +440,7 @@ def _cost(graph: SiteGraph, squares, scale, n_atoms, surroundings_cost, basis: F
 
 
 def _lookup_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
-    """Return the cost of given surroundings of sites."""
+    """Return the cost of sites with given occupancies and surroundings."""
     index = (
         occupancy * N_COORDINATION_NUMBERS + jnp.clip(neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
     ) * N_COORDINATION_NUMBERS + jnp.clip(next_neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
@@ -456,7 +462,7 @@ def _surroundings_cost(graph: SiteGraph, occupancy, neighbour_counts, next_neigh
 
 
 def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
-    """Return the change of the sum of shape costs if a site is filled or emptied, for each site."""
+    """Return, for each site, the change of the sum of shape costs if the site is filled or emptied."""
     current_costs = _site_costs(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts)
     cost_changes = (
         _site_costs(graph, 1 - state.occupancy, state.neighbour_counts, state.next_neighbour_counts) - current_costs
@@ -487,7 +493,9 @@ def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
 def _flip_costs(
     graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: CostWeights
 ):
-    """Return the cost and the scale after each single move. The cost is infinite if the move is not possible.
+    """Return, for each site, the cost and the scale of the particle after the site is filled or emptied.
+
+    The cost is infinite if the move is not possible.
 
     An atom can only be added next to another atom, and a particle keeps at least `MIN_ATOMS` atoms.
     """
@@ -530,9 +538,9 @@ def _flip_costs(
 def _best_move(
     graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, is_movable, basis: FitBasis, weights: CostWeights
 ):
-    """Return the particle after the best single move or exchange, the emptied site and the filled site.
+    """Return the particle after the best move, with the indices of the emptied and the filled site.
 
-    Only sites in `is_movable` are changed. The number of sites stands for no site.
+    Only sites in `is_movable` are changed. An index equal to the number of sites means that there is no such site.
     """
     no_site = len(state.occupancy)
     # The barriers prevent the compiler from computing these arrays again for each use.
@@ -580,7 +588,8 @@ def _best_exchanges(
     curve_index = curve_table.curve_index[emptied_sites[:, None], filled_sites[None, :]]
     change = emptied_fields[:, None] - filled_fields[None] + curve_table.pair_curve[curve_index]
     squares = jnp.sum((residual + factor * change) ** 2, axis=-1)
-    # The shape costs change as in two single moves. This is approximate if the two sites are close.
+    # For distant sites, the shape cost changes as if one site is emptied and the other is filled independently. The
+    # change is left out for neighbours and next neighbours, and computed exactly for the best exchanges below.
     shape_change = jnp.where(
         ~curve_table.is_neighbour[curve_index],
         flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None],
@@ -618,7 +627,7 @@ def _best_exchanges(
 
 
 def _approximate_exchange_costs(squares, shape_change, can_exchange, basis: FitBasis, weights: CostWeights):
-    """Return the costs of exchanges at the present scale, up to a constant; infinite if an exchange is not possible."""
+    """Return the costs of exchanges without a new scale, up to a constant; infinite if an exchange is not possible."""
     approximate_costs = (
         0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + MIN_SEARCH_RW**2 * basis.norm)
         + weights.shape_weight * shape_change
@@ -660,7 +669,7 @@ def _exchange_cost_change(graph: SiteGraph, state: _SearchState, emptied_site, f
 def _updated_counts(graph: SiteGraph, state: _SearchState, emptied_site, filled_site):
     """Return the occupancies and the numbers of occupied neighbours and next neighbours after a move.
 
-    The number of sites stands for no site.
+    An index equal to the number of sites means that no site is emptied or filled.
     """
     n_sites = len(state.occupancy)
     occupancy = state.occupancy.at[emptied_site].set(0.0, mode="drop").at[filled_site].set(1.0, mode="drop")
@@ -676,7 +685,7 @@ def _updated_counts(graph: SiteGraph, state: _SearchState, emptied_site, filled_
 def _apply_move(
     graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, emptied_site, filled_site
 ) -> _SearchState:
-    """Return the particle with one site emptied and another filled. Its cost and scale are not updated."""
+    """Return the particle after one site is emptied and another is filled. The cost and the scale are not updated."""
     n_sites = len(state.occupancy)
     occupancy, neighbour_counts, next_neighbour_counts = _updated_counts(graph, state, emptied_site, filled_site)
     field, pair_sum = state.site_field, state.pair_sum

@@ -2,9 +2,9 @@
 
 A lattice is a finite set of sites of one packing (bcc, sc, icosahedron, decahedron, or a stack of close-packed layers)
 about an origin. A start is a particle on a lattice, from which a search of `site_moves` begins. The first starts are
-listed clusters and ellipsoids with sizes close to those of the best candidates. Rounds of searches and fits follow.
-Each round starts from the minima (the best particles so far), and the search ends if a round finds no better one.
-Finally, Markov chains from the minima give the probability of each atom and of each number of atoms.
+library clusters, and ellipsoids with sizes close to those of the best candidates. Rounds of searches and fits follow.
+Each round starts from the minima, which are the best particles so far. The rounds end if one of them finds no better
+particle. Finally, Markov chains from the minima give the probability of each atom and of each number of atoms.
 """
 
 import math
@@ -34,12 +34,12 @@ SHAPE_PRIOR_WEIGHT = 1.0
 """Weight of the prior on the particle's shape. With weight 1, the random particles of the library are assumed to be
 representative of real ones."""
 MAX_SMALL_PARTICLE_ATOMS, MAX_SHAPE_FACTOR = 200, 5.0
-"""Number of atoms below which more shapes are compared, because each costs less; largest factor on the number of
-shapes."""
+"""Number of atoms below which more random shapes are compared, because small particles take less time; largest factor
+by which the number of shapes is increased."""
 LOG_AXIS_SPREAD = 0.2
 """Standard deviation of the logarithms of the axes of random ellipsoids."""
 LOG_SCALE_SPREAD = 0.3
-"""Standard deviation of the logarithm of the scale about 0 for data that are not on an absolute scale."""
+"""Prior standard deviation of the logarithm of the scale, for data that are not on an absolute scale."""
 START_SITES_PER_ATOM, SEARCH_SITES_PER_ATOM = 2.6, 2.0
 """Number of lattice sites for each atom of a start, and for each atom in a search. The sites of a search are those
 closest to the atoms."""
@@ -48,13 +48,15 @@ SITE_COUNTS = (256, 512, 1024, 1536, 2560, 3584)
 SEARCH_BATCH, SEARCH_BATCH_ON_ACCELERATORS = 4, 32
 """Number of searches in one compiled call, on a CPU and on an accelerator."""
 MAX_PACKING_RW = 0.6, 2.0
-"""Largest difference between the Rw of a packing's best cluster and the smallest Rw, and largest ratio of the two."""
+"""Largest difference between the Rw of a packing's best cluster and the smallest Rw of all clusters, and largest ratio
+of the two. Packings above a limit are not searched, unless the classifier finds them probable."""
 MAX_START_CANDIDATES = 60
 """Number of the best candidates that may become starts."""
 SHAPE_WEIGHT_FACTORS = (1.0, 0.3)
-"""Factors on the weight of the shape prior in successive rounds. With a smaller weight, a search can cross barriers."""
+"""Factors on the weight of the shape prior, used in turn by successive rounds. With a smaller weight, a search can
+cross barriers."""
 CUBE_TO_STACK = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6], [3]])
-"""Rotation from the axes of a cube to those of a stack, with the z axis along [111]."""
+"""Rotation matrix from the axes of a cubic cell to those of a stack, whose z axis is along [111]."""
 PACKING_BY_TYPE = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
 """Packing of each structure type whose packing has another name than the type."""
 _pair_curves = jax.jit(site_moves.pair_curves)
@@ -84,7 +86,7 @@ class SearchLevel:
 
 
 HOLDOUT_LEVEL = SearchLevel(1, 12, 60, 1, 3)
-"""Level of searches on data up to a cut of the cross-validation."""
+"""Level of the searches that use only the data up to a cut of the cross-validation."""
 
 SEARCH_LEVELS = {"quick": SearchLevel(2, 24, 100, 3, 4, 100), "full": SearchLevel(8, 64, 400, 4, 12, 240)}
 
@@ -105,7 +107,7 @@ class LatticeParticle(NamedTuple):
     occupied_sites: np.ndarray
     """[site] Whether an atom occupies the site."""
     values: FitValues | None
-    """Values of the model; None if no search starts from the particle."""
+    """Values of the fit parameters; None if no search starts from the particle."""
     misfit: float = math.inf
     """Approximate sum of squared residuals."""
 
@@ -129,7 +131,8 @@ class SearchResult(NamedTuple):
     group: CandidateGroup
     """Distinct particles, lowest cost first."""
     shape_cost: np.ndarray
-    """[candidate] Negative logarithm of the prior probability of the shape, relative to listed particles."""
+    """[candidate] Negative logarithm of the prior probability of the shape, minus its typical value for library
+    clusters."""
     occupancy: list[np.ndarray]
     """[candidate][atom] Posterior probability that the site of each atom is occupied."""
     atom_counts: np.ndarray
@@ -157,10 +160,10 @@ def search_lattice_sites(
     draws_by_packing: Mapping[str, np.ndarray] | None = None,
     progress: Callable[[str], None] = lambda remark: None,
 ) -> SearchResult | None:
-    """Return the particles that searches over lattice sites find; None if there is no start or no particle.
+    """Return the particles that searches over lattice sites find; None if there is no start or no particle is found.
 
     Args:
-        target: Data of the fit.
+        target: Measured data in the form that fits use.
         fitted_candidates: Fitted candidates, best first.
         settings: Level, seed and prior weight of the search.
         initial_by_packing: Number of atoms and values at the start for each packing. By default they are those of the
@@ -198,7 +201,7 @@ def search_lattice_sites(
 
 
 def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None) -> LatticeParticle | None:
-    """Return a listed cluster on its lattice; None if its atoms do not lie on a lattice of the packing."""
+    """Return a cluster as a particle on a lattice; None if its atoms do not lie on a lattice of the packing."""
     positions = cluster.positions
     if packing == "stack":
         positions = positions @ CUBE_TO_STACK.T if cluster.family in ("fcc", "octahedron") else positions
@@ -260,7 +263,7 @@ def _search_round(
     weights: CostWeights,
     round_index: int,
 ) -> SearchMinima | None:
-    """Return the minima of all searches, including those of one more round; None if there is no particle."""
+    """Run one more round of searches and return the minima of all rounds; None if there is no particle."""
     softened_weights = weights._replace(
         shape_weight=weights.shape_weight * SHAPE_WEIGHT_FACTORS[round_index % len(SHAPE_WEIGHT_FACTORS)]
     )
@@ -273,7 +276,7 @@ def _search_round(
 
 
 def _next_starts(problem: SearchProblem, minima: SearchMinima) -> list[LatticeParticle]:
-    """Return the starts of the next round: the best minima, and the best stack with other stacking sequences."""
+    """Return the starts of the next round: the best minima, and the best stack of layers in other sequences."""
     max_continued = problem.settings.level.max_continued_minima
     starts = minima.starts[:max_continued]
     restacked_starts = _restack(problem.target, minima, 2)
@@ -326,10 +329,10 @@ def _best_by_packing(fitted_candidates: FittedCandidates) -> dict[str, tuple[int
 def _with_probable_packings(
     best_by_packing: Mapping[str, tuple[int, FitValues]], draws_by_packing: Mapping[str, np.ndarray] | None
 ) -> dict[str, tuple[int, FitValues]]:
-    """Return the best candidates of the packings, changed by the classifier's prediction.
+    """Return the number of atoms and the values for each packing, changed by the classifier's prediction.
 
-    Packings that the classifier finds improbable are removed, except the best one. Probable packings without a
-    candidate are added, with the median number of atoms of their draws.
+    Packings that the classifier finds improbable are removed, except the packing of the best candidate. Probable
+    packings without a candidate are added, with the median of their drawn numbers of atoms.
     """
     if not draws_by_packing or not best_by_packing:
         return dict(best_by_packing)
@@ -349,7 +352,7 @@ def _with_probable_packings(
 def _library_starts(
     fitted_candidates: FittedCandidates, best_by_packing: Mapping[str, tuple[int, FitValues]], level: SearchLevel
 ) -> list[LatticeParticle]:
-    """Return the best listed clusters of each packing as starts."""
+    """Return the best library clusters of each packing as starts."""
     pool, fits = fitted_candidates
     starts, start_counts = [], dict.fromkeys(best_by_packing, 0)
     families = pool.families
@@ -380,9 +383,9 @@ def _packing_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[LatticeParticle]:
-    """Return the starts of a packing with the smallest approximate misfit.
+    """Return the random particles of a packing with the smallest approximate misfit, as starts.
 
-    Half of the compared particles have numbers of atoms from `atom_count_draws`, if it is given.
+    If `atom_count_draws` is given, half of the compared particles have numbers of atoms from these draws.
     """
     if packing == "stack":
         return _stack_starts(target, n_atoms, values, level, rng, atom_count_draws=atom_count_draws)
@@ -406,7 +409,7 @@ def _ellipsoid_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[LatticeParticle]:
-    """Return the random ellipsoids on lattices with the smallest approximate misfit."""
+    """Return the random ellipsoids on lattices that have the smallest approximate misfit."""
     pair_curves, bin_width = _grid_pair_curves(target, values)
     data, starts = np.asarray(target.basis.data), []
     for trial in range(
@@ -442,7 +445,7 @@ def _stack_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[LatticeParticle]:
-    """Return ellipsoids on the stacks whose stacking sequences fit best, compared for spheres."""
+    """Return random ellipsoids on the best stacks. The stacking sequences of the stacks are compared for spheres."""
     data, pair_curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
     radius = float(size_classes.equivalent_sphere_diameter(n_atoms, size_classes.atom_volume("c"))) / 2
     steps = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)
@@ -479,12 +482,12 @@ def _stack_starts(
 def _start_from_sequence(
     layers, sequence: stacking.StackingSequence, values: FitValues | None, *, alternate_outer_layers: bool = False
 ) -> LatticeParticle:
-    """Return the particle with a stacking sequence on its lattice.
+    """Return the particle with a given stacking sequence, on the lattice of this sequence.
 
     Args:
-        layers: Atoms of each layer at each of its three positions.
+        layers: Atoms of each layer at each of its three lateral positions.
         sequence: Stacking sequence, with the position of each layer.
-        values: Values of the model.
+        values: Values of the fit parameters.
         alternate_outer_layers: Option `alternate_outer` of `stacking.stacking_letters` for layers outside the particle.
     """
     layer_positions, middle_layer = sequence.layer_positions, (len(layers) - 1) // 2
@@ -505,7 +508,7 @@ def _start_from_sequence(
 
 
 def _occupied_sites(lattice: LatticeSites, positions: np.ndarray) -> np.ndarray:
-    """Return for each site of a lattice whether an atom of a particle occupies it."""
+    """Return, for each site of a lattice, whether an atom of a particle occupies the site."""
     distance, nearest = KDTree(lattice.positions).query(positions)
     is_occupied = np.zeros(len(lattice.positions), bool)
     is_occupied[nearest[distance < 0.3]] = True
@@ -513,7 +516,7 @@ def _occupied_sites(lattice: LatticeSites, positions: np.ndarray) -> np.ndarray:
 
 
 def _stack_pair_curves(target: Target, values: FitValues) -> np.ndarray:
-    """Return the curves of pairs of atoms at the distances of close-packed layers."""
+    """Return the curves of pairs of atoms at the distances that occur in a stack of close-packed layers."""
     distance = stacking.close_packed_distances(target.span.max_distance / target.bond) * target.bond
     float32_values = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
     return np.asarray(_pair_curves(jnp.asarray(distance, jnp.float32), float32_values, target.basis))
@@ -575,8 +578,8 @@ def _with_best_start(
 ) -> SearchMinima | None:
     """Return the minima, and in addition the best start if it has a lower cost than the best minimum.
 
-    A search with binned distances never returns a particle of a higher cost than its start. After exact fits, the
-    order may be reversed.
+    With binned distances, the result of a search never has a higher cost than the start. With the costs of exact fits,
+    the order may be reversed.
     """
     start_minima = _rank_minima(target, first_starts, weights)
     if start_minima is None or (minima is not None and not start_minima.cost[0] < minima.cost[0]):
@@ -585,7 +588,7 @@ def _with_best_start(
 
 
 def _recentre_lattices(starts: Sequence[LatticeParticle], n_atoms: int) -> list[LatticeParticle]:
-    """Return the same particles, each in the middle of its lattice. All lattices have equal numbers of sites."""
+    """Return the particles, each in the middle of a new lattice. All these lattices have equal numbers of sites."""
     n_sites = next((n_sites for n_sites in SITE_COUNTS if n_sites >= SEARCH_SITES_PER_ATOM * n_atoms), SITE_COUNTS[-1])
     recentred_starts = []
     for start in starts:
@@ -611,7 +614,7 @@ def _batch_starts(starts: Sequence[LatticeParticle], batch: int) -> tuple[site_m
 
 
 def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights: CostWeights) -> SearchMinima | None:
-    """Return the distinct particles with their fits, lowest cost first; None if there is none with enough atoms."""
+    """Return the distinct particles with their fits, lowest cost first; None if no particle has enough atoms."""
     clusters, distinct_starts, known_moments = [], [], set()
     for start in search_ends:
         positions = start.lattice.positions[start.occupied_sites]
@@ -644,7 +647,7 @@ def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights
 
 
 def _observed_family(positions: np.ndarray) -> str:
-    """Return the family of listed clusters that have the structure type of a particle."""
+    """Return the library family whose clusters have the same structure type as a particle."""
     type_name = structure_type.identify_structure_type(positions).name
     return {"faulted": "fault"}.get(type_name, type_name) or "fault"
 
@@ -665,10 +668,10 @@ def _effective_points(target: Target, fitted_candidates: FittedCandidates) -> fl
 
 
 def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[LatticeParticle]:
-    """Return starts with the layers of the best stack in other sequences.
+    """Return starts that contain the layers of the best stack in the other sequences that fit best.
 
-    The sequences are those that fit best. The last start has the original sequence, but other layers outside the
-    particle. The list is empty if no stack is among the best minima.
+    The last start keeps the sequence of the particle, but the empty layers outside it are stacked differently. The list
+    is empty if no stack is among the best minima.
     """
     best = next(
         (start for start in minima.starts[:4] if start.lattice.packing not in lattice_sites.UNSTACKED_PACKINGS), None
@@ -699,7 +702,7 @@ def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[Latt
 
 
 def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: CostWeights) -> SearchResult:
-    """Return the distinct particles, with the probabilities of atoms and atom numbers from Markov chains."""
+    """Return the distinct particles, with the probabilities of atoms and of numbers of atoms from Markov chains."""
     walk_starts = _recentre_lattices(minima.starts[:SEARCH_BATCH], problem.n_atoms)
     site_arrays, occupation, values = _batch_starts(walk_starts, SEARCH_BATCH)
     walk_draws = jax.device_get(

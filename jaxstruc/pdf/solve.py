@@ -69,13 +69,13 @@ SITES_NOT_SEARCHED = (
     "no search for unlisted structures, because a single structure cannot explain a distribution of particles"
 )
 MAX_REFINED_CANDIDATES = 200
-"""Largest number of candidates that are refined with all free parameters. They are the best ones of fits with the
-default parameters."""
+"""Largest number of candidates that are refined with all free parameters. The best candidates of fits with the default
+parameters are refined."""
 MAX_WRITTEN_CANDIDATES = 5
-"""Number of candidates with atoms and curves in a result."""
+"""Number of candidates that a result stores with their atoms and curves."""
 BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
-"""Multiple to which the size of the basis for searches is rounded up, so that similar files share compilations; number
-of basis functions in excess of the number of independent points."""
+"""Step, to a multiple of which the size of the basis for searches is rounded up, so that similar files share
+compilations; number of basis functions in addition to the number of independent points."""
 
 
 class PdfPlan(NamedTuple):
@@ -85,10 +85,10 @@ class PdfPlan(NamedTuple):
     sources: tuple[CandidateSource, ...]
     options: SolveOptions | RefineOptions = SolveOptions(search="none", ensemble="none", screen="none")
     screen_candidates: bool = True
-    """Whether candidates are selected by an approximate Rw before the fits. If True, only the best candidates are
+    """Whether candidates are selected by an approximate Rw before the fits. If they are, only the best candidates are
     refined with all free parameters."""
     max_written: int = MAX_WRITTEN_CANDIDATES
-    """Number of candidates with atoms and curves in a result."""
+    """Number of candidates that a result stores with their atoms and curves."""
     shape_weight: float = SHAPE_PRIOR_WEIGHT
     """Weight of the prior on the particle's shape in a search."""
     classifier: LoadedClassifier = LoadedClassifier(None)
@@ -176,7 +176,7 @@ class ProbableCandidates(NamedTuple):
 
     groups: Sequence[CandidateGroup]
     distances: Sequence[BinnedDistances | None]
-    """[group] Binned distances of the candidates; None for a group of which all candidates are fitted."""
+    """[group] Binned distances of the candidates; None for a group whose candidates are all fitted."""
 
 
 class InferredSettings(NamedTuple):
@@ -191,7 +191,7 @@ class ScreenedCandidates(NamedTuple):
 
     groups: Sequence[CandidateGroup]
     holdout_rows: np.ndarray
-    """Rows of the library whose best clusters are fitted up to each cut of the cross-validation."""
+    """Library rows of the clusters for the cross-validation. The best of them are fitted up to each cut."""
 
 
 def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
@@ -218,8 +218,8 @@ def solve_measurements(
     Args:
         measurements: Measurements with all settings, made by `prepare_measurement`.
         plan: Element, sources and options.
-        run_measurements: All measurements of the run, if `measurements` are a part of it. The results then equal those
-            of the whole run to the last bit.
+        run_measurements: All measurements of the run, if `measurements` are only a part of the run. The results are
+            then identical to those of the whole run.
         progress: Function that is called with the number of finished measurements, the number of all measurements, and
             a text about the present step.
     """
@@ -251,7 +251,10 @@ def solve_measurements(
 def padded_targets(
     measurements: Sequence[Measurement], plan: PdfPlan, run_measurements: Sequence[Measurement]
 ) -> Iterator[Target]:
-    """Yield the targets of measurements. Their array sizes fit all `run_measurements`, so they share compilations."""
+    """Yield the target (data in the form that fits use) of each measurement.
+
+    All targets have the array sizes that suffice for all `run_measurements`, so they share compilations.
+    """
     run_settings = [measurement.settings_by_name for measurement in run_measurements]
     span = table_range(
         rmax=max(entry["rmax"] for entry in run_settings),
@@ -332,7 +335,7 @@ def solve_measurement(
 
 
 def select_probable_candidates(case: MeasurementCase, library_cache: LibraryCache) -> ProbableCandidates:
-    """Return the candidates that the classifier finds probable, with the binned distances for the approximate Rw."""
+    """Return the candidates that the classifier finds probable, with their distances in bins (`pdf.screening`)."""
     groups = classifier_prior.select_probable(case.prediction, case.nonempty_groups, case.plan.fit_limits)
     if not case.plan.screen_candidates:  # all clusters that a user refines are fitted
         return ProbableCandidates(groups, [None] * len(groups))
@@ -472,7 +475,7 @@ def search_lattice_sites(
 def add_searched_particles(
     case: MeasurementCase, fitted_candidates: FittedCandidates, search_result: SearchResult | None
 ) -> FittedCandidates:
-    """Return candidates and searched particles, best first, without searched particles that a source already lists."""
+    """Return the candidates and the searched particles, best first. A particle that a source also lists is left out."""
     if search_result is None:
         return fitted_candidates
     pool, fits = fitted_candidates
@@ -501,9 +504,9 @@ def weight_candidates(
 ) -> WeightedCandidates:
     """Return the candidates with their weights, best first.
 
-    A weight is the product of four factors: the likelihood of the fit, the prior weight of the candidate's type and
-    size, the likelihood of its type by predictions beyond the fitted range, and the prior probability of its shape if
-    the candidate is from a search.
+    A weight is the product of four factors. They are the likelihood of the fit, the prior weight of the candidate's
+    type and size, the likelihood of the type in the cross-validation, and the prior probability of the shape. The last
+    factor applies only to particles from a search.
     """
     pool, fits = fitted_candidates
     effective_points = _effective_points(case, fitted_candidates)
@@ -533,7 +536,7 @@ def weight_candidates(
 def propagate_setting_errors(
     case: MeasurementCase, weighted_candidates: WeightedCandidates, inferred_settings: Mapping[str, InferredSetting]
 ) -> WeightedCandidates:
-    """Return the candidates with errors that include the errors of settings estimated from the data.
+    """Return the candidates with standard errors that include the errors of the estimated settings.
 
     Each setting is changed by about its standard error, and the listed candidates are fitted again.
     """
@@ -572,7 +575,7 @@ def _minimum_qmin(measurement: Measurement) -> float:
 def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
     """Return the settings that may be estimated from the data.
 
-    They are a qmin from the header or the data, and a default qdamp that is not fitted.
+    These are a qmin that comes from the header or the data, and a default qdamp. Fitted parameters are excluded.
     """
     origins = {setting.name: setting.origin for setting in measurement.settings}
     inferable_origins = {"qmin": ("header", "data"), "qdamp": ("default",)}
@@ -638,7 +641,7 @@ def _drop_duplicate_draws(fitted_candidates: FittedCandidates) -> FittedCandidat
 
 
 def _rank_by_rw(fitted_candidates: FittedCandidates) -> FittedCandidates:
-    """Return the candidates in the order of Rw. Faulty and failed ones are last."""
+    """Return the candidates in the order of Rw. Failed and faulty candidates are last."""
     rw = fitted_candidates.fits.rw
     return candidates.select_fitted(
         fitted_candidates, np.lexsort((np.where(np.isfinite(rw), rw, np.inf), fitted_candidates.pool.is_invalid))
@@ -685,7 +688,7 @@ def _relax_candidates(fitted_candidates: FittedCandidates, target: Target, restr
 def _updated_settings(
     measurement: Measurement, inferred_settings: Mapping[str, InferredSetting]
 ) -> tuple[Setting, ...]:
-    """Return all settings, with the given values replaced by those estimated from the data."""
+    """Return all settings. Values that were estimated from the data replace the given values."""
     return tuple(
         Setting(setting.name, inferred_settings[setting.name].value, "inferred")
         if setting.name in inferred_settings

@@ -34,7 +34,7 @@ from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.scattering import form_factors
 
 MAX_DRAW_DIAMETER = 20.0
-"""Largest distance in a draw that the fit includes, in units of the bond length."""
+"""Largest distance between atoms of a draw that a fit includes, in units of the bond length."""
 MIN_ATOM_DISTANCE = 0.6
 """Smallest distance between two atoms of a draw without a fault, in units of the bond length."""
 MAX_DUPLICATE_DIFFERENCE = 0.035
@@ -46,7 +46,7 @@ class CandidateSource(NamedTuple):
     """Source of candidates for measurements."""
 
     diameter: float
-    """Diameter of the largest cluster of the source, in units of the bond length."""
+    """Largest diameter of a cluster of the source, in units of the bond length."""
     candidates: Callable[[Sequence[Measurement]], Iterator[CandidateGroup]]
     """Function that yields the candidates of each measurement, in the order of the measurements."""
     provenance: dict[str, Any]
@@ -124,7 +124,7 @@ def library_source(
 
 
 def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, CandidateSource]:
-    """Return the element of the user's clusters, and the unchanged clusters as a source of candidates.
+    """Return the element of the user's clusters, and these clusters as a source of candidates.
 
     Args:
         clusters: ASE atoms or paths of structure files. All structures (frames) of a file are candidates.
@@ -199,7 +199,8 @@ def network_candidates(proposals: Proposals, *, bond: float, family: str) -> Can
 def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, CandidateGroup]:
     """Return the index of the best candidate in each set of duplicates, and the group with the size of each set.
 
-    The indices are in the order of Rw, with faulty candidates last. The sizes of the sets are the note `draws`.
+    The indices are in the order of Rw, with faulty candidates last. The group stores the sizes of the sets in its
+    `notes` as `draws`.
 
     Args:
         group: Candidates of the network.

@@ -22,7 +22,7 @@ MAX_ENUMERATED_LAYERS = 14
 STACKING_POSITIONS = np.array(
     [[0.0, 0.0, 0.0], [0.0, lattices.HOLLOW_DISTANCE, 0.0], [0.0, -lattices.HOLLOW_DISTANCE, 0.0]]
 )
-"""Displacements of the three lateral positions of a layer, in units of the bond length."""
+"""Displacement of a layer at each of the three lateral positions, in units of the bond length."""
 
 
 class StackingSequence(NamedTuple):
@@ -44,22 +44,22 @@ def layers(positions: Float[np.ndarray, "atom 3"]) -> list[np.ndarray]:
     """Return the positions [atom, 3] of the atoms in each layer of a stack along z, from the lowest layer on.
 
     Args:
-        positions: Positions of the atoms of a stack from `lattices.stack`, in units of the bond length. A displacement
-            of the whole stack is allowed.
+        positions: Positions of the atoms of a stack from `lattices.stack`, in units of the bond length. The whole stack
+            may be displaced.
     """
     layer_index = np.round((positions[:, 2] - positions[:, 2].min()) / lattices.LAYER_SPACING).astype(int)
     return [positions[layer_index == index] for index in range(layer_index.max() + 1)]
 
 
 def ball_layers(layer: np.ndarray, heights: Sequence[float], radius: float) -> list[list[np.ndarray]]:
-    """Return the atoms of a sphere about the origin, for each layer and each of its three positions [layer][position].
+    """Return the atoms inside a sphere, for each layer and each of its lateral positions [layer][position].
 
     All lengths are in units of the bond length.
 
     Args:
         layer: Atoms [atom, 3] of an extended layer at height 0 and position 0.
         heights: Heights of the layers.
-        radius: Radius of the sphere.
+        radius: Radius of the sphere, whose centre is the origin.
     """
     ball_atoms = []
     for height in heights:
@@ -69,10 +69,9 @@ def ball_layers(layer: np.ndarray, heights: Sequence[float], radius: float) -> l
 
 
 def shifted_layers(positions: np.ndarray) -> tuple[list[list[np.ndarray]], np.ndarray]:
-    """Return the atoms of a particle's layers, displaced to each of three positions, and the actual positions.
+    """Return the atoms of each layer at each lateral position [layer][position], and the actual positions [layer].
 
-    The atoms are [layer][position], and the actual positions are relative to that of the lowest layer. Both are empty
-    if the particle has an empty layer.
+    The lateral position of the lowest layer is called 0. Both results are empty if the particle has an empty layer.
     """
     layer_atoms = layers(positions)
     layer_positions = np.zeros(len(layer_atoms), int)
@@ -101,13 +100,13 @@ def rank_sequences(
     absolute: bool,
     max_sequences: int,
 ) -> list[StackingSequence]:
-    """Return the sequences that fit best. A sequence and its reverse are counted once.
+    """Return the sequences that fit best. Of a sequence and its reverse, only one is returned.
 
     Args:
-        layer_atoms: Atoms [atom, 3] of each layer at each position, in units of the bond length.
+        layer_atoms: Atoms [atom, 3] of each layer at each lateral position, in units of the bond length.
         pair_curves: Curve of a pair of atoms, times the number of atoms, at each of `close_packed_distances`.
-        data: Data in the basis of a target.
-        absolute: Whether the scale is fixed at 1. Otherwise each sequence has its best scale.
+        data: Measured data in their compact basis (`pdf.target`).
+        absolute: Whether the scale is fixed at 1. Otherwise each sequence has its least-squares scale.
         max_sequences: Largest number of returned sequences.
     """
     n_layers = len(layer_atoms)
@@ -152,7 +151,8 @@ def rank_sequences(
 def close_packed_distances(longest: float) -> Float[np.ndarray, " third"]:
     """Return the possible distances between atoms of close-packed layers, in units of the bond length.
 
-    Their squares are multiples of 1/3. The first and the last distance are placeholders whose curves are not used.
+    The squared distances are multiples of 1/3. The first and the last distance are placeholders whose curves are not
+    used.
 
     Args:
         longest: Longest distance, in units of the bond length.
@@ -161,7 +161,7 @@ def close_packed_distances(longest: float) -> Float[np.ndarray, " third"]:
 
 
 def _layer_pair_sums(layer_atoms, pair_curves) -> Float[np.ndarray, "layer place layer place basis"]:
-    """Return the sums of pair curves within each layer and between all pairs of layers."""
+    """Return the sums of pair curves within each layer and between all layers, for all lateral positions."""
     n_layers, n_bins = len(layer_atoms), len(pair_curves)
     pair_curves = np.concatenate([np.zeros_like(pair_curves[:1]), pair_curves[1:-1], np.zeros_like(pair_curves[:1])])
     all_atoms = [group_atoms for layer in layer_atoms for group_atoms in layer]
@@ -169,7 +169,7 @@ def _layer_pair_sums(layer_atoms, pair_curves) -> Float[np.ndarray, "layer place
     positions = np.concatenate(all_atoms)
     pair_sums = np.zeros((3 * n_layers, 3 * n_layers, pair_curves.shape[1]), np.float32)
     starts = np.searchsorted(group_index, np.arange(3 * n_layers + 1))
-    for group in range(3 * n_layers):  # pairs within a layer are counted twice and halved below
+    for group in range(3 * n_layers):  # pairs within a layer are counted twice, so their numbers are halved below
         group_rows, lower_rows = slice(starts[group], starts[group + 1]), slice(starts[3 * (group // 3) + 3])
         squared_distances = cdist(positions[group_rows], positions[lower_rows], "sqeuclidean")
         distance_bins = np.minimum(np.rint(3 * squared_distances), n_bins - 1).astype(np.int64)
@@ -184,10 +184,10 @@ def _layer_pair_sums(layer_atoms, pair_curves) -> Float[np.ndarray, "layer place
 
 
 def stacking_letters(sequence: StackingSequence, *, reference_layer: int, alternate_outer: bool = False) -> str:
-    """Return the periodic letters of a stack for `lattices.stack`.
+    """Return the letters (c or h) of one period of a stack for `lattices.stack`, beginning at a reference layer.
 
     Args:
-        sequence: Sequence of the particle's layers.
+        sequence: Stacking sequence of the particle.
         reference_layer: Index of the layer that becomes layer 0 of the stack.
         alternate_outer: Whether the layers outside the particle have the less frequent letter of the inner layers
             instead of the more frequent one.

@@ -1,10 +1,11 @@
-r"""Target of a fit: a measured G(r) in a compact basis in which models are compared with it.
+r"""Target of a fit: a measured G(r), expressed in a compact basis in which it is compared with models.
 
-The basis is an orthonormal basis of all curves that a model can have in the Q and r range of the data. It has about 160
-functions for thousands of points. The comparison is exact, because the part of the data outside the basis contributes
-only a constant to the misfit. In this basis multiplication by r² is diagonal (a discrete variable representation), so
-the envelope of the resolution multiplies each coefficient separately (J. C. Light, I. P. Hamilton, J. V. Lill, J. Chem.
-Phys. 82, 1400 (1985), doi 10.1063/1.448462). A smooth background is projected out of data and model.
+The basis consists of orthonormal functions of r. Together they represent every curve that a model can have in the Q and
+r range of the data. About 160 functions represent thousands of points. The comparison is exact, because the part of the
+data outside the basis contributes only a constant to the misfit. In this basis multiplication by r² is diagonal (a
+discrete variable representation), so the envelope of the resolution multiplies each coefficient separately (J. C.
+Light, I. P. Hamilton, J. V. Lill, J. Chem. Phys. 82, 1400 (1985), doi 10.1063/1.448462). A smooth background is
+projected out of data and model.
 
 The span of a target is the range of distances and Q that the tables of clusters cover. Fits with equal spans and equal
 array sizes share one compilation.
@@ -29,7 +30,7 @@ R_MARGIN = 6.0
 """Length in Å by which the distances of a model exceed the end of the fitted range. The peaks of longer distances do
 not reach the range."""
 CURVE_RW_ERROR = 3e-3
-"""Rw of the errors of calculated curves due to tables and bins."""
+"""Rw that the errors of calculated curves cause. The errors come from interpolated tables and binned distances."""
 BASIS_TOLERANCE = 1e-3
 """Smallest singular value of a curve in the basis, relative to the largest one."""
 LOW_Q_TOLERANCE = 0.03
@@ -37,8 +38,8 @@ LOW_Q_TOLERANCE = 0.03
 MIN_SCALE = 1e-6
 """Smallest scale of a fit."""
 BASIS_SIZE_MULTIPLE = 32
-"""Multiple to which the size of a basis is rounded up, so that different files share a compilation. The additional
-functions are zero and change nothing."""
+"""Step, to a multiple of which the size of a basis is rounded up, so that different files share a compilation. The
+additional functions are zero and change nothing."""
 
 
 class TargetSettings(NamedTuple):
@@ -49,9 +50,9 @@ class TargetSettings(NamedTuple):
     qmax: float
     """End of the Q range, in 1/Å."""
     qdamp: float
-    """Damping $Q_{damp}$ of G(r) in 1/Å. It is the fixed value, or the start if it is fitted."""
+    """Damping $Q_{damp}$ of G(r) in 1/Å. This is the fixed value, or the start value if it is fitted."""
     qbroad: float
-    """Broadening $Q_{broad}$ of peaks in 1/Å. It is the fixed value, or the start if it is fitted."""
+    """Broadening $Q_{broad}$ of peaks in 1/Å. This is the fixed value, or the start value if it is fitted."""
     bond: float
     """Nearest-neighbour distance of the sample, in Å."""
     span: TableRange
@@ -61,7 +62,8 @@ class TargetSettings(NamedTuple):
     absolute: bool = False
     """Whether the data are on an absolute scale, so that the scale of models is fixed at 1."""
     lowest_qmin: float | None = None
-    """Smallest qmin in 1/Å for `replace_settings`. The basis includes the curves of F(Q) from there on."""
+    """Smallest qmin in 1/Å that `replace_settings` may set; None for `qmin`. The basis includes the curves of F(Q) from
+    this Q on."""
     min_q_nodes: int = 0
     """Smallest number of points of Q. Additional points are zero, so that different files share a compilation."""
     min_basis_size: int = 0
@@ -89,7 +91,7 @@ class TargetSettings(NamedTuple):
 )
 @dataclass(frozen=True)
 class FitBasis:
-    """Data of a target in its basis, for compiled fits. `span` is static."""
+    """Data of a target in its basis, for compiled fits. The field `span` is static under `jax.jit`."""
 
     q: Float[Array, "*batch q"]
     """Points of the Gauss-Legendre rule over the Q range, in 1/Å."""
@@ -108,13 +110,13 @@ class FitBasis:
     n_independent: Float[Array, "*batch"]
     """Number of independent points."""
     stretch: Float[Array, "*batch"]
-    """Position of the first peak of G(r) relative to the bond length, near which fits start."""
+    """Position of the first peak of G(r), relative to the bond length. Fits start near this stretch."""
     bond: Float[Array, "*batch"]
     """Nearest-neighbour distance of the clusters, in Å."""
     qdamp: Float[Array, "*batch"]
-    """Damping $Q_{damp}$ of G(r) in 1/Å. It is the fixed value, or the start if it is fitted."""
+    """Damping $Q_{damp}$ of G(r) in 1/Å. This is the fixed value, or the start value if it is fitted."""
     qbroad: Float[Array, "*batch"]
-    """Broadening $Q_{broad}$ of peaks in 1/Å. It is the fixed value, or the start if it is fitted."""
+    """Broadening $Q_{broad}$ of peaks in 1/Å. This is the fixed value, or the start value if it is fitted."""
     scale_bounds: Float[Array, "*batch 2"]
     """Smallest and largest scale; both are 1 if the data are on an absolute scale."""
     span: TableRange
@@ -133,9 +135,9 @@ class Target(NamedTuple):
     qmax: float
     """End of the Q range, in 1/Å."""
     qdamp: float
-    """Damping $Q_{damp}$ of G(r) in 1/Å. It is the fixed value, or the start if it is fitted."""
+    """Damping $Q_{damp}$ of G(r) in 1/Å. This is the fixed value, or the start value if it is fitted."""
     qbroad: float
-    """Broadening $Q_{broad}$ of peaks in 1/Å. It is the fixed value, or the start if it is fitted."""
+    """Broadening $Q_{broad}$ of peaks in 1/Å. This is the fixed value, or the start value if it is fitted."""
     bond: float
     """Nearest-neighbour distance of the sample, in Å."""
     n_background_terms: int
@@ -290,12 +292,12 @@ def sine_transform(
 
 
 def low_q_curves(target: Target, *, q_start: float, q_end: float) -> Float[np.ndarray, "basis wave"]:
-    """Return an orthonormal basis of the curves of F(Q) in a range of Q.
+    """Return an orthonormal basis of the curves in G(r) that F(Q) in a range of Q can produce.
 
     Models with different values of qmin in this range differ only by such curves.
 
     Args:
-        target: Data of the fit.
+        target: Measured data in the form that fits use.
         q_start: Start of the range, in 1/Å.
         q_end: End of the range, in 1/Å.
     """
@@ -335,8 +337,8 @@ def _project_data(
 ) -> ProjectedData:
     r"""Return the data in the basis, with the best smooth background removed.
 
-    B are the basis functions, T the background terms and $A = 1 - T T^T$. The misfit of coefficients c to the data g is
-    $|L^{-1} B^T A g - L c|^2$ plus a constant, with $L^2 = B^T A B$.
+    Let B be the basis functions, T the background terms and $A = 1 - T T^T$. For a model with the coefficients c, the
+    misfit to the data g is $|L^{-1} B^T A g - L c|^2$ plus a constant, with $L^2 = B^T A B$.
     """
     terms = background_terms(r, n_terms)
     principal_curves, cosines, _ = np.linalg.svd(basis_functions.T @ terms, full_matrices=False)
