@@ -44,6 +44,8 @@ MIN_COMPOUND_RATIO = 0.4
 """Smallest ratio of the numbers of atoms in an oxide, sulphide, phosphide, nitride or carbide of a metal, e.g. Cu2O."""
 MIN_CLUSTER_FORMULA_ATOMS = 10
 """Smallest number of metal atoms in a formula that is that of a cluster with ligands and not a formula unit."""
+ORGANIC_GROUPS = {"D": ("H",), "R": ("C", "H"), "Ph": ("C", "H"), "Me": ("C", "H"), "Et": ("C", "H"), "Bu": ("C", "H")}
+"""Elements for which symbols in formulas stand that are not symbols of elements."""
 
 
 class CompositionRemark(NamedTuple):
@@ -171,15 +173,18 @@ def composition_remark(measurement: Measurement, element: str) -> CompositionRem
 
 
 def _element_counts(composition: str) -> dict[str, float]:
-    """Return the number of atoms of each element in a formula, e.g. Au92S44 or Cd Se; empty if it is no formula."""
+    """Return the number of atoms of each element in a formula, e.g. Au92S44 or Cd Se.
+
+    Words and unknown symbols are left out. Organic groups count as C and H, and a group in brackets counts once.
+    """
     from ase.data import atomic_numbers
 
     counts: dict[str, float] = {}
-    for symbol, number in re.findall(r"([A-Z][a-z]?)(?![a-z])\s*(\d*\.?\d*)", composition):
-        name = "H" if symbol == "D" else symbol
-        if name not in atomic_numbers:
-            return {}
-        counts[name] = counts.get(name, 0.0) + (float(number) if number not in ("", ".") else 1.0)
+    formula = re.sub(r"(?<=[A-Za-z)\d])x(?![a-z])", "", composition)  # a variable, as in TiOx
+    for symbol, number in re.findall(r"([A-Z][a-z]?)(?![a-z])\s*(\d*\.?\d*)", formula):
+        for name in ORGANIC_GROUPS.get(symbol, (symbol,)):
+            if atomic_numbers.get(name, 0) > 0:
+                counts[name] = counts.get(name, 0.0) + (float(number) if number not in ("", ".") else 1.0)
     return counts
 
 

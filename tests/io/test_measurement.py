@@ -174,6 +174,7 @@ def test_a_header_of_another_element_is_reported(write):
     [
         ("Au92S44", "Au", "S"), ("Au25 S18 C144 H180", "Au", "S, C, H"), ("Pt C", "Pt", "C"), ("PdH0.6", "Pd", "H"),
         ("Au0.95S0.05", "Au", "S"), ("Cu25H22P12", "Cu", "H, P"), ("Ni1 C18 H35", "Ni", "C, H"),
+        ("Au144(SC2H4Ph)60", "Au", "S, C, H"), ("Au92(SR)44", "Au", "S, C, H"), ("Au92S44, Xx", "Au", "S"),
     ],
 )  # fmt: skip
 def test_ligands_on_a_metal_core_are_named_with_what_they_mean(write, composition, element, ligands):
@@ -187,7 +188,8 @@ def test_ligands_on_a_metal_core_are_named_with_what_they_mean(write, compositio
     [
         ("Cd Se", "Cd"), ("Cd Se", "Se"), ("CdSe", "Pt"), ("Pt3Ni", "Pt"), ("TiO2", "Ti"), ("TiO2", "O"), ("ZnS", "Zn"),
         ("Cu2O", "Cu"), ("Fe3O4", "Fe"), ("Ag2S", "Ag"), ("Ni2P", "Ni"), ("WC", "W"), ("SrFe2As2", "Fe"),
-        ("W18O49", "W"),        ("Pt0.1Si0.9O1.8", "Pt"), ("NaCl", "Na"),
+        ("W18O49", "W"),        ("Pt0.1Si0.9O1.8", "Pt"), ("NaCl", "Na"), ("TiOx", "Ti"), ("Au1-xAgx", "Au"),
+        ("ZnSe(SR)2", "Zn"), ("Ce3+ O2-", "Ce"),
     ],
 )  # fmt: skip
 def test_a_compound_or_an_alloy_is_not_described_by_one_element(write, composition, element):
