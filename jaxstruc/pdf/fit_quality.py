@@ -79,7 +79,11 @@ def weak_fit_reasons(
             f"{ratio_text} times that of the noise"
         )
     if max_atoms and n_atoms >= LIBRARY_EDGE_FRACTION * max_atoms:
-        advice = "raise --max-atoms" if max_atoms < MAX_LIBRARY_ATOMS else "the particle may be larger"
+        advice = (
+            f"raise --max-atoms, up to {MAX_LIBRARY_ATOMS}"
+            if max_atoms < MAX_LIBRARY_ATOMS
+            else "pass larger clusters with --library"
+        )
         messages.append(f"the best structure has {n_atoms} atoms, close to the limit of {max_atoms}: {advice}")
     if at_bound:
         messages.append(f"the fit ended at a bound of {' and '.join(at_bound)}: the structure may be wrong")

@@ -36,8 +36,11 @@ def test_the_noise_is_estimated_beyond_the_particle():
         ({"rw": 0.36}, "no candidate explains the data (Rw 0.36)"),
         ({"structure_ratio": 2.5}, "its mean squared residual is 2.5 times that of the noise"),
         ({"structure_ratio": 2275829906.5}, "its mean squared residual is over 1000 times that of the noise"),
-        ({"n_atoms": 900}, "900 atoms, close to the limit of 1000: raise --max-atoms"),
-        ({"n_atoms": 1400, "max_atoms": 1500}, "1400 atoms, close to the limit of 1500: the particle may be larger"),
+        ({"n_atoms": 900}, "900 atoms, close to the limit of 1000: raise --max-atoms, up to 1500"),
+        (
+            {"n_atoms": 1400, "max_atoms": 1500},
+            "1400 atoms, close to the limit of 1500: pass larger clusters with --library",
+        ),
         ({"at_bound": ["stretch"]}, "the fit ended at a bound of stretch"),
     ],
 )
@@ -88,4 +91,4 @@ def test_at_least_a_tenth_of_the_points_counts_as_degrees_of_freedom():
     assert ratio == pytest.approx(40.0)
     assert fit_quality.weak_fit_reasons(**GOOD_FIT | {"rw": 0.0101, "structure_ratio": 1.81})
     (reason,) = fit_quality.weak_fit_reasons(**GOOD_FIT | {"n_atoms": 1350, "max_atoms": 1500})
-    assert reason.endswith("close to the limit of 1500: the particle may be larger")
+    assert reason.endswith("close to the limit of 1500: pass larger clusters with --library")
