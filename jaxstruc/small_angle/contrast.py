@@ -1,8 +1,9 @@
-r"""X-ray scattering length densities of solid elements and of solvents.
+r"""X-ray scattering length densities of elements and of solvents.
 
-$\rho = r_e Z N_A d / M$, with the classical electron radius $r_e$, the number of electrons Z of a formula unit,
-Avogadro's number $N_A$, the mass density d and the molar mass M. Anomalous scattering is neglected. For gold at Cu Kα,
-for example, it lowers the density by 5 %.
+The scattering length density is $\rho = r_e Z N_A d / M$, with the classical electron radius $r_e$, the number of
+electrons Z of a formula unit, Avogadro's number $N_A$, the mass density d and the molar mass M. The mass density of an
+element is that of the solid or liquid at 20 °C, or that of the liquid at the boiling point if the element is a gas.
+Anomalous scattering is neglected. For gold at Cu Kα, for example, it would lower $\rho$ by 5 %.
 """
 
 import functools
@@ -26,7 +27,7 @@ _LIQUID_DENSITIES = {
     "cyclohexane": (0.7739, "C6H12"),
     "toluene": (0.8622, "C7H8"),
 }
-"""Density in g/cm³ at 25 °C, and formula, of each solvent.
+"""Mass density in g/cm³ at 25 °C, and chemical formula, of each solvent.
 
 Source: CRC Handbook of Chemistry and Physics, 97th edition (2016), section 3.
 """
@@ -35,13 +36,16 @@ SOLVENTS = ("vacuum", *_LIQUID_DENSITIES)
 
 
 def element_sld(symbol: str) -> float:
-    """Return the scattering length density of a solid element, in 10⁻⁶/Å².
+    """Return the scattering length density of a solid or liquid element, in 10⁻⁶/Å².
 
     Raises:
-        ValueError: If the symbol is unknown or the element has no density in the table.
+        ValueError: If the table of mass densities does not contain the symbol.
     """
     if symbol not in _element_densities():
-        raise ValueError(f"No density is known for element {symbol!r}. Check --element: it takes a symbol, e.g. Au.")
+        raise ValueError(
+            f"Expected an element with a known density in --element, e.g. Au, got {symbol}; correct --element, or "
+            "pass --sld with --absolute."
+        )
     return _substance_sld(_element_densities()[symbol], {symbol: 1})
 
 
@@ -69,11 +73,11 @@ def _substance_sld(density: float, composition: dict[str, int]) -> float:
 
 
 def _formula_composition(formula: str) -> dict[str, int]:
-    """Return the number of atoms of each element in a formula, e.g. C2H6O."""
+    """Return the number of atoms of each element in a chemical formula, e.g. C2H6O."""
     return {symbol: int(count or 1) for symbol, count in re.findall(r"([A-Z][a-z]?)(\d*)", formula)}
 
 
 @functools.cache
 def _element_densities() -> dict[str, float]:
-    """Return the densities of the solid elements in g/cm³."""
+    """Return the mass density of each element in g/cm³, by symbol."""
     return json.loads(files("jaxstruc.scattering.tables").joinpath("densities.json").read_text("utf-8"))["entries"]

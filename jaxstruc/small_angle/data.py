@@ -1,8 +1,8 @@
 """Preparation of a measured I(Q) for the fits.
 
-The data are "whitened": divided by their noise, so that every point has the standard deviation 1. The part that a
-background can explain is projected out, so that the fits need no parameters for the background. The points are padded
-to a few fixed numbers, so that few programs must be compiled.
+The data are "whitened": they are divided by their noise, so that every point has the standard deviation 1. The part
+that a background can explain is projected out, so that the fits need no parameters for the background. The arrays are
+padded to one of a few fixed lengths, so that JAX compiles few programs.
 """
 
 import math
@@ -17,7 +17,7 @@ from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.small_angle import SizeOptions
 
 PADDED_SIZES = (64, 128, 256, 512)
-"""Numbers of points to which a pattern is padded. If a pattern has more, neighbouring points are averaged."""
+"""Numbers of points to which a measured I(Q) is padded. If it has more points, neighbouring points are averaged."""
 MIN_POINTS = 12
 """Smallest number of points that can be fitted."""
 MIN_RELATIVE_NOISE = 2e-4
@@ -25,7 +25,7 @@ MIN_RELATIVE_NOISE = 2e-4
 MIN_INFERRED_NOISE = 1e-3
 """Lower limit of the relative noise if the file states no errors."""
 N_NOISE_NEIGHBOURS = 12
-"""Number of neighbours on each side of a point whose scatter gives its noise."""
+"""Number of neighbours on each side of a point. Their scatter gives the noise of the point."""
 
 
 class WhitenedData(NamedTuple):
@@ -34,11 +34,11 @@ class WhitenedData(NamedTuple):
     q: Float[Array, " q"]
     """Q in 1/Å. The padding repeats the last value."""
     inverse_sigma: Float[Array, " q"]
-    """Inverse of the noise in units of the largest intensity, 0 in the padding."""
+    """Largest intensity divided by the noise of each point, 0 in the padding."""
     data: Float[Array, " q"]
-    """Intensities over their noise, with the background projected out."""
+    """Intensities divided by their noise, with the background projected out."""
     background_basis: Float[Array, "q term"]
-    """Orthonormal basis of the background terms over the noise."""
+    """Orthonormal basis of the background terms after their division by the noise."""
     dq: Float[Array, " q"] | None
     """Standard deviation of the resolution in 1/Å, or None."""
 
@@ -46,7 +46,7 @@ class WhitenedData(NamedTuple):
 class SaxsData(NamedTuple):
     """A measured I(Q) in the range of the fit.
 
-    All arrays are [point] in double precision, with at most `PADDED_SIZES[-1]` points.
+    All arrays have the shape [point] and double precision. There are at most `PADDED_SIZES[-1]` points.
     """
 
     q: np.ndarray
@@ -57,9 +57,9 @@ class SaxsData(NamedTuple):
     dq: np.ndarray | None
     """Standard deviation of the resolution in 1/Å, or None."""
     background_powers: tuple[float, ...]
-    """Powers of 1/Q of the background terms."""
+    """Powers of 1/Q of the background terms, e.g. 0 for a constant."""
     max_intensity: float
-    """Largest intensity, the unit of `whitened_data`."""
+    """Largest intensity. `whitened_data.inverse_sigma` is given in units of it."""
     noise_is_inferred: bool
     """Whether `sigma` is inferred from the scatter of the points."""
     n_measured: int
@@ -73,15 +73,15 @@ class SaxsData(NamedTuple):
 
 
 def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsData:
-    """Return a measured I(Q), prepared for the fits.
+    """Return the points of a measured I(Q) that are fitted, with their noise and in whitened form.
 
     Raises:
-        ReadError: If the measurement is not an I(Q), has too few points, or is not positive in most points.
+        ReadError: If the measurement is not an I(Q), has too few points, or has too few positive intensities.
     """
     path = measurement.name
     expect(
         measurement.kind == "iq" and measurement.q is not None and measurement.intensity is not None,
-        f"I(Q), got {measurement.kind} in {path}; pass a file of intensities over Q, or use `solve` for a PDF",
+        f"I(Q), got {measurement.kind} in {path}; pass a file with the intensity at each Q, or use `solve` for a PDF",
     )
     q, intensity = np.asarray(measurement.q, float), np.asarray(measurement.intensity, float)
     valid_points = np.isfinite(intensity) & (q > 0)
@@ -124,9 +124,9 @@ def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsDat
 def infer_noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
     """Return the standard deviation of the noise of each point, from the scatter of its neighbours.
 
-    A smooth curve is locally a cubic, whose fourth differences vanish. The fourth differences of white noise have 70
-    times its variance. The median of their absolute values over `N_NOISE_NEIGHBOURS` neighbours on each side is 0.6745
-    times their standard deviation.
+    A smooth curve is locally a cubic polynomial, whose fourth differences vanish. The fourth differences of white noise
+    have 70 times the variance of the noise. Their standard deviation is the median of their absolute values divided by
+    0.6745. The median is taken over `N_NOISE_NEIGHBOURS` neighbours on each side.
     """
     fourth_differences = np.abs(np.convolve(intensity, [1, -4, 6, -4, 1], "valid")) / math.sqrt(70)
     fourth_differences = np.pad(fourth_differences, (2, 2), mode="edge")
@@ -142,7 +142,7 @@ def infer_noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " p
 def background_terms(
     q: Float[np.ndarray, " point"], background_powers: tuple[float, ...]
 ) -> Float[np.ndarray, "point term"]:
-    """Return the background terms, powers of 1/Q, each scaled to 1 at the first Q."""
+    """Return the background terms. Each is a power of 1/Q that is scaled to 1 at the first Q."""
     return (
         np.stack([(q / q[0]) ** -power for power in background_powers], axis=1)
         if background_powers
@@ -153,7 +153,7 @@ def background_terms(
 def merge_neighbours(
     q: np.ndarray, intensity: np.ndarray, sigma: np.ndarray, dq: np.ndarray | None, max_points: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return at most `max_points` points, each the mean of neighbours weighted by their inverse variances."""
+    """Return at most `max_points` points. Each is the mean of neighbouring points, weighted by inverse variance."""
     group_size = -(-len(q) // max_points)
     if group_size == 1:
         return q, intensity, sigma, dq
@@ -168,7 +168,7 @@ def merge_neighbours(
 
 
 def _whiten(q, intensity, sigma, dq, background_powers: tuple[float, ...], max_intensity: float) -> WhitenedData:
-    """Return the padded data over their noise, with the background projected out."""
+    """Return the padded data, divided by their noise and with the background projected out."""
     padded_size = next(padded_size for padded_size in PADDED_SIZES if padded_size >= len(q))
     padding = (0, padded_size - len(q))
     inverse_sigma = np.pad(max_intensity / sigma, padding)

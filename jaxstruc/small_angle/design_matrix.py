@@ -1,11 +1,12 @@
-"""Scattering curves of a body at all sizes, as a matrix for the fits, and start values of the fits.
+"""Matrix of the scattering curves of a body at many sizes, and start values of the fits.
 
-A body is a shape of particle, e.g. a sphere or a cube. The sizes are nodes that are equally spaced in ln R. A size
-distribution is then a vector of volume fractions at the nodes (`size_distributions`), and its curve is the product of
-the matrix with this vector.
+A body is a shape of particle, e.g. a sphere or a cube. R is the radius of the sphere of equal volume. The matrix has
+one column for each size. The sizes, called nodes, are equally spaced in ln R. A size distribution is then a vector of
+volume fractions at the nodes (`size_distributions`), and its curve is the product of the matrix with this vector. A
+population is a size distribution with one maximum.
 
-A coarse search with spheres of all sizes finds the window of sizes for a pattern. A finer search inside the window
-finds the start values for each body.
+A coarse search with spheres of all sizes finds a range of sizes, called the window, for each measured I(Q) (pattern). A
+finer search inside the window finds the start values for each body.
 """
 
 from typing import NamedTuple
@@ -23,7 +24,7 @@ N_NODES = 192
 MIN_NODE_STEP, MAX_NODE_STEP = 0.004, 0.025
 """Smallest and largest step between the nodes, in ln R."""
 STEPS_PER_WIDTH = 5.0
-"""Number of node steps in the standard deviation of the start distribution."""
+"""Standard deviation of the distribution from which a fit starts, in steps between the nodes."""
 N_GRID_NODES, N_GRID_POINTS = 256, 128
 """Number of nodes of ln R, and number of points of Q, in the coarse search over all sizes."""
 MIN_START_QR, MAX_START_QR = 1.0, 6.0
@@ -33,24 +34,30 @@ GRID_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.35)
 N_GRID_MEANS = 128
 """Number of mean radii that the coarse search tries."""
 MAX_START_SHIFT, N_START_SHIFTS = 0.2, 17
-"""Largest shift of ln R from the window's centre, and number of shifts, that are tried for each body."""
+"""Largest distance in ln R of a trial mean from the window's centre, and number of trial means for each body."""
 START_WIDTH_FACTORS = (0.45, 0.8, 1.2)
-"""Factors on the window's start width that are tried for each body."""
+"""Widths that are tried for each body, relative to `RadiusWindow.width`."""
 MIN_START_DISTANCE = 0.04
-"""Smallest distance between two starts in ln R."""
+"""Smallest distance in ln R between the starting points of two fits."""
 MAX_SMEARED_WIDTH = 0.05
-"""Largest start width if the data have a resolution, because smearing hides that a distribution is narrow."""
+"""Largest start width if the data state a Q resolution.
+
+The coarse search neglects the resolution, so that it finds widths that are too large.
+"""
 PAIR_NODE_STEP, MAX_PAIR_SHIFT = 0.0125, 1.05
-"""Node step in ln R in fits of two populations, and their largest distance from the window's centre in ln R."""
+"""Step between the nodes in fits of two populations, and largest distance of a trial mean from the window's centre.
+
+Both are in ln R.
+"""
 N_PAIR_MEANS, PAIR_WIDTHS = 36, (0.03, 0.1)
-"""Number of mean radii, and relative widths, of the populations that are tried in pairs."""
+"""Number of trial means, and trial relative widths, of each population of a pair."""
 
 
 class RadiusWindow(NamedTuple):
-    """Nodes of ln R about a start distribution."""
+    """Range of sizes: nodes of ln R around the size distribution from which a fit starts."""
 
     center: Float[Array, "*batch"]
-    """ln R (R in Å) at the centre of the window, also the start value."""
+    """ln R (R in Å) at the centre of the window, which is also the start value of the ln mean radius."""
     step: Float[Array, "*batch"]
     """Step between the nodes in ln R."""
     width: Float[Array, "*batch"]
@@ -58,21 +65,24 @@ class RadiusWindow(NamedTuple):
 
 
 class DesignMatrix(NamedTuple):
-    """Scattering curves of one body at all sizes, for one pattern."""
+    """Scattering curves of one body at all nodes, for one measured I(Q)."""
 
     log_radius: Float[Array, "*batch node"]
     """ln R at the nodes (R in Å)."""
     whitened_curves: Float[Array, "*batch q node"]
-    """V P(QR) over the noise, with the background projected out. V is relative to the volume at the middle node."""
+    """Volume V times form factor P(QR), divided by the noise and with the background projected out.
+
+    V is relative to the volume at the middle node.
+    """
 
 
 class StartGrid(NamedTuple):
-    """Curves of spheres with distributions of all means and widths, on a coarse grid of Q."""
+    """Trial curves of the coarse search: spheres with size distributions of many means and widths."""
 
     size_parameters: Float[Array, "column 2"]
     """ln of the mean radius in Å, and relative width, of each distribution."""
     sphere_curves: Float[Array, "q column"]
-    """Curves of the distributions on every n-th point of Q, not divided by the noise."""
+    """Curve of each distribution at every n-th point of Q, not divided by the noise."""
 
 
 def log_radius_nodes(window: RadiusWindow, n_nodes: int = N_NODES) -> Float[Array, " node"]:
@@ -83,7 +93,7 @@ def log_radius_nodes(window: RadiusWindow, n_nodes: int = N_NODES) -> Float[Arra
 def design_matrix(
     table: FormFactorTable, data: WhitenedData, window: RadiusWindow, *, n_nodes: int = N_NODES
 ) -> DesignMatrix:
-    """Return the curves of a body at the sizes of a window, over the noise and without the background."""
+    """Return the curves of a body at the nodes of a window, divided by the noise and without the background."""
     log_radius = log_radius_nodes(window, n_nodes)
     whitened_curves = size_curves(table, data.q, data.dq, log_radius) * data.inverse_sigma[:, None]
     background_projection = data.background_basis.T @ whitened_curves
@@ -91,7 +101,7 @@ def design_matrix(
 
 
 def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
-    """Return the curves of spheres of all sizes that a range of Q can distinguish."""
+    """Return the trial curves of spheres, for all mean radii that the range of Q can distinguish."""
     coarse_q = q[:: q.shape[0] // min(N_GRID_POINTS, q.shape[0])]
     log_radius = jnp.linspace(jnp.log(MIN_START_QR / q[-1]), jnp.log(MAX_START_QR / q[0]), N_GRID_NODES)
     step = log_radius[1] - log_radius[0]
@@ -101,7 +111,8 @@ def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
     columns = jax.vmap(
         lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], log_radius)
     )(size_parameters)
-    # The volumes of all sizes differ by many orders of magnitude. Each column is scaled, because its scale is free.
+    # The volumes differ by many orders of magnitude. Each column is therefore scaled. Its scale does not matter,
+    # because it is fitted.
     columns = columns * jnp.exp(3 * (log_radius - size_parameters[:, :1]))
     return StartGrid(
         size_parameters, form_factors.form_factor(table, coarse_q[:, None] * jnp.exp(log_radius)) @ columns.T
@@ -109,14 +120,17 @@ def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
 
 
 def start_window(grid: StartGrid, data: WhitenedData) -> RadiusWindow:
-    """Return the window of sizes for a pattern, about the best mean and width of spheres."""
+    """Return the window of sizes for a pattern, around the size distribution of spheres that fits best."""
     best = grid.size_parameters[jnp.argmin(unexplained_fractions(grid, data))]
     width = best[1] if data.dq is None else jnp.minimum(best[1], MAX_SMEARED_WIDTH)
     return RadiusWindow(best[0], jnp.clip(width / STEPS_PER_WIDTH, MIN_NODE_STEP, MAX_NODE_STEP), width)
 
 
 def unexplained_fractions(grid: StartGrid, data: WhitenedData) -> Float[Array, " column"]:
-    """Return the fraction of the squared data that each distribution leaves, with its best scale and background."""
+    """Return the fraction of the sum of squared data that remains after the fit of each distribution.
+
+    The fit has the scale and the background as parameters.
+    """
     stride = data.q.shape[0] // grid.sphere_curves.shape[0]
     inverse_sigma, background_terms = data.inverse_sigma[::stride], data.background_basis[::stride]
     basis = jnp.linalg.qr(background_terms)[0]
@@ -131,7 +145,7 @@ def unexplained_fractions(grid: StartGrid, data: WhitenedData) -> Float[Array, "
 def start_parameters(
     design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int
 ) -> Float[Array, "start 2"]:
-    """Return ln mean and ln width of the best starts near a window's centre, for one body."""
+    """Return ln mean radius and ln relative width of the best starting points near a window's centre, for one body."""
     step = window.step
     means = window.center + jnp.linspace(-MAX_START_SHIFT, MAX_START_SHIFT, N_START_SHIFTS)
     widths = jnp.maximum(window.width * jnp.asarray(START_WIDTH_FACTORS), 1.2 * size_distributions.MIN_WIDTH * step)
@@ -158,7 +172,10 @@ def start_parameters(
 def start_pairs(
     design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int
 ) -> Float[Array, "start 2 2"]:
-    """Return ln mean and ln width of the best pairs of populations in a window, after a search over all pairs."""
+    """Return ln mean radius and ln relative width of the pairs of populations that fit best.
+
+    The search covers all pairs of trial populations.
+    """
     means = window.center + jnp.linspace(-MAX_PAIR_SHIFT, MAX_PAIR_SHIFT, N_PAIR_MEANS)
     size_parameters = jnp.stack(jnp.meshgrid(means, jnp.asarray(PAIR_WIDTHS), indexing="ij"), axis=-1).reshape(-1, 2)
     columns = jax.vmap(
@@ -187,7 +204,7 @@ def start_pairs(
 
 
 def nonnegative_pair(projections: Float[Array, "*batch 2"], cosine: Float[Array, "*batch"]) -> Float[Array, "*batch 2"]:
-    """Return the non-negative amplitudes with which two curves of unit norm fit the data best.
+    """Return the non-negative amplitudes of two curves of unit norm whose sum fits the data best.
 
     Args:
         projections: Scalar products of the data with each curve.
@@ -214,7 +231,10 @@ def nonnegative_pair(projections: Float[Array, "*batch 2"], cosine: Float[Array,
 def size_curves(
     table: FormFactorTable, q: Float[Array, " q"], dq: Float[Array, " q"] | None, log_radius
 ) -> Float[Array, "q node"]:
-    """Return V P(QR) at each size, smeared if `dq` is given. V is relative to the volume at the middle node."""
+    """Return volume V times form factor P(QR) at each size. The curves are smeared by the resolution if `dq` is given.
+
+    V is relative to the volume at the middle node.
+    """
 
     def unit_curves(shifted_q):
         return form_factors.form_factor(table, shifted_q[:, None] * jnp.exp(log_radius))

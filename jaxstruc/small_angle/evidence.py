@@ -1,19 +1,21 @@
-r"""Weights of the fits of all bodies and size distributions, and sizes drawn from all of them.
+r"""Weights of the fits of all bodies and size distributions, and random size distributions drawn with these weights.
 
-The weight of a fit is its evidence in the Laplace approximation,
-$Z = e^{-\chi^2/2} \sqrt{\det 2\pi C}\, \pi(\hat\theta)$, where $\hat\theta$ are the fitted ln mean, ln width and
-ln amplitude, C is their covariance and $\pi$ their prior density (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
+A body is a shape of particle, e.g. a sphere. A population is a size distribution with one maximum. The weight of a fit
+is proportional to its evidence in the Laplace approximation,
+$Z = e^{-\chi^2/2} \sqrt{\det 2\pi C}\, \pi(\hat\theta)$. Here $\hat\theta$ are the fitted ln mean, ln width and ln
+amplitude, C is their covariance, and $\pi$ is their prior density (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
 10.1162/neco.1992.4.3.415).
 
 All bodies have the same prior probability. All distributions of a body also have the same prior probability, except a
 single size (`SINGLE_SIZE_PRIOR`). The priors of ln mean, relative width, ln amplitude and the volume fraction of a
-second population are uniform. Ln mean covers the sizes that the range of Q can distinguish, the width covers 0 to
-`MAX_PRIOR_WIDTH`, and ln amplitude covers a range of `LOG_AMPLITUDE_RANGE`. A wide prior penalises each parameter. A
-parameter that is known to 1 %, for example, lowers ln Z by about 3.
+second population are uniform. The prior of ln mean covers the sizes that the range of Q can distinguish. The prior of
+the relative width covers 0 to `MAX_PRIOR_WIDTH`. The prior of ln amplitude covers a range of `LOG_AMPLITUDE_RANGE`.
+Each fitted parameter lowers the evidence, because its prior is wide. A parameter that is known to 1 %, for example,
+lowers ln Z by about 3.
 
-If the chi-squared of the best fit is larger than the noise explains, all variances are multiplied by its reduced
-chi-squared. The number of points is then replaced by their effective number, because residuals of neighbouring points
-are correlated.
+If noise does not explain the chi-squared of the best fit, all variances of the data are multiplied by its reduced
+chi-squared. The effective number of points then replaces the number of points, because the residuals of neighbouring
+points are correlated.
 """
 
 import math
@@ -33,40 +35,43 @@ from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, Moments
 MAX_PRIOR_WIDTH = 0.5
 """Upper end of the prior on the relative width."""
 SINGLE_SIZE_PRIOR = 0.02
-"""Prior weight of a single size, relative to any other distribution.
+"""Prior probability of a single size, relative to that of any other distribution.
 
-The prior of the other distributions has this probability for relative widths below 0.01.
+It equals the prior probability of a relative width below 0.01 in the other distributions.
 """
 LOG_AMPLITUDE_RANGE = math.log(1e4)
-"""Range of the prior on ln amplitude."""
+"""Length of the range of ln amplitude that its prior covers."""
 MAX_LOG_SIGMA = 1.0
-"""Largest standard deviation of a fitted logarithm. A parameter at its bound gets this value in the evidence."""
+"""Largest standard deviation of the logarithm of a parameter.
+
+A parameter at its bound has this standard deviation in the evidence.
+"""
 MIN_EIGENVALUE = 1e-6
 """Lower limit of the eigenvalues of a normal matrix that is scaled to a unit diagonal."""
 N_SIZE_DRAWS, DRAW_BATCH_SIZE = 512, 64
-"""Total number of draws, and number in a batch.
+"""Approximate total number of draws, and number of draws in a batch.
 
-The number of batches of a fit is proportional to its weight, at least one.
+The number of batches that are drawn from a fit is proportional to the weight of the fit, but at least one.
 """
 MIN_DRAWN_WEIGHT = 1e-3
 """Smallest weight of a fit from which sizes are drawn."""
 MAX_CHI2_SIGMAS = 3.0
-"""Number of standard deviations of chi-squared above its mean from which noise does not explain a misfit."""
+"""Largest chi-squared that noise explains, in standard deviations above its expected value."""
 
 
 class NoiseEstimate(NamedTuple):
     """Comparison of the residual of the best fit with the noise."""
 
     variance_scale: float
-    """Factor on the variance of the noise, at least 1 if the file states the noise."""
+    """Factor by which the variance of the noise is multiplied. It is at least 1 if the file states the noise."""
     effective_fraction: float
-    """Effective number of points over the number of points."""
+    """Effective number of independent points divided by the number of points."""
     exceeds_noise: bool
-    """Whether the best fit does not explain the data."""
+    """Whether the misfit of the best fit is larger than the noise explains."""
 
     @property
     def chi2_factor(self) -> float:
-        """Factor on chi-squared in errors and evidences."""
+        """Factor by which chi-squared is multiplied in the errors and evidences of the fits."""
         return self.effective_fraction / self.variance_scale
 
 
@@ -77,9 +82,9 @@ def noise_estimate(
 
     Args:
         chi2: Chi-squared of the best fit.
-        residual: Function that returns the residual of the best fit over the noise. It is called only if needed.
+        residual: Function that returns the residual of the best fit divided by the noise. It is called only if needed.
         degrees_of_freedom: Number of points minus number of parameters.
-        noise_is_inferred: Whether the noise is inferred from the data. Only then can it be smaller than assumed.
+        noise_is_inferred: Whether the noise is inferred from the data. Only inferred noise may be scaled down.
     """
     reduced_chi2 = chi2 / max(degrees_of_freedom, 1)
     exceeds_noise = reduced_chi2 > 1 + MAX_CHI2_SIGMAS * math.sqrt(2 / max(degrees_of_freedom, 1))
@@ -91,10 +96,10 @@ def noise_estimate(
 
 
 def covariance(body_fit: BodyFit, chi2_factor: float) -> tuple[Float[np.ndarray, "parameter parameter"], np.ndarray]:
-    """Return the covariance of ln means, ln widths and ln amplitudes, and whether each of them is free.
+    """Return the covariance of ln means, ln widths and ln amplitudes, and whether each parameter is free.
 
-    A parameter is free if it is fitted and not at a bound. The rows and columns of the others are zero. A parameter
-    that the data do not determine has a standard deviation of at most `MAX_LOG_SIGMA`.
+    A parameter is free if it is fitted and not at a bound. The rows and columns of all other parameters are zero. The
+    standard deviation of a parameter is at most `MAX_LOG_SIGMA`, even if the data do not determine it.
     """
     n_populations = len(body_fit.amplitude)
     is_free = np.ones(3 * n_populations, bool)
@@ -110,7 +115,10 @@ def covariance(body_fit: BodyFit, chi2_factor: float) -> tuple[Float[np.ndarray,
 
 
 def stable_inverse(normal_matrix: Float[np.ndarray, "parameter parameter"]) -> Float[np.ndarray, "parameter parameter"]:
-    """Return the inverse of a normal matrix, whose eigenvalues are first limited to the accuracy of float32."""
+    """Return the inverse of a normal matrix.
+
+    Eigenvalues below `MIN_EIGENVALUE` are raised to it first, because rounding in float32 makes them inaccurate.
+    """
     scales = np.sqrt(np.maximum(np.diagonal(normal_matrix), 1e-30))
     eigenvalues, eigenvectors = np.linalg.eigh(normal_matrix / (scales[:, None] * scales))
     covariance_root = eigenvectors / np.sqrt(np.maximum(eigenvalues, MIN_EIGENVALUE))
@@ -123,7 +131,7 @@ def log_evidence(body_fit: BodyFit, chi2_factor: float, *, log_radius_range: flo
     Args:
         body_fit: Fit of one body and distribution.
         chi2_factor: Factor on chi-squared (`NoiseEstimate.chi2_factor`).
-        log_radius_range: Range of ln R that the data can distinguish.
+        log_radius_range: Length of the range of ln R that the data can distinguish.
     """
     if (
         not math.isfinite(body_fit.chi2)
@@ -164,9 +172,9 @@ class SizeDraws(NamedTuple):
     weight: Float[np.ndarray, " draw"]
     """Weights of the draws, which sum to 1."""
     fit_index: Float[np.ndarray, " draw"]
-    """Index of the fit that a draw comes from, -1 for the free distribution."""
+    """Index of the fit that a draw comes from, or -1 if it comes from `free_distribution`."""
     sizes: Moments
-    """Means and widths, [draw] each."""
+    """Means and widths of the draws, as arrays [draw]."""
     volume_shares: Float[np.ndarray, "draw node"]
     """Volume fractions at the nodes of `radius`."""
     radius: Float[np.ndarray, " node"]
@@ -186,7 +194,7 @@ def draw_sizes(
     Args:
         body_fits: Fits of bodies and distributions.
         weight: Weight of each fit.
-        log_radius: ln R of the nodes (R in Å).
+        log_radius: ln R (R in Å) of the nodes.
         chi2_factor: Factor on chi-squared (`NoiseEstimate.chi2_factor`).
         seed: Seed of the random numbers.
     """
@@ -226,7 +234,10 @@ def _draw_populations(
     log_radius: Float[np.ndarray, " node"],
     generator: np.random.Generator,
 ):
-    """Draw ln means, ln widths and amplitudes from the covariance of a fit, limited to the range of the nodes."""
+    """Return ln means, ln widths and amplitudes that are drawn from the Gaussian posterior of a fit.
+
+    Means are limited to the range of the nodes. Widths are limited to the range that the distribution allows.
+    """
     n_populations = len(body_fit.amplitude)
     gaussian_draws = generator.multivariate_normal(
         np.zeros(len(covariance_matrix)), covariance_matrix, DRAW_BATCH_SIZE, method="eigh"
@@ -268,7 +279,7 @@ def volume_shares(
 
 
 def _jitted_mixture(distribution_shape: str):
-    """Return a jitted function that computes volume fractions from parameters and amplitudes of populations."""
+    """Return a jitted function that computes volume fractions from the parameters and amplitudes of the populations."""
 
     def mixture_fractions(log_parameters, amplitudes, log_radius):
         population_fractions = jax.vmap(

@@ -1,12 +1,14 @@
 """Fits of size distributions to I(Q), for all bodies, distributions and patterns in batches.
 
-A body is a shape of particle, e.g. a sphere or a cube. `design_matrix` holds the curves of a body at all sizes, over
-the noise and without the background. A population is a size distribution with one maximum, a vector of volume
-fractions. Its curve is the product of the matrix with this vector.
+A pattern is one measured I(Q). A body is a shape of particle, e.g. a sphere or a cube. The module `design_matrix`
+computes a matrix of the curves of a body at many sizes, divided by the noise and with the background projected out. A
+population is a size distribution with one maximum. The product of the matrix with the volume fractions of a population
+is the curve of the population.
 
-The Levenberg-Marquardt algorithm fits ln mean and ln width of each population inside bounds. The amplitudes are linear
-parameters and are eliminated by variable projection (G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), doi
-10.1137/0710036), with the approximate derivatives of L. Kaufman, BIT 15, 49 (1975), doi 10.1007/BF01932995.
+The Levenberg-Marquardt algorithm fits ln mean radius and ln relative width of each population inside bounds. The
+amplitudes are linear parameters and are eliminated by variable projection (G. H. Golub, V. Pereyra, SIAM J. Numer.
+Anal. 10, 413 (1973), doi 10.1137/0710036), with the approximate derivatives of L. Kaufman, BIT 15, 49 (1975), doi
+10.1007/BF01932995.
 """
 
 from collections.abc import Sequence
@@ -28,20 +30,20 @@ from jaxstruc.statistics import rounding_of_squares
 MAX_STEPS = 20
 """Largest number of Levenberg-Marquardt steps."""
 INITIAL_DAMPING = 1e-2
-"""First damping, relative to the diagonal of the normal matrix."""
+"""Damping of the first step, relative to the diagonal of the normal matrix."""
 CHI2_TOLERANCE = 1e-6
 """Decrease of chi-squared, relative to 1 + chi-squared, below which a fit has converged."""
 MAX_STEP_LENGTH = 0.5
 """Largest change of ln mean or ln width in one step."""
 BOUND_MARGIN = 0.02
-"""Distance from a bound, in ln mean or ln width, within which a value counts as at the bound."""
+"""Largest distance of a value at a bound from this bound, in ln mean or ln width."""
 MIN_SQUARED_NORM = 1e-30
 BATCH_SIZE = 16
 """Number of pairs of a pattern and a body that are fitted in one batch."""
 N_STARTS, N_PAIR_STARTS = 2, 3
-"""Number of starts of a fit with one population, and of a fit with two."""
+"""Number of starting points of a fit with one population, and of a fit with two populations."""
 N_PAIR_BODIES = 3
-"""Number of bodies with which two populations are fitted: those that fit best with one population."""
+"""Number of bodies with which two populations are fitted. They are the bodies that fit best with one population."""
 _FORM_FACTOR_TABLES: dict[tuple[str, ...], FormFactorTable] = {}
 _start_window = jax.jit(design_matrix.start_window)
 
@@ -52,9 +54,9 @@ class SizeFit(NamedTuple):
     log_parameters: Float[Array, "*batch fit population 2"]
     """ln mean (R in Å) and ln relative width of each population."""
     amplitude: Float[Array, "*batch fit population"]
-    """Amplitudes of the populations' curves, proportional to their volumes."""
+    """Amplitude of the curve of each population. It is proportional to the total volume of the population."""
     chi2: Float[Array, "*batch fit"]
-    """Sum of squared residuals over the noise."""
+    """Chi-squared: sum of the squares of the residuals divided by the noise."""
     normal_matrix: Float[Array, "*batch fit parameter parameter"]
     """Normal matrix of the parameters: ln mean and ln width of each population, then ln amplitude of each."""
     at_bound: Bool[Array, "*batch fit population 2"]
@@ -103,7 +105,7 @@ class BodyFit(NamedTuple):
 
     @property
     def distribution_shape(self) -> str:
-        """Name of the distribution that each population has."""
+        """Name of the size distribution of each population, which is "gaussian" for the distribution "two"."""
         return "gaussian" if self.distribution == "two" else self.distribution
 
     @property
@@ -117,7 +119,7 @@ class SaxsFits(NamedTuple):
 
     body_fits: tuple[BodyFit, ...]
     window: RadiusWindow
-    """Window of sizes, about the best distribution of spheres."""
+    """Range of sizes around the size distribution of spheres that fits best."""
 
 
 def fit_distributions(
@@ -130,9 +132,9 @@ def fit_distributions(
 
     Args:
         design: Curves of the body at all sizes.
-        data: Intensities over their noise, with the background projected out.
-        start_parameters: ln mean and ln width at the start of each fit. The fits are grouped by distribution, with
-            the same number of fits for each.
+        data: Intensities divided by their noise, with the background projected out.
+        start_parameters: ln mean and ln width at the start of each fit. The first fits have the first distribution of
+            `names`, the next fits the second one, and so on. Each distribution has the same number of fits.
         names: Names of the distributions. All populations of a fit have the same distribution.
     """
     n_fits = start_parameters.shape[0]
@@ -168,7 +170,7 @@ def fit_distributions(
 def bounds(
     log_radius: Float[Array, " node"], names: tuple[str, ...]
 ) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
-    """Return the lower and the upper bounds of ln mean and ln width of each distribution, for given nodes."""
+    """Return the lower and the upper bounds of ln mean and ln width of each distribution, for given nodes of ln R."""
     max_log_width = jnp.log(jnp.asarray([DISTRIBUTION_SHAPES[name].max_pd or 1e-3 for name in names], log_radius.dtype))
     min_log_width = jnp.minimum(jnp.log(MIN_WIDTH * (log_radius[1] - log_radius[0])), max_log_width)
     mean_bounds = (
@@ -179,7 +181,7 @@ def bounds(
 
 
 def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
-    """Return the best fit of each group of `n_starts` neighbouring fits, which differ only in their starts."""
+    """Return the best fit of each group of `n_starts` neighbouring fits, which differ only in their starting points."""
 
     def group_starts(column):
         return column.reshape(column.shape[0] // n_starts, n_starts, *column.shape[1:])
@@ -189,7 +191,7 @@ def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
 
 
 def population_columns(volume_shares, log_parameters, log_radius) -> Float[Array, "start population 3 node"]:
-    """Return the volume fractions of each population and their derivatives by ln mean and ln width."""
+    """Return the volume fractions of each population, and their derivatives with respect to ln mean and ln width."""
 
     def value_and_slopes(parameters):
         def fractions(parameters):
@@ -204,7 +206,7 @@ def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions
     """Fit all bodies with all distributions to each pattern.
 
     Args:
-        patterns: Patterns with any number of points. Patterns of equal shape are fitted in one batch.
+        patterns: Patterns with any number of points. Patterns whose arrays have equal shapes are fitted in one batch.
         bodies: Names of the bodies.
         distributions: Names of the distributions. "free" is skipped here (`free_distribution` fits it).
     """
@@ -226,7 +228,10 @@ def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions
 
 
 def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
-    """Return the form factors of several bodies in single precision, along the first axis. They are kept in memory."""
+    """Return the form factors of several bodies, stacked along the first axis, in single precision.
+
+    The result is kept in memory for further calls.
+    """
     if bodies not in _FORM_FACTOR_TABLES:
         stacked_tables = form_factors.stack_tables(tuple(body.replace("-", " ") for body in bodies))
         _FORM_FACTOR_TABLES[bodies] = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), stacked_tables)
@@ -235,7 +240,7 @@ def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
 
 @jax.jit
 def start_grid(sphere_table: FormFactorTable, q) -> StartGrid:
-    """Return the curves of spheres of all sizes, from a table whose first axis has length 1."""
+    """Return the trial curves of spheres. The form factors are stacked along an axis of length 1."""
     return design_matrix.start_grid(jax.tree.map(lambda leaf: leaf[0], sphere_table), q)
 
 
@@ -266,7 +271,7 @@ def _next_state(
 
 
 def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[str, ...]) -> _SizeFitPoint:
-    """Return the best amplitudes, chi-squared and its derivatives at given ln means and ln widths."""
+    """Return the best amplitudes, chi-squared and the derivatives of chi-squared at given ln means and ln widths."""
     n_starts = log_parameters.shape[0] // len(names)
     distribution_parameters = [log_parameters[index * n_starts : (index + 1) * n_starts] for index in range(len(names))]
     volume_shares = jnp.concatenate(
@@ -325,7 +330,7 @@ def _damped_step(point: _SizeFitPoint, damping, lower_bounds, upper_bounds):
 def _project_amplitudes(
     model, slopes, data
 ) -> tuple[Float[Array, "fit population"], Float[Array, "fit population 2 q"]]:
-    """Return the best non-negative amplitudes, and the derivatives that a change of amplitudes cannot compensate."""
+    """Return the best non-negative amplitudes, and the part of the derivatives that amplitudes cannot compensate."""
     squared_norms = jnp.maximum(jnp.sum(model**2, axis=-1), MIN_SQUARED_NORM)
     unit_curves = model / jnp.sqrt(squared_norms)[..., None]
     projections = unit_curves @ data
@@ -384,7 +389,7 @@ def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions:
     """Return all fits to at most `BATCH_SIZE` patterns of equal shape."""
     single_distributions = tuple(name for name in distributions if name in DISTRIBUTION_SHAPES)
     if not single_distributions and "two" not in distributions:
-        single_distributions = ("gaussian",)  # The free distribution needs its range of sizes.
+        single_distributions = ("gaussian",)  # This fit gives the range of sizes of the free distribution.
     whitened_data, body_tables = [saxs_data.whitened_data for saxs_data in patterns], form_factor_tables(bodies)
     windows = _start_windows(patterns)
     body_fits: list[list[BodyFit]] = [[] for _ in patterns]
@@ -422,7 +427,7 @@ def _promising_bodies(body_fits: list[BodyFit], bodies: tuple[str, ...]) -> list
 
 
 def _start_windows(patterns: list[SaxsData]) -> list[RadiusWindow]:
-    """Return the window of sizes for each pattern. Patterns with the same points of Q share their trial curves."""
+    """Return the window of sizes for each pattern. The trial curves are computed once for all patterns with equal Q."""
     grids: dict[bytes, StartGrid] = {}
     windows = []
     sphere_table = form_factor_tables(("sphere",))
@@ -480,7 +485,7 @@ def _design_matrix(body_tables: FormFactorTable, body, data: WhitenedData, windo
 def _fit_single_populations(
     body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow, *, names: tuple[str, ...]
 ) -> SizeFit:
-    """Return the fits of all distributions with one population, each from its best start."""
+    """Return the fits of all distributions with one population, each from the best of several starting points."""
 
     def fit_body(body, data, window):
         design = _design_matrix(body_tables, body, data, window)
@@ -494,7 +499,7 @@ def _fit_single_populations(
 
 @jax.jit
 def _fit_pair_populations(body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow) -> SizeFit:
-    """Return the fits of two Gaussian populations, each from its best start."""
+    """Return the fits of two Gaussian populations, each from the best of several starting points."""
 
     def fit_body(body, data, window):
         window = window._replace(step=jnp.full_like(window.step, design_matrix.PAIR_NODE_STEP))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ase.data import atomic_numbers
+
 import jaxstruc
 from jaxstruc.io import points, read
 from jaxstruc.io.columns import ReadError, expect
@@ -77,8 +79,8 @@ def check_saxs_plan(plan: SaxsPlan, *, background: Measurement | None = None) ->
         ValueError: If an option is missing, unknown or contradicts another one.
     """
     plan.options.check()
-    if plan.element:
-        contrast.element_sld(plan.element)
+    if plan.element and not atomic_numbers.get(plan.element):
+        raise ValueError(f"Expected the symbol of an element in --element, e.g. Au, got {plan.element}; correct it.")
     if plan.data.background_scale != 1 and plan.data.background is None and background is None:
         raise ValueError("Expected --background with --background-scale, got none; pass the file of the solvent.")
     if not plan.fit.absolute:

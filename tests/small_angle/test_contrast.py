@@ -32,7 +32,7 @@ def test_solvents_are_as_dense_in_electrons_as_their_formula_says(name):
 
 
 def test_what_is_not_in_the_tables_is_refused():
-    with pytest.raises(ValueError, match=r"No density is known for element 'Gold'.*--element"):
+    with pytest.raises(ValueError, match=r"known density in --element, e.g. Au, got Gold;.*--sld"):
         contrast.element_sld("Gold")
     with pytest.raises(ValueError, match=r"Unknown solvent 'beer'.*vacuum, water"):
         contrast.solvent_sld("beer")

@@ -62,7 +62,8 @@ def test_a_background_may_be_a_measurement_with_a_scale():
         ("", SizeOptions(solvent="water"), "", "--absolute with"),
         ("", SizeOptions(power_law=-3.0), "", "--power-law above 0"),
         ("", QOptions(background_scale=2.0), "", "--background with --background-scale"),
-        ("Xx", SizeOptions(), "", "No density is known for element 'Xx'"),
+        ("Xx", SizeOptions(), "", "the symbol of an element in --element, e.g. Au, got Xx"),
+        ("At", SizeOptions(absolute=True), "1/cm", "an element with a known density in --element, e.g. Au, got At"),
         ("", SizeOptions(body=("ball",)), "", "--body among sphere"),
         ("", SizeOptions(distribution=("wide",)), "", "--distribution among none"),
         ("", QOptions(qmin=0.3, qmax=0.2), "", "qmin < qmax"),
@@ -90,3 +91,10 @@ def test_settings_of_a_measurement_are_its_range():
     )
     origins = {setting.name: (setting.value, setting.origin) for setting in measurement.settings}
     assert origins["qmin"] == (0.02, "command line") and origins["qmax"][1] == "data"
+
+
+def test_an_element_without_a_density_is_refused_only_if_its_density_is_needed():
+    solve.check_saxs_plan(SaxsPlan("At"))
+    solve.check_saxs_plan(SaxsPlan("At", SaxsOptions(fit=SizeOptions(absolute=True, sld=9.0))))
+    with pytest.raises(ValueError, match="got At; correct --element, or pass --sld"):
+        solve.check_saxs_plan(SaxsPlan("At", SaxsOptions(fit=SizeOptions(absolute=True))))
