@@ -8,9 +8,11 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.io import gr
 from jaxstruc.options.pdf import DataOptions, FitOptions
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.pdf import candidates, solve, target
-from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf import candidates, instrument, posterior, solve, target
+from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
+from jaxstruc.pdf.distribution import SampleComparison
 from jaxstruc.pdf.instrument import InferredSetting
+from jaxstruc.pdf.site_search import SearchResult
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.pdf.sources import CandidateSource
 
@@ -135,3 +137,130 @@ def test_data_too_short_for_a_large_qmin_have_a_result(example):
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     (result,) = solve_example(short_measurement, group, data=DataOptions(rmax=4.0))
     assert result.candidates and result.settings_by_name["qmin"] < 1.8
+
+
+def prepared_case(example, *groups, **options):
+    """Return a measurement with its target and groups of candidates."""
+    plan = make_plan(*groups, **options)
+    measurement = solve.prepare_measurement(example, plan)
+    (fit_target,) = solve.padded_targets([measurement], plan, [measurement])
+    return solve.MeasurementCase(measurement, fit_target, groups, plan, None)
+
+
+def make_search_result(clusters, shape_cost):
+    group = CandidateGroup("search", library.from_clusters(clusters), np.arange(len(clusters)))
+    return SearchResult(group, np.array(shape_cost), [], np.zeros(0), np.zeros(0))
+
+
+def test_a_weight_is_likelihood_times_prior_times_holdout_times_shape(example):
+    """All factors are written out for three listed and two searched candidates of two types."""
+    positions = [fcc_shapes.fcc_cluster(layers).positions for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))]
+    listed_clusters = [Cluster(name, "x", entry) for name, entry in zip(("fcc", "hcp", "fcc"), positions, strict=True)]
+    group = CandidateGroup("library", library.from_clusters(listed_clusters), np.arange(3))
+    search_result = make_search_result(
+        [Cluster("fcc", "a", positions[0] * 1.01), Cluster("hcp", "b", positions[1])], (0.7, 2.0)
+    )
+    case = prepared_case(example, group)
+    pool = candidates.candidate_pool([group, search_result.group])
+    fits = candidates.fit_all(pool, case.target)
+    comparison = SampleComparison(None, None, {"fcc": 0.0, "hcp": -1.5}, 20.0)
+    for sample_comparison, searched in (
+        (comparison, search_result),
+        ("", None),
+        (comparison, None),
+        ("", search_result),
+    ):
+        weighted = solve.weight_candidates(case, FittedCandidates(pool, fits), sample_comparison, searched)
+        n_effective = weighted.effective_points
+        features = np.array([*("fcc", "hcp", "fcc"), *("fcc", "hcp")], object), pool.n_atoms, pool.diameter
+        prior = posterior.prior_weights(*features, listed_candidates=tuple(column[:3] for column in features))
+        if sample_comparison:
+            share = n_effective / case.target.n_independent
+            prior = prior * np.exp(share * np.where(features[0] == "hcp", -1.5, 0.0))
+        if searched:
+            prior = prior * np.exp(-np.array([0, 0, 0, 0.7, 2.0]))
+        log_weight = np.log(prior) - (n_effective - 4) * np.log(fits.rw.astype(float))
+        expected = np.exp(log_weight - log_weight.max())
+        expected = np.sort(expected / expected.sum())[::-1]
+        np.testing.assert_allclose(weighted.weight, expected, rtol=1e-4, atol=1e-12)
+        assert 8 < n_effective < case.target.n_independent
+
+
+def test_a_searched_particle_that_is_listed_is_left_out(example):
+    group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(2))
+    case = prepared_case(example, group)
+    pool = candidates.candidate_pool([group])
+    fitted = FittedCandidates(pool, candidates.fit_all(pool, case.target))
+    assert solve.add_searched_particles(case, fitted, None) is fitted
+    searched_clusters = [library.candidate_cluster(KNOWN_CLUSTERS, row) for row in (1, 2)]
+    merged = solve.add_searched_particles(case, fitted, make_search_result(searched_clusters, (0.0, 0.0)))
+    names = [merged.pool.groups[index].source for index in merged.pool.group_index]
+    assert sorted(names) == ["library", "library", "search"] and (np.diff(merged.fits.rw) >= 0).all()
+    assert merged.pool.n_atoms[names.index("search")] == KNOWN_CLUSTERS.atoms[2]
+
+
+@pytest.mark.parametrize(
+    ("header", "free", "inferable", "minimum_qmin"),
+    [
+        ({"qmin": 1.0, "qmax": 18.0}, (), ("qmin", "qdamp"), instrument.MIN_TRIAL_QMIN),
+        ({"qmin": 1.0, "qmax": 18.0}, ("qdamp",), ("qmin",), instrument.MIN_TRIAL_QMIN),
+        ({"qmin": 1.0, "qmax": 18.0, "qdamp": 0.04}, (), ("qmin",), instrument.MIN_TRIAL_QMIN),
+        ({"qmin": 0.05, "qmax": 18.0, "qdamp": 0.04}, (), ("qmin",), 0.05),
+    ],
+)
+def test_settings_of_the_header_and_defaults_may_be_inferred(example, header, free, inferable, minimum_qmin):
+    case = prepared_case(example._replace(header=header), CandidateGroup("library", KNOWN_CLUSTERS, np.arange(1)))
+    assert solve._inferable_settings(case.measurement, free) == inferable
+    assert solve._minimum_qmin(case.measurement) == minimum_qmin
+    r = case.measurement.curve[0]
+    expected_size = (r[-1] - r[0]) * (18.0 - minimum_qmin) / np.pi + solve.BASIS_SIZE_MARGIN
+    assert solve._basis_size(case.measurement) == pytest.approx(expected_size)
+
+
+def test_a_qmin_of_the_user_is_the_smallest_of_the_models(example):
+    group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(1))
+    case = prepared_case(example, group, data=DataOptions(qmin=1.7))
+    assert solve._minimum_qmin(case.measurement) == 1.7 and "qmin" not in solve._inferable_settings(
+        case.measurement, ()
+    )
+
+
+@pytest.mark.parametrize("search", ["none", "quick"])
+def test_targets_of_a_run_share_the_sizes_of_its_largest_file(example, search):
+    group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(1))
+    plan = make_plan(group, search=search, fit=FitOptions(background=2, absolute=True))
+    long_measurement = solve.prepare_measurement(example, plan)
+    short_measurement = solve.prepare_measurement(
+        example._replace(header=example.header | {"qmax": 15.0}),
+        plan._replace(options=dataclasses.replace(plan.options, data=DataOptions(rmax=12.0, qdamp=0.05, qbroad=0.01))),
+    )
+    run = [short_measurement, long_measurement]
+    short_target, long_target = solve.padded_targets(run, plan, run)
+    (alone_target,) = solve.padded_targets([short_measurement], plan, run)
+    settings = long_measurement.settings_by_name
+    span = target.table_range(rmax=settings["rmax"], qmax=settings["qmax"], diameter=12.0 * plan.bond)
+    assert short_target.span == long_target.span == span and alone_target.basis.q.size == long_target.basis.q.size
+    np.testing.assert_array_equal(alone_target.basis.data, short_target.basis.data)
+    n_nodes = target.n_q_nodes(settings["rmax"], instrument.MIN_TRIAL_QMIN, settings["qmax"], span)
+    assert short_target.basis.q.size == long_target.basis.q.size == n_nodes
+    if search == "quick":
+        n_functions = max(solve._basis_size(measurement) for measurement in run)
+        size = short_target.basis.data.size
+        assert size == long_target.basis.data.size and size % solve.BASIS_SIZE_STEP == 0
+        assert 0 <= size - n_functions < solve.BASIS_SIZE_STEP
+    else:
+        assert short_target.basis.data.size < long_target.basis.data.size
+    assert (short_target.qmax, short_target.qdamp, short_target.qbroad, short_target.r[-1]) == (15.0, 0.05, 0.01, 12.0)
+    assert short_target.n_background_terms == 2 and short_target.absolute and short_target.bond == plan.bond
+
+
+def test_draws_that_are_duplicates_of_better_draws_are_dropped_and_listed_clusters_stay(example):
+    network_group = CandidateGroup("network", KNOWN_CLUSTERS, np.array([1, 1, 0]), {}, {"draws": np.ones(3, int)})
+    library_group = CandidateGroup("library", KNOWN_CLUSTERS, np.array([2, 2]))
+    pool = candidates.candidate_pool([library_group, network_group])
+    case = prepared_case(example, library_group)
+    fits = candidates.fit_all(pool, case.target)
+    fits = fits._replace(rw=np.array([0.5, 0.4, 0.3, 0.2, 0.6]))
+    distinct = solve._drop_duplicate_draws(FittedCandidates(pool, fits))
+    assert sorted(distinct.fits.rw.tolist()) == [0.2, 0.4, 0.5, 0.6]
+    assert distinct.pool.groups[1].notes["draws"].tolist() == [0, 2, 1]
