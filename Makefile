@@ -16,14 +16,14 @@ QUICK = tests/clusters tests/io tests/report tests/test_files.py tests/test_pack
 	tests/test_parameters.py tests/test_result.py tests/cli/test_main.py tests/pdf/test_posterior.py \
 	tests/pdf/test_target.py tests/network/cvae/test_training_range.py
 check: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(QUICK)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(QUICK)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 # Tests that `test` leaves out: small runs of whole experiments.
 test-long: $(TEST)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 lint: $(TEST)
 	$(BIN)/ruff check .

@@ -25,6 +25,12 @@ import pytest
 jaxtyping.install_import_hook("jaxstruc", "runtime_types.check")
 
 GOLDEN = Path(__file__).parent / "golden"
+SLOW_FOLDERS = ("network", "pdf", "cli", "experiments", "small_angle")
+
+
+def pytest_collection_modifyitems(items):
+    """Put the folders that compile much first, so that test processes end with small files and at about one time."""
+    items.sort(key=lambda item: item.path.relative_to(GOLDEN.parent).parts[0] not in SLOW_FOLDERS)
 
 
 @pytest.fixture
