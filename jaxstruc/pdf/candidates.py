@@ -143,7 +143,7 @@ def fit_all(
 
     Args:
         pool: Candidates, at least one.
-        target: Measured data in the form that fits use.
+        target: Measured data and settings of the fit.
         free: Names of the fitted parameters.
         progress: Function that is called with the number of fitted candidates and the number of all candidates.
     """
@@ -165,7 +165,7 @@ def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) ->
 
     Args:
         pool: Candidates, at least one.
-        target: Measured data in the form that fits use.
+        target: Measured data and settings of the fit.
         min_size: Smallest length of the leading axis. Additional rows repeat the last candidate.
     """
     n_candidates = len(pool.group_row)

@@ -41,7 +41,7 @@ from jaxstruc.statistics import Interval
 SELECTED_PROBABILITY = 0.9999
 """Total probability, in the proposal, of the candidates that are kept."""
 N_PROPOSAL_DRAWS = 1000
-"""Number of draws from the proposal for which `effective_samples` is stated."""
+"""Number of draws from the proposal to which `effective_samples` refers."""
 SELECTION_SPREAD, AGREEMENT_SPREAD = (0.12, 0.08), (0.03, 0.03)
 """Standard deviations of log(n_atoms) and of log(diameter) - log(n_atoms) / 3. They are added in quadrature to the
 standard deviations that the classifier predicts. The first pair is used for the selection of candidates, so that sizes
@@ -56,7 +56,7 @@ TYPES_BY_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
 POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
 """Structure types that may be identified from the atoms of a library cluster, by the type of its family. They may
 differ from the type of the family, because a small cluster may contain only some of the layers or twins."""
-CLASSIFIER_NOT_USED = "all listed structures were compared, because the classifier cannot select among them"
+CLASSIFIER_NOT_USED = "all library structures were compared, because the classifier cannot select among them"
 """Start of the remark that the classifier was not used. The reason is appended to it."""
 DEFAULT_FIT_LIMITS = FitLimits()
 """Default limits on the number of candidates that are fitted."""
@@ -83,8 +83,7 @@ class ClassifierPrior:
     """Number of library candidates that the classifier kept. All are kept if the PDF lies outside the range of the
     training data."""
     effective_samples: float
-    """Effective sample size of `N_PROPOSAL_DRAWS` draws from the proposal, if each draw has the weight that the fits
-    give it."""
+    """Effective sample size if `N_PROPOSAL_DRAWS` candidates are drawn from the proposal and reweighted by the fits."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Unknown fields of a saved result that a later version of the package wrote, by name."""
 
@@ -107,11 +106,11 @@ class ClassifierPrediction(NamedTuple):
 def proposal_weights(
     log_density: Float[np.ndarray, " candidate"], prior_weight: np.ndarray
 ) -> Float[np.ndarray, " candidate"]:
-    """Return the share of each candidate in draws from the proposal; the sum is 1.
+    """Return the probability of each candidate in the proposal; the sum is 1.
 
     Args:
         log_density: Logarithm of the classifier's density at each candidate.
-        prior_weight: Weights of the candidates before any fit.
+        prior_weight: Prior weight of each candidate.
     """
     log_weight = log_density + np.log(prior_weight)
     relative_weight = np.exp(log_weight - log_weight.max())
@@ -127,7 +126,7 @@ def probable_candidates(
     """Return the indices, in rising order, of the smallest set of candidates with a given total probability.
 
     Args:
-        proposal_weight: Share of each candidate in draws from the proposal.
+        proposal_weight: Probability of each candidate in the proposal.
         probability: Total probability of the returned candidates.
         min_candidates: Smallest number of returned candidates.
     """
@@ -301,8 +300,8 @@ def select_probable(
 ) -> list[CandidateGroup]:
     """Return the groups, with each library reduced to its probable candidates.
 
-    At least as many candidates are kept as may be fitted. All candidates are kept if there is no prediction or if the
-    PDF lies outside the range of the training data.
+    The number of kept candidates is not smaller than `max_fitted`. All candidates are kept if there is no prediction or
+    if the PDF lies outside the range of the training data.
     """
     if classifier_prediction is None or classifier_prediction.training_warnings:
         return list(groups)
@@ -327,14 +326,14 @@ def bin_groups(
     classifier_prediction: ClassifierPrediction | None,
     limits: FitLimits = DEFAULT_FIT_LIMITS,
 ) -> list[BinnedDistances | None]:
-    """Return the binned distances of each group's candidates; None for a group whose candidates are all fitted.
+    """Return the distances of each group's candidates in bins; None for a group whose candidates are all fitted.
 
     The draws of a network are always fitted, because they are new for each measurement.
 
     Args:
         groups: Candidates of each source.
         probable_groups: Candidates of each source that the classifier finds probable.
-        target: Measured data in the form that fits use.
+        target: Measured data and settings of the fit.
         binned_libraries: Binned distances of whole libraries by `id(library)`. They are kept for the next measurement.
         classifier_prediction: Prediction for the PDF.
         limits: Largest numbers of candidates that are fitted.
@@ -401,7 +400,7 @@ def summarize_prior(
     pool: CandidatePool,
     weight: np.ndarray,
 ) -> ClassifierPrior | None:
-    """Return the prediction for a library and its agreement with the fits; None without prediction or library."""
+    """Return the prediction for a library and its agreement with the fits; None if there is no such prediction."""
     if classifier_prediction is None:
         return None
     for group, probable_group in zip(groups, probable_groups, strict=True):
@@ -426,7 +425,7 @@ def prior_remarks(classifier_prediction: ClassifierPrediction | None, missing_re
 def _proposal_share(
     classifier_prediction: ClassifierPrediction, group: CandidateGroup, spread: tuple[float, float]
 ) -> np.ndarray:
-    """Return the share of each candidate of a group in draws from the proposal; the sum is 1."""
+    """Return the probability of each candidate of a group in the proposal; the sum is 1."""
     library, rows = group.library, group.rows
     types = np.array([FAMILY_TYPES.get(family, "") for family in library.families[rows]], object)
     features = types, library.atoms[rows], library.diameter[rows]

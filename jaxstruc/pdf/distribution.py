@@ -41,10 +41,10 @@ RIVALS_PER_TYPE = 2
 RIVALS_PER_SOURCE = 4
 """Number of candidates of each source whose predictions are compared."""
 RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
-"""Step in Å, to a multiple of which the end of the data is rounded up; number of basis functions in addition to the
-number of independent points."""
+"""Step in Å for rounding up the end of the data; number of basis functions in addition to the number of independent
+points."""
 QMAX_STEP, Q_POINTS_STEP = 8.0, 128.0
-"""Step in 1/Å, to a multiple of which qmax of the cluster tables is rounded up; step for the number of points of Q."""
+"""Step in 1/Å for rounding up qmax of the cluster tables; step for rounding up the number of points of Q."""
 LARGE_SIZE_FRACTION, MAX_LARGE_SIZE_SHARE = 0.85, 0.2
 """Fraction of the largest size above which a size is called large; smallest share of the atoms in large particles for
 which a remark is made."""
@@ -52,7 +52,7 @@ which a remark is made."""
 
 @dataclass(frozen=True)
 class Holdout:
-    """Misfits beyond a cut in r, predicted by models that are fitted up to the cut."""
+    """Misfits of predictions beyond a cut in r. The models are fitted up to the cut."""
 
     cut: float
     """End of the fitted range and start of the predicted range, in Å."""
@@ -70,7 +70,7 @@ class Holdout:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Distribution of the sizes and types of a sample's particles, with the decision whether the sample is one."""
+    """Sizes and types of a sample's particles, with the decision whether the sample is a distribution."""
 
     sample: str
     """Decision of the cross-validation: "single", "distribution" or "undecided"."""

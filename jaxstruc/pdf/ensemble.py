@@ -72,7 +72,7 @@ class EnsembleFit(NamedTuple):
     """Sum of the squared residuals."""
     rw: Float[Array, ""]
     precision: Float[Array, "parameter parameter"]
-    """Inverse of the covariance of the parameters. Its rows are the parameters, flattened to one vector."""
+    """Inverse of the covariance of the parameters, which are flattened to one vector."""
 
 
 def start_parameters(
@@ -80,7 +80,8 @@ def start_parameters(
 ) -> EnsembleParameters:
     """Return the parameters from which a fit starts.
 
-    They are the best of a few mean sizes and widths. The fractions of the packings follow from least squares.
+    The mean size and the width are the best of a few trial values. The fractions of the packings follow from least
+    squares.
 
     Args:
         model: Model of the ensemble.
@@ -330,7 +331,7 @@ def _fit_series(
             )
             return _cost(parameters, curves_by_class, model, curve_basis, prior, strength, effective_fraction)[0]
 
-        guess_is_better = cost(guess) < cost(start_point)  # after linearization, the first fit may be worse
+        guess_is_better = cost(guess) < cost(start_point)  # with these linear curves, the first fit may be worse
         start_point = jax.tree.map(lambda first, last: jnp.where(guess_is_better, first, last), guess, start_point)
         descent = _levenberg_marquardt(
             start_point, linear_curves, model, curve_basis, prior, strength, effective_fraction

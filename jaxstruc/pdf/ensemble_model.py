@@ -51,7 +51,7 @@ class EnsembleModel:
     size: Float[Array, " class"]
     """Mean size of each class, in Å."""
     smooth_modes: Float[Array, "class wave"]
-    """Values of the basis functions of w at the size of each class. The smooth function w is a sum of them."""
+    """Values of the basis functions of w at the size of each class. The function w is a weighted sum of them."""
     n_packings: int
     """Number of packings."""
 
@@ -120,7 +120,7 @@ def atom_fractions(parameters: EnsembleParameters, model: EnsembleModel, strengt
 
 
 def size_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:
-    """Return the fraction of its packing's atoms in each class. The fractions of a packing sum to 1."""
+    """Return the fraction of atoms in each class, relative to the atoms of its packing; the sum of a packing is 1."""
     packing = model.packing
     n_packings = len(parameters.log_mean)
     log_weight = (

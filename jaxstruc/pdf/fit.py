@@ -255,7 +255,7 @@ def fitted_curves(
     Args:
         fits: One or more fits, with a leading axis.
         cluster_tables: Tables of the fitted clusters. Additional rows (padding) are ignored.
-        target: Measured data in the form that fits use.
+        target: Measured data and settings of the fit.
     """
     cluster_tables = jax.tree.map(lambda column: column[: len(fits.rw)], cluster_tables)
     structure_function = np.asarray(structure_functions(cluster_tables, fits.values, target.basis.q), float)
@@ -283,7 +283,7 @@ def structure_functions(
     )
 
 
-@partial(jax.jit, static_argnames="free")  # traced once for all callers
+@partial(jax.jit, static_argnames="free")  # compiled, so that all callers share one trace
 def _evaluate_point(
     cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], normalized_values
 ) -> _FitPoint:

@@ -54,7 +54,7 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
 
     Args:
         pool: A few good candidates.
-        target: Measured data in the form that fits use. Its `lowest_qmin` must not exceed the trial values.
+        target: Measured data and settings of the fit. Its `lowest_qmin` must not exceed the trial values.
         name: Name of the setting, "qmin" or "qdamp".
         free: Names of the fitted parameters.
     """

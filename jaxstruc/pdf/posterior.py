@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 SIZE_CLASS_WIDTH = 0.06
-"""Width of a size class, in units of the logarithm of the diameter of a sphere of equal volume."""
+"""Width of a size class in the logarithm of the size, which is the diameter of a sphere of equal volume."""
 DIAMETER_TOLERANCE = 0.05
 """Step to which diameters are rounded before they are compared, in units of the bond length. Clusters with equal
 rounded diameters may be near copies of each other."""

@@ -30,8 +30,8 @@ OVERLAP_STIFFNESS = 100.0
 MAX_STEPS = 150
 """Largest number of L-BFGS steps."""
 COST_TOLERANCE = 1e-3
-"""Remaining decrease of the cost (its upper limit) below which the minimization ends. A cost of 1/2 corresponds to one
-standard deviation of the noise."""
+"""Estimated remaining decrease of the cost below which the minimization ends. A cost of 1/2 corresponds to one standard
+deviation of the noise."""
 
 
 class RelaxedStructure(NamedTuple):

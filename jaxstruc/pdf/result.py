@@ -241,10 +241,10 @@ def _site_occupancy(pool: CandidatePool, row: int, search_result: SearchResult |
 def _credible_intervals(
     solved_measurement: SolvedMeasurement, listed_candidates: Sequence[Candidate]
 ) -> dict[str, Interval]:
-    """Return the number of atoms, the diameter and the share of hexagonal layers of the best candidate with intervals.
+    """Return the best candidate's number of atoms, diameter and share of hexagonal layers, with 90 % intervals.
 
-    The 90 % intervals are computed from the weights of the candidates. The numbers of atoms of searched particles come
-    from Markov chains, and their interval is widened if the scale is free.
+    The intervals are computed from the weights of the candidates. The numbers of atoms of searched particles come from
+    Markov chains, and their interval is widened if the scale is free.
     """
     pool, weight, search_result = (
         solved_measurement.candidates.pool,
@@ -327,7 +327,8 @@ def _type_probabilities(
 ) -> dict[str, float]:
     """Return the total weight of each type, the largest first.
 
-    A listed candidate has the type that is stated in it. Every other candidate has the type of its family.
+    A candidate in `listed_candidates` has the type that is stated there. Every other candidate has the type of its
+    family.
     """
     type_names = np.array([FAMILY_TYPES.get(family, "") for family in weighted_candidates.pool.families], dtype=object)
     type_names[: len(listed_candidates)] = [candidate.type for candidate in listed_candidates]
@@ -380,10 +381,10 @@ def _result_candidate(solved_measurement: SolvedMeasurement, row: int, *, in_90:
 
 
 def _description(cluster_library: Library, row: int, type_name: str, bond: float, *, by_atoms: bool) -> str:
-    """Return the description of a listed cluster.
+    """Return the description of a cluster as one sentence.
 
     Args:
-        cluster_library: Library that lists the cluster.
+        cluster_library: Library that contains the cluster.
         row: Index of the cluster in the library.
         type_name: Structure type of the cluster.
         bond: Nearest-neighbour distance of the fit, in Å.
@@ -408,7 +409,7 @@ def _fitted_values(fits: Fit, row: int, free: tuple[str, ...]) -> dict[str, Valu
 
 
 def _range_remarks(solved_measurement: SolvedMeasurement, listed_candidates: Sequence[Candidate]) -> list[str]:
-    """Return a remark if the measurement lies outside the training of the network; otherwise an empty list.
+    """Return a remark if the data lie outside the range of the network's training; otherwise an empty list.
 
     The diameter of the particle is the diameter of the best candidate that is not from the network. If there is no such
     candidate, it is estimated from the decay of G(r).
@@ -418,7 +419,7 @@ def _range_remarks(solved_measurement: SolvedMeasurement, listed_candidates: Seq
         solved_measurement.diameter_estimate.diameter,
     )
     training_warnings = [text for group in solved_measurement.groups for text in group.training_warnings(diameter)]
-    return [f"outside the training of the network: {', '.join(training_warnings)}"] if training_warnings else []
+    return [f"outside the range of the network's training: {', '.join(training_warnings)}"] if training_warnings else []
 
 
 def _weak_reasons(best: Candidate, solved_measurement: SolvedMeasurement) -> list[str]:
@@ -481,7 +482,7 @@ def _fit_remarks(best: Candidate, solved_measurement: SolvedMeasurement, element
 
 
 def _fault_and_bound_remarks(best: Candidate, free: tuple[str, ...]) -> list[str]:
-    """Return remarks on a fault of the best candidate and on values at a bound that are not in `_weak_reasons`."""
+    """Return remarks on a fault of the best candidate and on values at a bound, unless `_weak_reasons` states them."""
     remarks = [text for text in best.remark.split(", ") if text and not text.endswith("at its bound")]
     remarks += [
         f"{name} is at a bound of the fit and has no error"

@@ -45,9 +45,9 @@ class FitLimits(NamedTuple):
     """Largest numbers of candidates of a source that are fitted."""
 
     without_classifier: int = MAX_FITTED
-    """Largest number without a prediction of the classifier."""
+    """Largest number if no prediction of a classifier is used."""
     with_classifier: int = MAX_FITTED_BY_CLASSIFIER
-    """Largest number with a prediction of the classifier."""
+    """Largest number if the prediction of a classifier is used."""
 
 
 class BinnedDistances(NamedTuple):

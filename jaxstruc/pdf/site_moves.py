@@ -41,7 +41,8 @@ from jaxstruc.pdf.target import FitBasis
 from jaxstruc.scattering import debye
 
 N_DISTANCE_BINS = 2816
-"""Number of bins of the distances. The last bin holds pairs that are too far apart, and each site with itself."""
+"""Number of bins of the distances between sites. The last bin contains pairs that are too far apart, and the pairs of
+each site with itself."""
 MIN_BIN_WIDTH = 0.0045
 """Smallest width of a distance bin, in units of the bond length."""
 MIN_BOND_LENGTH = 2.2
@@ -59,7 +60,7 @@ MIN_SEARCH_RW = 3e-4
 MIN_ATOMS = 6
 """Smallest number of atoms of a particle."""
 MAX_NEIGHBOURS = 14
-"""Largest number of listed neighbours of a site, and of listed next neighbours."""
+"""Largest number of neighbours, and of next neighbours, that are stored for a site."""
 N_COORDINATION_NUMBERS = 15
 """Number of values (0 to 14) that are distinguished for the number of occupied neighbours and of occupied next
 neighbours of a site. Larger numbers are treated as 14."""
@@ -110,7 +111,7 @@ class CostWeights(NamedTuple):
 
 
 class BestSearchState(NamedTuple):
-    """Best state (particle) that a search visited, or those of several searches with a leading axis."""
+    """Best state (particle) that a search visited. Several searches have a leading axis."""
 
     occupancy: Bool[Array, "*batch site"]
     """Whether each site is occupied."""
@@ -135,7 +136,7 @@ class _SearchState(NamedTuple):
     """A particle during a search, with its fields and its cost."""
 
     occupancy: Float[Array, " site"]
-    """1 for occupied sites, 0 for empty ones."""
+    """Occupancy of each site, 1 or 0."""
     site_field: Float[Array, "site basis"]
     """Field $h_i$ of each site."""
     pair_sum: Float[Array, " basis"]
@@ -204,7 +205,7 @@ def _initial_state(
     separations = distances(jnp.asarray(graph.positions))
     curve_index = jnp.minimum(jnp.rint(separations / bin_width), N_DISTANCE_BINS - 1).astype(jnp.int32)
     curve_index = jnp.where(jnp.eye(len(separations), dtype=bool), N_DISTANCE_BINS - 1, curve_index)
-    offsets = separations - curve_index * bin_width  # their sums have smaller rounding errors
+    offsets = separations - curve_index * bin_width  # sums of offsets have smaller rounding errors
     bin_counts, offset_sums = (
         jnp.zeros(N_DISTANCE_BINS).at[curve_index.ravel()].add(summand) for summand in (1.0, offsets.ravel())
     )
@@ -286,7 +287,7 @@ def search_sites(
     key: Array,
     n_steps: Int[Array, ""] | int,
 ) -> BestSearchState:
-    """Return the best states that tabu searches visit. One search begins at each start.
+    """Return the best states that tabu searches visit. One search begins at each given particle (start).
 
     Args:
         graph: Lattices, with a leading axis of starts.
@@ -313,11 +314,12 @@ def sample_occupancies(
     *,
     n_steps: int,
 ) -> OccupancyDraws:
-    """Return the states of Markov chains that fill and empty sites to sample the posterior. One begins at each start.
+    """Return the states of Markov chains that fill and empty sites to sample the posterior.
 
-    A chain is a jump process that rejects no step. The rate of a move is the square root of the ratio of the posteriors
-    after and before the move, so the process is reversible with respect to the posterior. The weight of a state is its
-    mean duration (G. Zanella, J. Am. Stat. Assoc. 115, 852 (2020), doi 10.1080/01621459.2019.1585255).
+    One chain begins at each given particle (start). A chain is a jump process that rejects no step. The rate of a move
+    is the square root of the ratio of the posteriors after and before the move, so the process is reversible with
+    respect to the posterior. The weight of a state is its mean duration (G. Zanella, J. Am. Stat. Assoc. 115, 852
+    (2020), doi 10.1080/01621459.2019.1585255).
 
     Args:
         graph: Lattices, with a leading axis of starts.
@@ -627,7 +629,7 @@ def _best_exchanges(
 
 
 def _approximate_exchange_costs(squares, shape_change, can_exchange, basis: FitBasis, weights: CostWeights):
-    """Return the costs of exchanges without a new scale, up to a constant; infinite if an exchange is not possible."""
+    """Return the costs of exchanges at an unchanged scale, up to a constant; infinite if not possible."""
     approximate_costs = (
         0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + MIN_SEARCH_RW**2 * basis.norm)
         + weights.shape_weight * shape_change

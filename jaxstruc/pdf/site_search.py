@@ -31,8 +31,8 @@ from jaxstruc.pdf.site_moves import CostWeights
 from jaxstruc.pdf.target import Target
 
 SHAPE_PRIOR_WEIGHT = 1.0
-"""Weight of the prior on the particle's shape. With weight 1, the random particles of the library are assumed to be
-representative of real ones."""
+"""Weight of the prior on the particle's shape. With weight 1, the library clusters from which the prior was made are
+assumed to be representative of real particles."""
 MAX_SMALL_PARTICLE_ATOMS, MAX_SHAPE_FACTOR = 200, 5.0
 """Number of atoms below which more random shapes are compared, because small particles take less time; largest factor
 by which the number of shapes is increased."""
@@ -163,7 +163,7 @@ def search_lattice_sites(
     """Return the particles that searches over lattice sites find; None if there is no start or no particle is found.
 
     Args:
-        target: Measured data in the form that fits use.
+        target: Measured data and settings of the fit.
         fitted_candidates: Fitted candidates, best first.
         settings: Level, seed and prior weight of the search.
         initial_by_packing: Number of atoms and values at the start for each packing. By default they are those of the

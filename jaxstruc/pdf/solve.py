@@ -66,7 +66,7 @@ from jaxstruc.scattering import form_factors
 NO_CANDIDATES = "No candidates: the sources gave no cluster of at least 2 atoms; use --sources both or raise --draws."
 NO_FINITE_FIT = "Expected a finite fit of at least one candidate, got none; check the values and the range of G(r)."
 SITES_NOT_SEARCHED = (
-    "no search for unlisted structures, because a single structure cannot explain a distribution of particles"
+    "no search over lattice sites, because a single structure cannot explain a distribution of particles"
 )
 MAX_REFINED_CANDIDATES = 200
 """Largest number of candidates that are refined with all free parameters. The best candidates of fits with the default
@@ -74,8 +74,8 @@ parameters are refined."""
 MAX_WRITTEN_CANDIDATES = 5
 """Number of candidates that a result stores with their atoms and curves."""
 BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
-"""Step, to a multiple of which the size of the basis for searches is rounded up, so that similar files share
-compilations; number of basis functions in addition to the number of independent points."""
+"""Step for rounding up the size of the basis in searches, so that similar files share compilations; number of basis
+functions in addition to the number of independent points."""
 
 
 class PdfPlan(NamedTuple):
@@ -105,7 +105,7 @@ class PdfPlan(NamedTuple):
 
     @property
     def curve(self) -> CurveOptions:
-        """Kind and units of files with data over Q."""
+        """Options for files with data over Q: the kind of the data and the units."""
         return self.options.curve
 
     @property
@@ -251,7 +251,7 @@ def solve_measurements(
 def padded_targets(
     measurements: Sequence[Measurement], plan: PdfPlan, run_measurements: Sequence[Measurement]
 ) -> Iterator[Target]:
-    """Yield the target (data in the form that fits use) of each measurement.
+    """Yield the target (data and settings of the fit) of each measurement.
 
     All targets have the array sizes that suffice for all `run_measurements`, so they share compilations.
     """
@@ -538,7 +538,7 @@ def propagate_setting_errors(
 ) -> WeightedCandidates:
     """Return the candidates with standard errors that include the errors of the estimated settings.
 
-    Each setting is changed by about its standard error, and the listed candidates are fitted again.
+    Each setting is changed by about its standard error, and the candidates that the result lists are fitted again.
     """
     if not inferred_settings:
         return weighted_candidates

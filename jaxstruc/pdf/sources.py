@@ -171,7 +171,7 @@ def network_candidates(proposals: Proposals, *, bond: float, family: str) -> Can
     Args:
         proposals: Draws of the network, as NumPy arrays.
         bond: Nearest-neighbour distance, in Å.
-        family: Family of the clusters in the training of the network.
+        family: Family of the clusters on which the network was trained.
     """
     clusters: list[Cluster] = []
     faults: dict[int, str] = {}

@@ -38,8 +38,8 @@ LOW_Q_TOLERANCE = 0.03
 MIN_SCALE = 1e-6
 """Smallest scale of a fit."""
 BASIS_SIZE_MULTIPLE = 32
-"""Step, to a multiple of which the size of a basis is rounded up, so that different files share a compilation. The
-additional functions are zero and change nothing."""
+"""Step for rounding up the size of a basis, so that different files share a compilation. The additional functions are
+zero and change nothing."""
 
 
 class TargetSettings(NamedTuple):
@@ -96,7 +96,7 @@ class FitBasis:
     q: Float[Array, "*batch q"]
     """Points of the Gauss-Legendre rule over the Q range, in 1/Å."""
     transform: Float[Array, "*batch q basis"]
-    """Matrix that transforms F(Q) to the basis, without the resolution."""
+    """Matrix that transforms F(Q) to the basis, without the damping by the resolution."""
     radius: Float[Array, "*batch basis"]
     """Distance r in Å at which each function of the basis is centred."""
     background_basis: Float[Array, "*batch basis term"]
@@ -106,7 +106,7 @@ class FitBasis:
     norm: Float[Array, "*batch"]
     """Sum of the squared data."""
     unmodelled_squares: Float[Array, "*batch"]
-    """Sum of the squares of the data outside the basis and the background, which no model can explain."""
+    """Sum of the squares of the part of the data that neither the basis nor the background can represent."""
     n_independent: Float[Array, "*batch"]
     """Number of independent points."""
     stretch: Float[Array, "*batch"]
@@ -170,7 +170,7 @@ class ProjectedData(NamedTuple):
     background_basis: Float[np.ndarray, "basis term"]
     """Matrix B that removes the background from a curve c in the basis: $c - B B^T c$."""
     unmodelled_squares: float
-    """Sum of the squares of the data outside the basis and the background."""
+    """Sum of the squares of the part of the data that neither the basis nor the background can represent."""
 
 
 def table_range(*, rmax: float, qmax: float, diameter: float) -> TableRange:
@@ -297,7 +297,7 @@ def low_q_curves(target: Target, *, q_start: float, q_end: float) -> Float[np.nd
     Models with different values of qmin in this range differ only by such curves.
 
     Args:
-        target: Measured data in the form that fits use.
+        target: Measured data and settings of the fit.
         q_start: Start of the range, in 1/Å.
         q_end: End of the range, in 1/Å.
     """

@@ -186,9 +186,10 @@ def test_a_network_beaten_by_a_larger_particle_is_outside_its_training():
     )
     result = next(solve.solve_measurements([solve.prepare_measurement(make_measurement(2), plan)], plan))
     assert result.best.source == "library" and result.status == "solved"
-    assert "outside the training of the network: a particle of" in result.message
+    assert "outside the range of the network's training: a particle of" in result.message
     network_result = solve_measurement(make_measurement(0), network_group)
-    assert network_result.status == "weak" and network_result.message.startswith("outside the training of the network")
+    assert network_result.status == "weak"
+    assert network_result.message.startswith("outside the range of the network's training")
 
 
 def test_types_follow_from_the_atoms():
