@@ -318,7 +318,7 @@ def failed_result(entry: CurveEntry, result: type[AnyResult], element: str) -> A
 
 
 def read_pdf_curves(path: Path, options: CurveOptions) -> Sequence[Measurement | ReadError]:
-    """Return the selected G(r), S(Q) or F(Q) of a file, with an error in place of one of all that cannot be used."""
+    """Return one or all G(r), S(Q) or F(Q) of a file. If all are read, an error replaces each unusable curve."""
     q_unit, wavelength, kind, frame = options.q_unit, options.wavelength, options.kind, options.frame
     if frame == "all":
         return read.read_all(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=read.PDF_KINDS)

@@ -73,7 +73,7 @@ def split_files(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
     """Return the structure files and the measured files among the arguments of `refine`.
 
     Raises:
-        ValueError: If either are missing.
+        ValueError: If structure files or measured files are missing.
     """
     measured = [path for path in paths[:-1] if path.suffix.lower() in MEASURED_SUFFIXES] + list(paths[-1:])
     clusters = [path for path in paths[:-1] if path.suffix.lower() not in MEASURED_SUFFIXES]

@@ -43,7 +43,7 @@ AxisUnit = Annotated[
     ),
 ]
 Wavelength = Annotated[
-    float | None, parameter_help("wavelength", "It is needed if the axis of the file is 2theta."), POSITIVE
+    float | None, parameter_help("wavelength", "It is needed if the axis of the file is an angle."), POSITIVE
 ]
 RESOLUTION = Bounds(0, 1)
 """Range of qdamp and qbroad, in 1/Å. With a value of 1, G(r) would have no second peak."""
@@ -201,9 +201,14 @@ class NetworkOptions(Options):
     """Number of structures that the network draws for each PDF."""
     seed: Seed = 0
     """Seed of all random numbers."""
-    weights: Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: the shipped weights)")] = SHIPPED
-    """Trained weights of the network that proposes structures (.safetensors). The card (.json) that `train` writes with
-    them must be in the same folder."""
+    weights: Annotated[
+        Path,
+        tyro.conf.arg(
+            help="Trained weights of the network that proposes structures (.safetensors). The card (.json) that "
+            "`train` writes with them must be in the same folder.",
+            help_behavior_hint="(default: the shipped weights)",
+        ),
+    ] = SHIPPED
 
 
 @dataclass(frozen=True)
@@ -263,9 +268,14 @@ class ClassifyOptions(Options):
 
     data: InstrumentOptions = field(default_factory=InstrumentOptions)
     curve: CurveOptions = field(default_factory=CurveOptions)
-    weights: Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: the shipped weights)")] = CLASSIFIER
-    """Trained weights of the classifier (.safetensors). The card (.json) that `train-classifier` writes with them must
-    be in the same folder."""
+    weights: Annotated[
+        Path,
+        tyro.conf.arg(
+            help="Trained weights of the classifier (.safetensors). The card (.json) that `train-classifier` writes "
+            "with them must be in the same folder.",
+            help_behavior_hint="(default: the shipped weights)",
+        ),
+    ] = CLASSIFIER
     seed: Seed = 0
     """Seed of the random draws that give the intervals."""
 

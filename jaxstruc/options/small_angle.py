@@ -253,8 +253,13 @@ class SaxsCommand:
     files: Files
     """Measured I(Q): text columns (.dat, .chi, .iq, .csv, .xye, .txt), CanSAS XML or NXcanSAS."""
     out: Folder
-    element: Annotated[str, Unset] = ""
-    """Element of the particles, e.g. Au. It is written into the results. With --absolute it gives the contrast, unless
-    --sld does."""
+    element: Annotated[
+        str,
+        tyro.conf.arg(
+            help="Element of the particles, e.g. Au. It is written into the results. With --absolute it "
+            "gives the contrast, unless --sld does.",
+            help_behavior_hint="",
+        ),
+    ] = ""
     options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
     cache: Cache = True

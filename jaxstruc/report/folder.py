@@ -1,6 +1,7 @@
 """The folder of results, which has the same files for all commands.
 
-`summary.csv` has one row for each measured file. The other files have the name (stem) of the measured file:
+`summary.csv` has one row for each measured curve. The other files are named after the measured file, see
+`batch.unique_stems`:
 
 - `best/` has the best structure, and `structures/` has the next ones.
 - `candidates/` has the table of the candidates, and `families/` has a figure of it.

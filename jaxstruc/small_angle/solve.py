@@ -103,7 +103,7 @@ def _solvent_sld(name: str) -> float:
 
 
 def read_saxs_curves(path: Path, options: QOptions) -> Sequence[Measurement | ReadError]:
-    """Return the selected I(Q) of a file, with an error in place of one of all that cannot be used."""
+    """Return one or all I(Q) of a file. If all are read, an error replaces a curve that cannot be used."""
     q_unit, wavelength = options.q_unit, options.wavelength
     if options.frame == "all":
         return read.read_all(path, q_unit=q_unit, wavelength=wavelength, accepted_kinds=("iq",))

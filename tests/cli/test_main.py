@@ -2,6 +2,7 @@ import functools
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import ase.io
 import pytest
@@ -121,6 +122,14 @@ def test_the_help_of_the_program_names_all_commands_and_general_options():
     program_help = help_text()
     for word in (*COMMANDS, "--version", "--traceback", "--help"):
         assert f"  {word}  " in program_help or f" {word} " in program_help, word
+
+
+def test_the_help_of_the_program_describes_commands_as_their_own_help_does():
+    lines = dict(line.split(maxsplit=1) for line in main.OVERVIEW.splitlines() if line.startswith("  "))
+    commands = {type_.__name__.removesuffix("Command"): type_ for type_ in get_args(main.Command)}
+    for name in COMMANDS:
+        class_name = "".join(word.capitalize() for word in name.split("-"))
+        assert commands[class_name].__doc__.startswith(lines[name].rstrip(".")), name
 
 
 @pytest.mark.parametrize("command", COMMANDS)

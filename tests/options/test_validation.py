@@ -1,6 +1,8 @@
 """Options are refused in Python and on the command line in the same sentence."""
 
+import ast
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -213,6 +215,17 @@ def test_what_is_recorded_is_every_option_and_json(tmp_path):
     assert options.recorded_values != first
     names = {field.name for group in (QOptions, SizeOptions) for field in dataclasses.fields(group)}
     assert set(first) == names
+
+
+def test_docstrings_that_are_shown_as_help_have_one_line():
+    """The command line would break the help of an option where its docstring has a new line."""
+    for path in sorted(Path(jaxstruc.__file__).parent.joinpath("options").glob("*.py")):
+        for options_class in (
+            node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)
+        ):
+            for field, text in itertools.pairwise(options_class.body):
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    assert text.lineno == text.end_lineno, (path.name, options_class.name, ast.unparse(field.target))
 
 
 def test_names_of_options_are_unique_in_a_command():
