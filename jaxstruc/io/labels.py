@@ -37,7 +37,7 @@ REAL_SPACE_FUNCTIONS = {
     "T(r)": r"T(\(r\))?",
     "RDF(r)": r"(?i:rdf)(\(r\))?|[RJ]\(r\)",
     "n(r)": r"[nN]\(r\)|(?i:cn)\(r\)",
-    "another function of r": r"(?![Gg]\(r\)|[Gg]_?(obs|exp|meas)\(r\))[A-Za-z]\w*\(r\)",
+    "another function of r": r"(?![Gg]((_|\d)\w*|obs|exp|meas)?\(r\))[A-Za-z]\w*\(r\)",
 }
 """Labels, without spaces, of functions of r that are not the reduced pair distribution function G(r).
 
@@ -58,11 +58,12 @@ AXES = ("q", "r", "2theta", "x")
 _ROLE_BY_NAME = {name: role for role, names in ROLE_NAMES.items() for name in names.split()}
 _KIND_BY_SUFFIX = {".sq": "sq", ".fq": "fq", ".iq": "iq", ".gr": "gr", ".chi": "iq", ".xye": "iq", ".abs": "iq"}
 _TAG = r"(?![A-Za-z])"
+_SAMPLE = r"(_\w+|\d\w*)?\s*"
 _TAGGED_CURVES = {
-    "fq": rf"(?i:Q\s*[\[(]\s*S\s*(\(Q\))?\s*-\s*1\s*[\])]|F\s*\(Q\)){_TAG}|(?i:reduced structure f)",
-    "sq": rf"(?i:S\s*\(Q\)){_TAG}|(?i:structure f)",
-    "iq": rf"(?i:I\s*\(Q\)|I(_?(obs|exp|meas))?|(absolute |scattered |scattering )?intensity|cross[ -]section){_TAG}",
-    "gr": rf"[Gg]\s*\(r\){_TAG}|G(_?(obs|exp|meas)|r)?{_TAG}|(?i:(reduced )?(pair distribution function|pdf)){_TAG}",
+    "fq": rf"(?i:Q\s*[\[(]\s*S\s*(\(Q\))?\s*-\s*1\s*[\])]|F{_SAMPLE}\(Q\)){_TAG}|(?i:reduced structure f)",
+    "sq": rf"(?i:S{_SAMPLE}\(Q\)){_TAG}|(?i:structure f)",
+    "iq": rf"(?i:I{_SAMPLE}\(Q\)|I(_?(obs|exp|meas))?|(absolute |scatter(ed|ing) )?intensity|cross[ -]section){_TAG}",
+    "gr": rf"[Gg]{_SAMPLE}\(r\){_TAG}|G(_?(obs|exp|meas)|r)?{_TAG}|(?i:(reduced )?pair distribution f|pdf{_TAG})",
 }
 """Beginnings of the labels of curves, which may be followed by the name of a sample."""
 _ERROR = re.compile(
@@ -77,6 +78,9 @@ _OTHER = re.compile(
     r"(?i)(?<![a-z])[gisf]?_?(bgd?|bkgd?|backgr(ound)?|buffer|solvent|calc(ulated)?|fit(ted)?|model|diff(erence)?|"
     r"resid(ual)?s?|norm|weights?|mask|flag|npts|n_?pix(els)?|pixels?|counts?|index|shadow\w*|mean ?q|monitor|baseline)"
     r"(?![a-z])"
+)
+_UNIT_LINE = re.compile(
+    r"(?i)(I|I\(Q\)|intensity|Q|Q[ _-]axis|axis of Q)[ _-]?units?\s*(?:[:=]|\bis\b|\s)\s*(\S.{0,40})"
 )
 _UNIT_SUFFIX = re.compile(r"(.+?)_((?:1/)?[^\s_]+?(?:\^?\{?[-⁻][1¹]\}?)?)")
 
@@ -128,19 +132,44 @@ def describe_columns(header_lines: list[str], path: Path, outputtype: str = "", 
     """
     labels: tuple[ColumnLabel, ...] = ()
     lone_axis: ColumnLabel | None = None
+    stated_units: dict[str, str] = {}
+    line_below = ""
     for line in header_lines[: -MAX_HEADER_LINES - 1 : -1]:
         if not line.strip("#!;/ \t") or len(line) > MAX_LINE_CHARACTERS:
             continue
-        if axis_label := _lone_axis(line):
+        if match := _UNIT_LINE.fullmatch(_strip_comment(line)):
+            stated_units.setdefault(match[1].lower()[0], match[2])
+        elif axis_label := _lone_axis(line):
             lone_axis = lone_axis or axis_label
-        elif labels := _parse_labels(line, n_columns):
-            break
+        elif not labels and (labels := _parse_labels(line, n_columns)):
+            labels = _with_units(labels, _unit_row(line_below, n_columns))
+        line_below = line
+    labels = tuple(
+        label._replace(unit=label.unit or stated_units.get({"q": "q", "iq": "i"}.get(label.role, ""), ""))
+        for label in labels
+    )
     axis = next((label for label in labels if label.role in AXES), lone_axis)
     curve_role = next((label.role for label in labels if label.role in (*KIND_NAMES, *REAL_SPACE_FUNCTIONS)), "")
     if axis is not None and axis.role == "r":
         curve_role = "gr"
     stated_kinds = (outputtype.lower(), curve_role, _KIND_BY_SUFFIX.get(path.suffix.lower(), ""))
     return ColumnLabels(labels, axis, next((kind for kind in stated_kinds if kind in KIND_NAMES), ""))
+
+
+def _with_units(labels: tuple[ColumnLabel, ...], unit_row: list[str]) -> tuple[ColumnLabel, ...]:
+    """Return labels with the units of a row of units below them, if no label states a unit."""
+    if not unit_row or any(label.unit for label in labels):
+        return labels
+    return tuple(label._replace(unit=unit) for label, unit in zip(labels, unit_row, strict=True))
+
+
+def _unit_row(line: str, n_columns: int) -> list[str]:
+    """Return the units in a line that has a unit for each column, or an empty list. A unit of "-" is left out."""
+    for texts in _split_labels(line, n_columns):
+        row = [text.strip("()[] ") for text in texts]
+        if any(map(_known_unit, row)) and all(text in ("-", "") or _resembles_unit(text) for text in row):
+            return ["" if text == "-" else text for text in row]
+    return []
 
 
 def stated_axis_unit(label: ColumnLabel) -> str:
@@ -281,7 +310,9 @@ def _axis_label(text: str) -> ColumnLabel | None:
 
 def _strip_comment(line: str) -> str:
     """Return a line without the marks of a comment and of a label line (#L)."""
-    return re.sub(r"^(L\s|The \d+ columns are\b)", "", line.strip().lstrip("#!;/ ").rstrip("|,; ")).strip()
+    return re.sub(
+        r"(?i)^(L\s|The \d+ columns are\b|(columns?|labels?)\s*[:=])", "", line.strip().lstrip("#!;/ ").rstrip("|,; ")
+    ).strip()
 
 
 def _split_labels(line: str, n_columns: int) -> list[list[str]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxstruc.io import labels
+from jaxstruc.io import labels, q_axis
 
 
 def describe(line, n_columns, name="x.dat"):
@@ -28,6 +28,9 @@ def describe(line, n_columns, name="x.dat"):
         ("Q I1 I2 s1 s2", "q iq iq sigma sigma"),
         ("# q(1/A) S(Q) S(Q)-1 Q[S(Q)-1] F(Q)", "q sq sq fq fq"),
         ("# q [1/nm]\tdSigma/dOmega [1/cm]\tdσ/dΩ [1/cm]", "q iq iq"),
+        ("# r G1(r) G_300K(r) Gobs(r)", "r gr gr gr"),
+        ("# q(1/A) S1(Q) S_b(Q) F1(Q) I_2(Q)", "q sq sq fq iq"),
+        ("# q(1/A) sample1(Q) M(Q)", "q  "),
         ("q;I_bg;I_calc;residual;weight", "q other other other other"),
         ("# Q(1/A) I dQw dQl", "q iq slit slit"),
         ("# Q(1/A)  I(Q)  sigma(Q)", "q iq "),
@@ -50,6 +53,20 @@ def test_each_column_has_a_role(line, roles):
 def test_labels_state_units(line, unit, axis_unit):
     description = describe(line, 2)
     assert description.columns[1].unit == unit and description.axis_unit == axis_unit
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("# Q I sigma", "# 1/nm 1/m 1/m"), ("## Q,  I,  Idev", "## [1/nm], [1/m], [1/m]"),
+        ("# intensity unit: 1/m", "# Q unit = 1/nm", "# Q I sigma"), ("# I_units=m^-1 sr^-1", "# Q(1/nm) I sigma"),
+        ("# columns: Q (1/nm), I (1/m), sigma",), ("# Q I sigma", "# nm^-1 m^-1 -"),
+    ],
+)  # fmt: skip
+def test_a_row_or_a_line_of_units_states_them_too(lines):
+    description = labels.describe_columns(list(lines), Path("x.dat"), n_columns=3)
+    assert description.axis_unit == "1/nm"
+    assert q_axis.intensity_unit(description.columns[1].unit) == "1/m"
 
 
 @pytest.mark.parametrize(
