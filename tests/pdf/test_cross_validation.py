@@ -4,7 +4,8 @@ import numpy as np
 import particle_mixtures
 import pytest
 
-from jaxstruc.pdf import cross_validation
+from jaxstruc import statistics
+from jaxstruc.pdf import cross_validation, ensemble
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,25 @@ def test_one_cluster_is_single():
     assert all(
         comparison.single_prediction.rw < comparison.ensemble_predictions[0].rw for comparison in validation.comparisons
     )
+    assert_precision_of_effective_points(validation)
+
+
+def assert_precision_of_effective_points(validation):
+    """Assert that the ensemble is as certain as the effective number of points in its residual allows."""
+    fit_target, model = validation.target, particle_mixtures.sphere_model()
+    points = cross_validation.make_holdout_points(fit_target, fit_target.r)
+    residual = fit_target.g - cross_validation.ensemble_curve(validation.ensemble_fit, model, points)
+    n_independent = fit_target.n_independent
+    effective_fraction = statistics.effective_points(residual, n_independent) / n_independent
+    expected_fit = ensemble.fit_ensemble(
+        model, fit_target.basis, validation.ensemble_fit.parameters, names=particle_mixtures.NONLINEAR_PARAMETERS,
+        strength=0.0, effective_fraction=effective_fraction,
+    )  # fmt: skip
+    precision, expected_precision = (
+        np.diagonal(entry.precision)[-4:-1] for entry in (validation.ensemble_fit, expected_fit)
+    )
+    np.testing.assert_allclose(precision, expected_precision, rtol=0.05)
+    assert 0.05 < effective_fraction < 0.95, effective_fraction
 
 
 def test_a_short_signal_leaves_nothing_to_predict(ensemble_validation):

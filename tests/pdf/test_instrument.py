@@ -93,3 +93,27 @@ def test_a_changed_target_is_the_one_made_with_the_value():
     )
     np.testing.assert_allclose(changed_fit.rw, fresh_fit.rw, atol=1e-4)
     np.testing.assert_allclose(changed_fit.values.uiso, fresh_fit.values.uiso, rtol=1e-2)
+
+
+def test_a_standard_error_is_the_change_that_costs_half_a_unit_of_the_log_likelihood():
+    """The Rw of the trial values is that of a normal likelihood with a standard deviation of 0.04 about 0.9."""
+    n_effective, step = 50.0, 0.01
+    values = [0.9, *(0.9 + step * np.array([-8, -4, -2, -1, 1, 2, 4, 8])), 0.9 + 9 * step, 0.2]
+    rw_by_value = {value: 0.1 * np.exp(0.5 * ((value - 0.9) / 0.04) ** 2 / n_effective) for value in values}
+    rw_by_value[0.2] = 0.1001  # far values are left out
+    error = instrument._standard_error(rw_by_value, 0.9, step, n_effective)
+    assert error == pytest.approx(0.04, rel=1e-6)
+    assert instrument._standard_error(rw_by_value | {0.92: np.inf}, 0.9, step, n_effective) == pytest.approx(0.04)
+    assert instrument._standard_error({0.9: 0.1, 0.91: 0.1}, 0.9, step, n_effective) == np.inf
+    assert instrument._standard_error({0.9: 0.1}, 0.9, step, n_effective) == np.inf
+
+
+@pytest.mark.parametrize("n_background_terms", [0, 3])
+def test_a_qmin_is_tried_if_it_leaves_two_points_for_each_parameter(n_background_terms):
+    settings = target.TargetSettings(
+        qmin=0.5, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN, n_background_terms=n_background_terms
+    )
+    fit_target = target.make_target(R, np.sin(12 * R), settings)
+    largest_qmin = 18.0 - (14 + n_background_terms) * np.pi / (R[-1] - R[0])
+    assert instrument._has_enough_points(fit_target, largest_qmin - 1e-6)
+    assert not instrument._has_enough_points(fit_target, largest_qmin + 1e-6)

@@ -164,20 +164,20 @@ def test_a_weight_is_likelihood_times_prior_times_holdout_times_shape(example):
     pool = candidates.candidate_pool([group, search_result.group])
     fits = candidates.fit_all(pool, case.target)
     comparison = SampleComparison(None, None, {"fcc": 0.0, "hcp": -1.5}, 20.0)
-    for sample_comparison, searched in (
+    for sample_comparison, searched_particles in (
         (comparison, search_result),
         ("", None),
         (comparison, None),
         ("", search_result),
     ):
-        weighted = solve.weight_candidates(case, FittedCandidates(pool, fits), sample_comparison, searched)
+        weighted = solve.weight_candidates(case, FittedCandidates(pool, fits), sample_comparison, searched_particles)
         n_effective = weighted.effective_points
         features = np.array([*("fcc", "hcp", "fcc"), *("fcc", "hcp")], object), pool.n_atoms, pool.diameter
         prior = posterior.prior_weights(*features, listed_candidates=tuple(column[:3] for column in features))
         if sample_comparison:
             share = n_effective / case.target.n_independent
             prior = prior * np.exp(share * np.where(features[0] == "hcp", -1.5, 0.0))
-        if searched:
+        if searched_particles:
             prior = prior * np.exp(-np.array([0, 0, 0, 0.7, 2.0]))
         log_weight = np.log(prior) - (n_effective - 4) * np.log(fits.rw.astype(float))
         expected = np.exp(log_weight - log_weight.max())
