@@ -117,3 +117,11 @@ def test_a_qmin_is_tried_if_it_leaves_two_points_for_each_parameter(n_background
     largest_qmin = 18.0 - (14 + n_background_terms) * np.pi / (R[-1] - R[0])
     assert instrument._has_enough_points(fit_target, largest_qmin - 1e-6)
     assert not instrument._has_enough_points(fit_target, largest_qmin + 1e-6)
+
+
+@pytest.mark.parametrize(("stated_qmin", "is_replaced"), [(1.0065, False), (1.012, True)])
+def test_a_value_is_replaced_only_if_rw_falls_by_a_thousandth(stated_qmin, is_replaced):
+    """Without noise, the likelihood prefers the true qmin of 1 clearly. The Rw falls by 0.0008 and by 0.0018."""
+    fit_target = make_target(qmin=1.0, stated_qmin=stated_qmin, noise=0.0)
+    inferred_setting = instrument.infer_setting(POOL, fit_target, "qmin", free=FREE_PARAMETERS)
+    assert (inferred_setting is not None) == is_replaced
