@@ -1,6 +1,6 @@
-"""Trained weights are written as safetensors files, each with a card.
+"""Files of trained weights: each safetensors file has a card.
 
-A card is a JSON file of the same name. It states how the weights were trained and the limits of the training data.
+The card is a JSON file of the same name. It states how the weights were trained, and the ranges of the training data.
 """
 
 import json
@@ -28,7 +28,7 @@ CLASSIFIER_VERSION = 2
 
 
 class TrainedAutoencoder(NamedTuple):
-    """A trained autoencoder with its card."""
+    """The parameters and the network of a trained autoencoder, with the card that describes its training."""
 
     params: Any
     module: CVAE
@@ -36,19 +36,20 @@ class TrainedAutoencoder(NamedTuple):
 
 
 class FeatureDistribution(NamedTuple):
-    """The distribution of the classifier's features over its training data.
+    """The distribution of the classifier's features over simulated PDFs like those of its training.
 
-    The distance of a PDF's features from their mean shows whether the PDF resembles the training data.
+    The features are the outputs of the last hidden layer. A PDF whose features are far from the mean does not resemble
+    the training data.
     """
 
     mean: np.ndarray
     """Mean of the features [feature]."""
     whitening: np.ndarray
-    """Matrix [feature, feature] that makes the features of the training data uncorrelated, with variance 1."""
+    """Matrix [feature, feature] that transforms the features into uncorrelated features of variance 1."""
 
 
 class TrainedClassifier(NamedTuple):
-    """A trained classifier with the distribution of its features and its card."""
+    """The parameters and the network of a trained classifier, the distribution of its features, and its card."""
 
     params: Any
     module: Classifier
@@ -57,7 +58,10 @@ class TrainedClassifier(NamedTuple):
 
 
 def save_weights(path: Path, params, card: dict) -> None:
-    """Write parameters as safetensors in half precision, and the card with their checksum as JSON next to them."""
+    """Write parameters to a safetensors file in half precision, and write the card next to it as JSON.
+
+    The checksum of the safetensors file is added to the card.
+    """
     flat_params = flax.traverse_util.flatten_dict(params, sep="/")
     with files.atomic_replacement(path) as temporary_path:
         half_params = {name: np.asarray(value, np.float16) for name, value in flat_params.items()}
@@ -67,7 +71,7 @@ def save_weights(path: Path, params, card: dict) -> None:
 
 
 def save_classifier(path: Path, trained_classifier: TrainedClassifier) -> None:
-    """Write a classifier and its card with `save_weights`."""
+    """Write a classifier, the distribution of its features and its card with `save_weights`."""
     sizes = {name: getattr(trained_classifier.module, name) for name in ("channels", "blocks", "width", "components")}
     save_weights(
         path,
@@ -80,8 +84,8 @@ def load_autoencoder(path: Path) -> TrainedAutoencoder:
     """Return a trained autoencoder with its parameters in single precision.
 
     Raises:
-        ValueError: If either file is missing or was not written by `save_weights`, or if the card belongs to other
-            weights.
+        ValueError: If the weights or the card are missing or were not written by `save_weights`, or if the card belongs
+            to other weights.
     """
     params, card = _read_weights(path, "sizes", training_command="jaxstruc train")
     return TrainedAutoencoder(params, CVAE(ModelSizes(**card["sizes"])), card)
@@ -91,7 +95,8 @@ def load_classifier(path: Path) -> TrainedClassifier:
     """Return a trained classifier with its parameters in single precision.
 
     Raises:
-        ValueError: If a file is refused for the reasons in `load_autoencoder`, or if the weights have another version.
+        ValueError: If the weights or the card are missing or were not written by `save_classifier`, if the card belongs
+            to other weights, or if their version is not `CLASSIFIER_VERSION`.
     """
     params, card = _read_weights(path, "network", training_command="jaxstruc train-classifier")
     if card["version"] != CLASSIFIER_VERSION:
@@ -111,15 +116,18 @@ def load_classifier(path: Path) -> TrainedClassifier:
 def autoencoder_card(
     data: Dataset, split: Split, config: TrainOptions, progress: TrainingProgress, *, command: str, seed_index: int = 0
 ) -> dict[str, Any]:
-    """Return the card of an autoencoder: how it was trained, and the limits of its data, which `solve` reads.
+    """Return the card of an autoencoder.
+
+    The card states how the autoencoder was trained. It also states the ranges of the training data, with which the
+    command `solve` compares a measured PDF.
 
     Args:
         data: Data set of the training.
         split: Split of the data set into training, validation and test data.
         config: Options of the training.
-        progress: State in which the training ended.
+        progress: Progress at the end of the training.
         command: Shell command that repeats the training.
-        seed_index: Index of the seed among those trained together.
+        seed_index: Index of the seed of this autoencoder among the seeds that were trained together.
     """
     diameters = np.array([pdist(shape.positions).max() for shape in data.shapes])
     return {
@@ -148,7 +156,7 @@ def autoencoder_card(
 
 
 def _read_weights(path: Path, key: str, *, training_command: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the parameters and the card, and check that the card has the key."""
+    """Return the parameters and the card of a network. The entry `key` of the card must state the network's sizes."""
     try:
         flat_params = safetensors.numpy.load_file(path)
         card = json.loads(path.with_suffix(".json").read_text("utf-8"))

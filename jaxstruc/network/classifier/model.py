@@ -1,13 +1,14 @@
 r"""A network that predicts the joint probability of the structure type and the sizes of a sample from its PDF.
 
-The PDF is given on even steps of ln r, because a stretch of all distances is then a shift along that axis. A residual
+The PDF is sampled at even steps of ln r. A stretch of all distances is then a shift along this axis. A residual
 convolutional network gives the parameters of a mixture density (C. M. Bishop, Mixture density networks, 1994):
 
 $p(t, y) = \sum_k w_k\, p_k(t) \prod_j \mathcal{N}(y_j; \mu_{kj}, \sigma_{kj})$
 
 Component $k$ has the weight $w_k$, the probability $p_k(t)$ of each structure type $t$, and a normal distribution of
-each coordinate $y_j$ with mean $\mu_{kj}$ and standard deviation $\sigma_{kj}$. The coordinates are scaled logarithms
-and values of the sizes (see `coordinates_from_values`). Random samples of types and sizes are cheap to draw.
+each coordinate $y_j$ with mean $\mu_{kj}$ and standard deviation $\sigma_{kj}$. A coordinate is a size or its
+logarithm, shifted and scaled (see `coordinates_from_values`). Random types and sizes are cheap to draw from this
+density.
 """
 
 import math
@@ -25,20 +26,20 @@ from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES, SimulatedBat
 
 COORDINATE_CENTRE = np.array([math.log(120.0), 0.4, 0.1, 0.5, 0.2, 1.0], np.float32)
 COORDINATE_SCALE = np.array([1.3, 0.15, 0.12, 0.4, 0.2, 0.023], np.float32)
-"""Centres and scales of log n_atoms, log diameter - log n_atoms / 3, width, hexagonal, log aspect and stretch. A
-coordinate is the quantity minus its centre, divided by its scale, so that its magnitude is about 1."""
+"""Centres and scales of log n_atoms, log diameter - log n_atoms / 3, width, hexagonal, log aspect and stretch (see
+`VALUE_NAMES`). A coordinate is one of these quantities minus its centre, divided by its scale. Its size is about 1."""
 MIN_STANDARD_DEVIATION = np.array([0.005, 0.03, 0.06, 0.04, 0.06, 0.01], np.float32)
-"""Smallest standard deviation of a coordinate. Without it the density of exact true values, e.g. a width of 0, has no
-bound."""
+"""Smallest standard deviation of each coordinate. Some true values are exact, e.g. a width of 0. Without this limit,
+the predicted density at these values could grow without bound."""
 
 
 class MixtureDensity(NamedTuple):
-    """The parameters of the mixture density in the module's docstring."""
+    """The parameters of the mixture density. The docstring of the module gives its equation."""
 
     log_weight: Float[Array, "*batch component"]
-    """Logarithm of each component's weight."""
+    """Logarithm of the weight of each component."""
     log_type_probability: Float[Array, "*batch component type"]
-    """Logarithm of the probability of each structure type."""
+    """Logarithm of the probability of each structure type in each component."""
     mean: Float[Array, "*batch component coordinate"]
     standard_deviation: Float[Array, "*batch component coordinate"]
     anomaly_log_odds: Float[Array, "*batch"]
@@ -49,11 +50,11 @@ class Classifier(nn.Module):
     """The network that maps a PDF and its instrument settings to a `MixtureDensity`."""
 
     channels: tuple[int, ...] = (32, 48, 64)
-    """Number of channels of each stage. The stages have one position for 4, 8 and 16 points of the PDF."""
+    """Number of channels of each convolutional stage. One position of the three stages spans 4, 8 and 16 points."""
     blocks: tuple[int, ...] = (1, 2, 2)
     """Number of residual blocks of each stage."""
     width: int = 384
-    """Width of the dense layers."""
+    """Number of outputs of each dense layer."""
     components: int = 12
     """Number of components of the mixture."""
 
@@ -63,7 +64,7 @@ class Classifier(nn.Module):
 
         Args:
             pdf: Normalised G(r) [pdf, r], see `SimulatedBatch.pdf`.
-            mask: Points with data [pdf, r].
+            mask: Mask of the points with data [pdf, r].
             settings: Scaled instrument settings [pdf, setting], see `simulated_pdfs.scaled_settings`.
         """
         x = jnp.stack([pdf, mask.astype(pdf.dtype)], axis=-1)
@@ -105,7 +106,10 @@ class Classifier(nn.Module):
 
 
 def coordinates_from_values(values: Float[Array, "*batch value"]) -> Float[Array, "*batch value"]:
-    """Return the network's coordinates of values in the order of `VALUE_NAMES`. NaN stays NaN."""
+    """Return the coordinates that correspond to values, see `COORDINATE_CENTRE`. NaN stays NaN.
+
+    The values are in the order of `VALUE_NAMES`, and the coordinates in the order of `COORDINATE_CENTRE`.
+    """
     n_atoms, diameter, width, hexagonal, aspect, stretch = jnp.moveaxis(values, -1, 0)
     log_n = jnp.log(n_atoms)
     columns = (log_n, jnp.log(diameter) - log_n / 3, width, hexagonal, jnp.log(aspect), stretch)
@@ -113,7 +117,7 @@ def coordinates_from_values(values: Float[Array, "*batch value"]) -> Float[Array
 
 
 def values_from_coordinates(coordinates: Float[Array, "*batch value"]) -> Float[Array, "*batch value"]:
-    """Return the values of coordinates, the inverse of `coordinates_from_values`."""
+    """Return the values that correspond to coordinates. This is the inverse of `coordinates_from_values`."""
     log_n, log_relative_diameter, width, hexagonal, aspect, stretch = jnp.moveaxis(
         coordinates * COORDINATE_SCALE + COORDINATE_CENTRE, -1, 0
     )
@@ -122,7 +126,7 @@ def values_from_coordinates(coordinates: Float[Array, "*batch value"]) -> Float[
 
 
 def log_density(mixture: MixtureDensity, labels: TrueLabels) -> Float[Array, " pdf"]:
-    """Return the logarithm of the mixture density at the true labels. Unknown types and values are left out."""
+    """Return the logarithm of the mixture density at the true labels. Unknown types and values do not contribute."""
     true_coordinates = coordinates_from_values(labels.values)[:, None]
     is_known = jnp.isfinite(true_coordinates)
     residual = (jnp.where(is_known, true_coordinates, 0.0) - mixture.mean) / mixture.standard_deviation
@@ -141,7 +145,10 @@ def type_probabilities(mixture: MixtureDensity) -> Float[Array, "*batch type"]:
 
 
 def draw_samples(key: Array, mixture: MixtureDensity, n_draws: int) -> tuple[Array, Array]:
-    """Return random samples of each mixture: types [draw, pdf] and values [draw, pdf, value] (see `VALUE_NAMES`)."""
+    """Return random type indices [draw, pdf] and values [draw, pdf, value] from each mixture density.
+
+    The values are in the order of `VALUE_NAMES`.
+    """
     component_key, type_key, noise_key = jax.random.split(key, 3)
     component = jax.random.categorical(component_key, mixture.log_weight, shape=(n_draws, len(mixture.log_weight)))
     rows = jnp.arange(len(mixture.log_weight))
@@ -156,7 +163,8 @@ def classifier_loss(params, batch: SimulatedBatch, module: Classifier) -> tuple[
     """Return the training loss and its metrics.
 
     The loss is the mean of the negative log density of the true labels plus the cross entropy of `is_anomalous`. The
-    metrics are the loss, this cross entropy, the fraction of correct types, and the median error of log n_atoms.
+    metrics are the loss, this cross entropy, the fraction of correct types, and the median error of log n_atoms. If the
+    number of atoms is unknown, its error counts as 0.
     """
     mixture: MixtureDensity = module.apply(params, batch.pdf, batch.mask, batch.settings)  # type: ignore[assignment]
     has_type = batch.labels.type_index >= 0

@@ -1,9 +1,9 @@
 """Particles drawn at random for the training of the classifier, with their types and sizes.
 
-A sample comes from one of three sources: a particle cut at random from a packing (`random_particles`), a cluster of
-the library (a "listed" cluster), or a lognormal distribution of sizes of one packing. A sample is described by the
-histogram of its pair distances, from which its PDF is computed for any instrument. Lengths are in units of the bond
-length, the nearest-neighbour distance.
+A packing is an arrangement of atoms such as fcc or an icosahedron. A sample has one of three sources: a particle cut at
+random from a packing (`random_particles`), a cluster of the library (a "listed" cluster), or particles of one packing
+with a lognormal distribution of sizes. A sample is described by the histogram of its pair distances, from which its PDF
+is computed for any instrument. Lengths are in units of the bond length (the nearest-neighbour distance).
 """
 
 import contextlib
@@ -37,12 +37,12 @@ MIN_ATOMS = 10
 HOLDOUT_ATOM_RANGES = ((120, 135), (300, 340), (620, 700))
 """Ranges of the number of atoms of the listed clusters that are held out for tests and never used in the training."""
 MEAN_ATOMS_RANGE = (25, 1200)
-"""Range of the number of atoms in a sphere of the mean diameter of a distribution."""
+"""Range of the number of atoms in a sphere that has the mean diameter of a size distribution."""
 WIDTH_RANGE = (0.03, 0.4)
-"""Range of the widths of distributions: standard deviation of the diameter over its mean, volume-weighted."""
+"""Range of widths of size distributions (volume-weighted standard deviation of the diameter, divided by its mean)."""
 PARTICLE_VALUE_NAMES = ("n_atoms", "diameter", "width", "hexagonal", "aspect")
 """Names of the values that the classifier predicts: number of atoms, longest distance, width of the size distribution,
-share of hexagonal layers, and aspect ratio. For a distribution, n_atoms and diameter belong to its mean size."""
+share of hexagonal layers, and aspect ratio. For a size distribution, n_atoms and diameter belong to the mean size."""
 CUT_SOURCE, LISTED_SOURCE, DISTRIBUTION_SOURCE = range(3)
 """Codes of the source of a sample: random particle, listed cluster, or size distribution."""
 
@@ -51,14 +51,14 @@ class BatchComposition(NamedTuple):
     """The numbers of samples in a batch."""
 
     n_samples: int = 512
-    """Number of all samples. Those that are neither random particles nor listed clusters are size distributions."""
+    """Number of all samples. Samples that are neither random particles nor listed clusters are size distributions."""
     atom_capacities: tuple[int, ...] = (22, 46, 100, 215, 464, 1000)
-    """Largest numbers of atoms of the size groups of random particles. Each group is drawn equally often, so that the
-    numbers of atoms are about uniform in the logarithm."""
+    """Largest number of atoms in each size group of random particles. All groups have equally many particles, so that
+    the logarithm of the number of atoms is about uniform."""
     n_cuts: int = 6
-    """Number of random particles of each size group."""
+    """Number of random particles in each size group."""
     n_repeats: int = 7
-    """Number of samples that are made from each random particle."""
+    """Number of samples that consist of the same random particle."""
     n_listed: int = 150
     """Number of samples of listed clusters."""
 
@@ -72,23 +72,24 @@ class ParticleBatch(NamedTuple):
     histogram: Float[Array, "sample bin"]
     """Number of ordered pairs per atom in each distance bin."""
     type_index: Int[Array, " sample"]
-    """Index in `STRUCTURE_TYPES`, or -1 if the atoms do not show a type."""
+    """Index of the type in `STRUCTURE_TYPES`, or -1 if the atoms do not show a type."""
     values: Float[Array, "sample value"]
     """Values in the order of `PARTICLE_VALUE_NAMES`. A value is NaN if it is unknown or undefined."""
     source: Int[Array, " sample"]
-    """`CUT_SOURCE`, `LISTED_SOURCE` or `DISTRIBUTION_SOURCE`."""
+    """Source of each sample: `CUT_SOURCE`, `LISTED_SOURCE` or `DISTRIBUTION_SOURCE`."""
 
 
 class ParticleStore(NamedTuple):
     """The arrays on the device from which samples are drawn: listed clusters, size classes, and packings.
 
-    A size class consists of the library's clusters of one packing and about one size (see `size_classes`).
+    A size class consists of the clusters of the library that have the same packing and about the same size (see
+    `size_classes`).
     """
 
     pair_weight: Float[Array, " bin"]
-    """Number of ordered pairs per atom in each distance bin. The bins of all clusters of the library are joined."""
+    """Number of ordered pairs per atom in each distance bin. The bins of all clusters in the library are joined."""
     pair_distance: Float[Array, " bin"]
-    """Mean distance of the same bins."""
+    """Mean distance in each of these bins."""
     bin_start: Int[Array, " cluster"]
     """Index of the first bin of each listed cluster."""
     bin_count: Int[Array, " cluster"]
@@ -98,19 +99,20 @@ class ParticleStore(NamedTuple):
     values: Float[Array, "cluster value"]
     """Values of each listed cluster in the order of `PARTICLE_VALUE_NAMES`."""
     clusters_by_type: Int[Array, "type place"]
-    """Indices of the listed clusters of each type, sorted by size. Shorter rows repeat clusters to the same length."""
+    """Indices of the listed clusters of each type, sorted by size. Clusters of rarer types are repeated, so that all
+    rows have the same length."""
     class_histograms: Float[Array, "class bin"]
-    """Number of ordered pairs per atom in each distance bin, for each size class."""
+    """Number of ordered pairs per atom in each distance bin of each size class."""
     class_size: Float[Array, " class"]
-    """Mean size of each size class: the diameter of a sphere of the same volume."""
+    """Mean size of each size class. The size of a cluster is the diameter of a sphere of the same volume."""
     class_packing: Int[Array, " class"]
-    """Index of each size class's packing, which is the index into `diameter_ratio` and `atom_volume`."""
+    """Index of the packing of each size class in `diameter_ratio` and `atom_volume`."""
     class_type_index: Int[Array, " class"]
     """Index in `STRUCTURE_TYPES` of each size class."""
     diameter_ratio: Float[Array, " packing"]
-    """Mean ratio of the longest distance to the size, over the compact clusters of each packing."""
+    """Mean ratio of the longest distance of a cluster to its size, for the compact clusters of each packing."""
     atom_volume: Float[Array, " packing"]
-    """Volume of an atom, in units of the bond length cubed."""
+    """Volume of an atom in each packing, in units of the cubed bond length."""
     packings_by_capacity: tuple[random_particles.PackingGeometry, ...]
     """Sites and faces of all packings, for each of `BatchComposition.atom_capacities`."""
 
@@ -118,15 +120,15 @@ class ParticleStore(NamedTuple):
 def cluster_types(
     library: Library, *, folder: Path | None = None, report_progress: Callable[..., None] | None = None
 ) -> list[StructureType]:
-    """Return the structure type that the atoms of each candidate show.
+    """Return the structure type of each cluster of the library, determined from the positions of its atoms.
 
     The first call takes one or two minutes and writes the types to the cache. Later calls read them from there.
 
     Args:
-        library: Library of candidates.
-        folder: Folder of the cache, by default `files.cache_folder()`. A folder that cannot be written is ignored.
-        report_progress: Function that is called with the number of candidates done, the number of all candidates, and
-            the name of the step.
+        library: Library of clusters.
+        folder: Folder of the cache, by default `files.cache_folder()`. If it cannot be written, no types are cached.
+        report_progress: Function that is called with the number of clusters done, the number of all clusters, and the
+            name of the step.
     """
     library_hash = hashlib.sha256(library.positions.tobytes() + library.atom_starts.tobytes()).hexdigest()[:16]
     path = (folder or files.cache_folder()) / f"kinds-{library_hash}.npz"
@@ -161,9 +163,10 @@ def particle_store(
     """Return the arrays from which samples are drawn.
 
     Args:
-        library: Library of candidates.
-        structure_types: Structure types from `cluster_types`, one for each candidate.
-        holdout: Whether the listed clusters are those held out for tests (`HOLDOUT_ATOM_RANGES`) or all others.
+        library: Library of clusters.
+        structure_types: Structure types from `cluster_types`, one for each cluster.
+        holdout: Whether the listed clusters are those held out for tests (`HOLDOUT_ATOM_RANGES`). By default, they are
+            all other clusters.
         composition: Numbers of samples in the batches that are drawn from the arrays.
     """
     rows, type_index = _typed_rows(library, structure_types, holdout=holdout)
@@ -210,7 +213,7 @@ def draw_particles(
 
 
 def bin_positions(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
-    """Return the histogram of `ParticleBatch` for the positions [atom, 3] of one cluster, computed with NumPy."""
+    """Return the histogram of the positions [atom, 3] of one cluster, as in `ParticleBatch`, computed with NumPy."""
     distance = pdist(positions)
     return _bin_distances(np.full(len(distance), 2 / len(positions)), distance)
 
@@ -218,7 +221,7 @@ def bin_positions(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
 def _typed_rows(
     library: Library, structure_types: list[StructureType], *, holdout: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the candidates whose atoms show a type, and the index of each type in `STRUCTURE_TYPES`."""
+    """Return the rows of the clusters whose atoms show a type, and the index of this type in `STRUCTURE_TYPES`."""
     n_atoms = library.atoms
     in_holdout = np.any([(n_atoms >= low) & (n_atoms <= high) for low, high in HOLDOUT_ATOM_RANGES], axis=0)
     type_names = np.array([entry.name if entry.shows_type else "" for entry in structure_types], object)
@@ -235,9 +238,9 @@ def _cluster_values(library: Library, rows: np.ndarray, hexagonal_share: np.ndar
 
 
 def _rows_by_type(type_index: np.ndarray) -> np.ndarray:
-    """Return the cluster indices of each type [type, place], sorted by size and repeated to the same length.
+    """Return the indices of the clusters of each type [type, place], sorted by size.
 
-    A type without clusters gets all clusters.
+    Indices are repeated, so that all rows have the same length. The row of a type without clusters has all clusters.
     """
     all_rows = np.arange(len(type_index))
     rows_by_type = [
@@ -255,14 +258,14 @@ def _class_histograms(classes: SizeClasses, rows: np.ndarray) -> np.ndarray:
 
 
 def _diameter_ratios(library: Library, packings: np.ndarray, packing_names: tuple[str, ...]) -> list[np.floating]:
-    """Return the mean ratio of longest distance to size over the compact clusters of each packing."""
+    """Return the mean ratio of the longest distance to the size for the compact clusters of each packing."""
     cluster_size = size_classes.candidate_sizes(library, np.arange(len(library.atoms)))
     is_compact = (library.diameter + 1) / cluster_size <= size_classes.MAX_COMPACT_ELONGATION
     return [np.mean((library.diameter / cluster_size)[is_compact & (packings == name)]) for name in packing_names]
 
 
 def _bin_distances(weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Return the histogram of distances; the weight of a distance is shared between the two nearest bins."""
+    """Return the histogram of distances. The weight of a distance is shared between the two nearest bins."""
     position = distance / BIN_WIDTH
     lower_bin = np.minimum(position.astype(int), N_BINS - 1)
     fraction = position - lower_bin
@@ -287,7 +290,7 @@ def _bin_traced_distances(distance: Array, weight: Array) -> Float[Array, " bin"
 def _draw_random_particles(
     key: Array, packings_by_capacity: tuple[random_particles.PackingGeometry, ...], composition: BatchComposition
 ) -> ParticleBatch:
-    """Return the random particles of all size groups, each as many times as the composition states."""
+    """Return random particles of all size groups. Each particle is repeated `composition.n_repeats` times."""
     n_cuts = composition.n_cuts
     batches = []
     for index, capacity in enumerate(composition.atom_capacities):
@@ -307,7 +310,7 @@ def _draw_random_particles(
         particles = jax.lax.map(
             partial(_random_particle, packings=packings_by_capacity[index], capacity=capacity), particle_inputs
         )
-        # A second loop, because XLA would otherwise cut the particle again for each of its pairs.
+        # This is a second loop, because XLA would otherwise cut the particle again for each of its pairs.
         particles = jax.lax.map(_describe_particle, particles)
         batches.append(particles)
     joined_batch = jax.tree.map(lambda *columns: jnp.concatenate(columns), *batches)
@@ -333,7 +336,7 @@ def _describe_particle(particle: random_particles.RandomParticle) -> ParticleBat
 
 
 def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> ParticleBatch:
-    """Return listed clusters. Each type is equally probable, and sizes are about uniform in the logarithm."""
+    """Return listed clusters. All types are equally probable, and the logarithm of the size is about uniform."""
     type_key, size_key = jax.random.split(key)
     type_index = jax.random.randint(type_key, (n_clusters,), 0, len(STRUCTURE_TYPES))
     target_atoms = jnp.exp(
@@ -353,7 +356,7 @@ def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> 
     def cluster_histogram(row):
         weight = jax.lax.dynamic_slice(store.pair_weight, (store.bin_start[row],), (max_bins,))
         distance = jax.lax.dynamic_slice(store.pair_distance, (store.bin_start[row],), (max_bins,))
-        # dynamic_slice moves a slice that would pass the end of the array back.
+        # If a slice would pass the end of the array, dynamic_slice begins it earlier.
         bin_offset = (
             jnp.minimum(store.bin_start[row], store.pair_weight.size - max_bins)
             + jnp.arange(max_bins)
@@ -368,7 +371,7 @@ def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> 
 
 
 def _draw_distributions(key: Array, store: ParticleStore, n_distributions: int) -> ParticleBatch:
-    """Return lognormal size distributions of one packing each."""
+    """Return samples of one packing each, whose particles have a lognormal distribution of sizes."""
     packing_key, size_key, width_key = jax.random.split(key, 3)
     packing = jax.random.randint(packing_key, (n_distributions,), 0, len(store.diameter_ratio))
     volume = store.atom_volume[packing]

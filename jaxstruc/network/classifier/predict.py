@@ -1,9 +1,9 @@
-"""Batches of measured PDFs are classified: the classifier predicts type probabilities and intervals of the sizes.
+"""The classifier predicts probabilities of structure types and intervals of the sizes for measured PDFs.
 
 Probabilities and intervals are calibrated on simulated PDFs that no training has used. Two scores show whether a PDF
-resembles the training data. The feature distance is the distance of the network's features from their mean over the
-training data. The anomaly score is the network's probability that the sample has particles of two types or that qmax is
-wrong. Each is divided by its limit for typical PDFs, so that a score above 1 is unusual.
+resembles the training data. The feature distance is the distance of the network's features (the outputs of its last
+hidden layer) from their mean. The anomaly score is the network's probability that the sample has particles of two types
+or that qmax is wrong. Each score is divided by its limit for typical PDFs, so that a score above 1 is unusual.
 """
 
 import math
@@ -30,22 +30,22 @@ from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
 from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
 
 BATCH_SIZE, N_DRAWS = 64, 1000
-"""Number of PDFs in a batch, and number of samples drawn from each mixture density."""
+"""Number of PDFs in a batch, and number of random draws from each mixture density."""
 DIAMETER_INDEX = VALUE_NAMES.index("diameter")
 N_TEST_STEPS, TEST_SEED_OFFSET = 16, 10**6
-"""Number of steps with simulated PDFs that test a classifier, and offset of their seeds from the training's seed."""
+"""Number of batches of simulated PDFs that test a classifier, and difference of their seed from the training's seed."""
 MIN_PROBABILITY = 1e-9
 """Smallest probability of a type before its logarithm is taken."""
 MIN_RELATIVE_VARIANCE = 1e-4
-"""Smallest variance of a direction in feature space, relative to the largest. Smaller variances are raised to it."""
+"""Smallest variance of the features along a principal axis, relative to the largest. Smaller ones are raised to it."""
 MIN_WRONG_QMAX_SHARPNESS = 3.0
 """Smallest excess sharpness (see `QmaxEstimate`) at which the stated qmax counts as wrong."""
 RANK_LEVELS = np.linspace(0, 1, 41)
-"""Levels at which the quantiles of the true values' ranks are stored."""
+"""Levels of the stored quantiles of the ranks of true values (see `label_ranks`)."""
 TEMPERATURES = np.geomspace(0.4, 2.5, 61)
 """Temperatures that `calibration` tries."""
 TYPICAL_FRACTION = 0.95
-"""Fraction of PDFs like those of the training for which both scores are at most 1."""
+"""Fraction of simulated PDFs for which both scores are at most 1."""
 
 
 class ClassifierOutput(NamedTuple):
@@ -56,13 +56,13 @@ class ClassifierOutput(NamedTuple):
     intervals: dict[str, Interval]
     """Median and 90 % interval of each of `VALUE_NAMES`, with the diameter in Å."""
     feature_distance: float
-    """Distance of the features from those of the training data. It is at most 1 for typical PDFs."""
+    """Distance of the features from their mean, divided by its limit. It is at most 1 for typical PDFs."""
     anomaly_score: float
     """Score for particles of two types or a wrong qmax. It is at most 1 for typical PDFs."""
     qmax_estimate: QmaxEstimate
     """Estimate of qmax from the data."""
     mixture_density: MixtureDensity
-    """Mixture density of this PDF as NumPy arrays, not calibrated."""
+    """Mixture density of this PDF, not calibrated, as NumPy arrays."""
 
     @property
     def novelty_score(self) -> float:
@@ -73,18 +73,18 @@ class ClassifierOutput(NamedTuple):
 
 
 class ClassifierInput(NamedTuple):
-    """Measured PDFs as the network's input, see `SimulatedBatch`."""
+    """Measured PDFs in the form of the network's input, see `SimulatedBatch`."""
 
     pdf: np.ndarray
     """Normalised G(r) [pdf, r]."""
     mask: np.ndarray
-    """Points with data [pdf, r]."""
+    """Mask of the points with data [pdf, r]."""
     settings: np.ndarray
-    """Scaled settings [pdf, setting]."""
+    """Settings of the measurements [pdf, setting], see `simulated_pdfs.scaled_settings`."""
 
 
 def classifier_input(measurements: Sequence[Measurement], bond: float) -> ClassifierInput:
-    """Return measured PDFs as the network's input.
+    """Return measured PDFs in the form of the network's input.
 
     Args:
         measurements: Measured PDFs with all settings.
@@ -96,10 +96,10 @@ def classifier_input(measurements: Sequence[Measurement], bond: float) -> Classi
         rmin, rmax = float(measurement.r[0]), float(measurement.r[-1])
         in_range = (r >= rmin) & (r <= rmax)
         pdf = np.where(in_range, CubicSpline(measurement.r, measurement.g)(np.clip(r, rmin, rmax)), 0.0)
-        pdfs.append(pdf / (abs(pdf).max() or 1.0))  # Values in any unit then fit single precision.
+        pdfs.append(pdf / (abs(pdf).max() or 1.0))  # Single precision then suffices for values in any unit.
         settings = measurement.settings_by_name
         setting_rows.append((settings["qmin"], settings["qmax"], settings["qdamp"], rmin, rmax))
-    padded_length = -(-len(pdfs) // BATCH_SIZE) * BATCH_SIZE  # Few lengths need few compilations.
+    padded_length = -(-len(pdfs) // BATCH_SIZE) * BATCH_SIZE  # Padding to few lengths avoids compilations.
     padded_arrays = (
         np.resize(np.array(measurement, np.float32), (padded_length, len(measurement[0])))
         for measurement in (pdfs, setting_rows)
@@ -116,7 +116,7 @@ def classify_pdfs(
         measurements: Measured PDFs with all settings.
         network: Trained classifier.
         bond: Nearest-neighbour distance of the element, in Å.
-        seed: Seed of the samples from which the intervals are computed.
+        seed: Seed of the random draws from which the intervals are computed.
     """
     outputs: list[ClassifierOutput] = []
     for start in range(0, len(measurements), BATCH_SIZE):
@@ -177,12 +177,13 @@ def novelty_limits(
 ) -> tuple[FeatureDistribution, dict[str, Any]]:
     """Return the distribution of the features, and the card's entries for the limits of the scores and the calibration.
 
-    The PDFs are simulated steps that no training uses. Half of them give the distribution of the features, the other
-    half the limits: 95 % of PDFs have both a feature distance and an anomaly probability below its limit.
+    They are determined from simulated PDFs that no training uses. One half of the PDFs gives the distribution of the
+    features. The other half gives the limits of the feature distance and of the anomaly probability. For 95 % of these
+    PDFs, neither exceeds its limit.
 
     Args:
         params: Parameters of the classifier.
-        store: Clusters and packings from which samples are drawn.
+        store: Clusters and arrangements of atoms, from which the samples are drawn.
         seed: Seed of the training.
         module: Network of the classifier.
         simulate: Function that returns the batch of a step, see `simulated_pdfs.simulate_batch`.
@@ -199,7 +200,7 @@ def novelty_limits(
     anomaly_scores = special.expit(
         np.concatenate([step_result[1].anomaly_log_odds for step_result in test_steps])[1::2]
     )
-    # The larger of the two ranks counts, so that 5 % of the PDFs exceed at least one of the two limits.
+    # The larger of the two ranks is used, so that 5 % of the PDFs exceed at least one of the two limits.
     quantile = np.quantile(
         np.maximum(stats.rankdata(distances), stats.rankdata(anomaly_scores)) / len(distances), TYPICAL_FRACTION
     )
@@ -211,11 +212,15 @@ def novelty_limits(
 
 
 def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.ndarray]]) -> dict[str, Any]:
-    """Return the card's entries that calibrate type probabilities and intervals on simulated test steps.
+    """Return the entries `temperature` and `levels` of the card, which calibrate type probabilities and intervals.
 
     The logarithms of the type probabilities are divided by `temperature` (C. Guo et al., Proc. ICML 70, 1321 (2017)).
-    `levels` holds, for each of `VALUE_NAMES`, the quantiles at `RANK_LEVELS` of the true values' ranks among the
-    samples. A calibrated quantile is read at such a level (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
+    The rank of a true value is the fraction of random draws from the prediction that are smaller. For each of
+    `VALUE_NAMES`, `levels` holds the quantiles of these ranks at `RANK_LEVELS`. The calibrated quantile of a prediction
+    is the quantile of its draws at the stored level (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
+
+    Args:
+        test_steps: Simulated batches with their mixture densities and features, from `simulate_test_steps`.
     """
     step_ranks = [label_ranks(batch.labels, mixture, seed) for seed, (batch, mixture, _) in enumerate(test_steps)]
     ranks, is_known = (np.concatenate(column) for column in zip(*step_ranks, strict=True))
@@ -239,11 +244,17 @@ def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.nd
 
 
 def label_ranks(labels: TrueLabels, mixture: MixtureDensity, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ranks [pdf, value] of the true values among the network's samples, and a mask of the known values.
+    """Return the ranks [pdf, value] of the true values, and a mask of the known values.
 
-    The ranks are fractions from 0 to 1 and not calibrated. Exact true values, e.g. a width of 0, are blurred by the
-    smallest standard deviation that the network can give. Their rank would otherwise be one half, whatever the network
-    predicts. The diameter is multiplied by the stretch.
+    The rank of a true value is the fraction of random draws from the prediction that are smaller. It is not calibrated.
+    Random numbers with the smallest standard deviation of a prediction are added to the true values. Otherwise the rank
+    of values that are always exact, e.g. a width of 0, would be about one half for any prediction centred on them, and
+    the ranks would not show how wide this prediction is. Diameters are multiplied by the stretch.
+
+    Args:
+        labels: True types and values.
+        mixture: Predicted mixture densities.
+        seed: Seed of the random draws.
     """
     blur_key, draw_key = jax.random.split(jax.random.key(seed))
     true_values = model.coordinates_from_values(jnp.asarray(labels.values))
@@ -256,13 +267,13 @@ def label_ranks(labels: TrueLabels, mixture: MixtureDensity, seed: int) -> tuple
 
 
 def interval_levels(card: dict[str, Any]) -> Float[np.ndarray, "value end"]:
-    """Return the levels at which the samples' quantiles are the low end, the median and the high end of intervals."""
+    """Return the levels of the quantiles that are the low end, the median and the high end of calibrated intervals."""
     quantiles = (CENTRAL_90[0], 0.5, CENTRAL_90[1])
     return np.array([np.interp(quantiles, RANK_LEVELS, card["levels"][name]) for name in VALUE_NAMES], np.float32)
 
 
 def calibrate_ranks(ranks: Float[np.ndarray, "pdf value"], card: dict[str, Any]) -> Float[np.ndarray, "pdf value"]:
-    """Return the calibrated ranks of true values, given their ranks from `label_ranks`."""
+    """Return the calibrated ranks of true values from the ranks that `label_ranks` returns."""
     calibrated_columns = [
         np.interp(ranks[:, k], card["levels"][name], RANK_LEVELS) for k, name in enumerate(VALUE_NAMES)
     ]
@@ -285,10 +296,10 @@ def evaluate_classifier(
     module: Classifier,
     simulate: Callable[..., SimulatedBatch] = simulated_pdfs.simulate_batch,
 ) -> dict[str, float]:
-    """Return the accuracy on listed clusters of held-out sizes.
+    """Return the accuracy for clusters of the library with held-out numbers of atoms.
 
-    The keys are the fraction of correct types, the fraction of 90 % intervals that contain the number of atoms
-    (before calibration), and the number of PDFs.
+    The result states the fraction of correct types (`held_right`) and the number of PDFs (`held`). It also states the
+    fraction of 90 % intervals, before calibration, that contain the true number of atoms (`held_covered`).
 
     Args:
         params: Parameters of the classifier.
@@ -323,7 +334,7 @@ def simulate_test_steps(
     module: Classifier,
     simulate: Callable[..., SimulatedBatch] = simulated_pdfs.simulate_batch,
 ) -> list[tuple[SimulatedBatch, MixtureDensity, np.ndarray]]:
-    """Return simulated steps that no training uses, each with its mixture densities and features."""
+    """Return simulated batches that no training uses, each with its predicted mixture densities and its features."""
 
     @jax.jit
     def predict_step(params, key, store):
@@ -340,7 +351,10 @@ def simulate_test_steps(
 
 
 def feature_distance(features: np.ndarray, distribution: FeatureDistribution) -> np.ndarray:
-    """Return the distance [pdf] of features from their mean over the training data, in standard deviations."""
+    """Return the distance [pdf] of features from their mean, in standard deviations.
+
+    It is the root mean square of the whitened features (see `FeatureDistribution`).
+    """
     residuals = (features - distribution.mean) @ distribution.whitening
     return np.sqrt((residuals**2).mean(axis=1))
 

@@ -1,17 +1,19 @@
 r"""An endless stream of simulated PDFs with their true labels, computed on the device during the training.
 
-The seed and the number of the step determine the PDFs of a step. No step repeats a PDF, and no PDF is stored. PDFs
-that share an instrument and vibrations also share the curve of each distance bin. A PDF then costs one row of two
-matrix products:
+The seed and the number of a training step determine its PDFs. No step repeats a PDF, and no PDF is stored. For PDFs
+with the same instrument and the same vibrations, the contribution of a distance bin to F(Q) is also the same. Each PDF
+is then one row of two matrix products:
 
 $F(Q) = \sum_k h_k \frac{\sin Qr_k}{r_k} e^{-\sigma_k^2Q^2/2}$ and
 $G(r) = \frac{2}{\pi} \int F(Q) \sin Qr\, dQ\; e^{-q_\mathrm{damp}^2r^2/2}$
 
-Here $h_k$ is the number of ordered pairs per atom in bin $k$, $r_k$ the distance of the bin and $\sigma_k^2$ the
-variance of this distance (P. Debye, Ann. Phys. 351, 809 (1915); C. L. Farrow, S. J. L. Billinge, Acta Cryst. A65, 232
-(2009)). G(r) is computed on even steps of ln r, where a stretch of all distances is a shift. Here r is in units of the
-nominal bond length, which is the bond length that the user states. The stretch is the ratio of the true bond length to
-the nominal one. All lengths are in Å unless another unit is stated.
+Here $h_k$ is the number of ordered pairs per atom in bin $k$, $r_k$ the distance of the bin, $\sigma_k^2$ the variance
+of this distance, and $q_\mathrm{damp}$ the damping by the resolution of the instrument (P. Debye, Ann. Phys. 351, 809
+(1915); C. L. Farrow, S. J. L. Billinge, Acta Cryst. A65, 232 (2009)).
+
+G(r) is computed at even steps of ln r, so that a stretch of all distances is a shift. The unit of r is the nominal bond
+length, i.e. the nearest-neighbour distance that is assumed for the element. The stretch is the ratio of the true bond
+length to the nominal bond length. All lengths are in Å unless another unit is stated.
 """
 
 import math
@@ -48,26 +50,28 @@ SIMULATION_RANGES = {
     "qmax": (10.0, 30.0),  # 1/Å
     "qdamp": (0.0, 0.08),  # 1/Å
     "qbroad": (0.0, 0.02),  # 1/Å
-    "noise": (0.0, 0.15),  # standard deviation of F(Q) on a 0.02 1/Å grid, relative to the root mean square of F(Q)
-    "background": (0.0, 0.3),  # amplitude of a smooth background of G(r), relative to the root mean square of G(r)
-    "offset": (0.0, 0.5),  # amplitude of the error of a wrong normalisation, relative to the root mean square of F(Q)
+    "noise": (0.0, 0.15),  # standard deviation of noise on F(Q) in steps of 0.02 1/Å, relative to the rms of F(Q)
+    "background": (0.0, 0.3),  # amplitude of a smooth background of G(r), relative to the rms of G(r)
+    "offset": (0.0, 0.5),  # amplitude of the error of F(Q) from a wrong normalisation, relative to the rms of F(Q)
     "rmin": (0.0, 2.2),  # Å
     "rmax": (12.0, 40.0),  # Å
 }
-"""Ranges of the simulated conditions. Values are drawn uniformly except uiso and noise. The square root of the noise is
-uniform, so that small noise is more frequent."""
+"""Ranges of the simulated conditions. All values except uiso and noise are drawn uniformly. The logarithm of uiso is
+uniform. The square root of the noise is uniform, so that weak noise is more frequent than strong noise. The rms is the
+root mean square."""
 SHARED_CONDITION_NAMES = ("bond", "stretch", "uiso", "delta2", "qmin", "qmax", "qdamp", "qbroad")
 """Names of the conditions that the PDFs of one instrument share."""
 CLEAN_FRACTION, NOISELESS_FRACTION, FULL_RANGE_FRACTION, KNOWN_SETTING_FRACTION = 0.4, 0.15, 0.4, 0.6
-"""Fractions of PDFs without background and offset, without noise, with the full range of r, and with the true qmin. The
-last is also the fraction with the true qdamp."""
+"""Fractions of PDFs without background and offset, of PDFs without noise, of PDFs with the largest rmax, and of PDFs
+whose true qmin is an input of the network. The last fraction also applies to qdamp."""
 ANOMALY_FRACTION = 0.12
 """Fraction of anomalous PDFs: the sample has particles of two types, or the stated qmax is wrong."""
 BLEND_FRACTION_RANGE, WRONG_QMAX_LOG_RANGE = (0.3, 0.7), (0.1, 0.25)
-"""Range of the fraction of the first of two particles, and of the error of the logarithm of a wrong qmax."""
+"""Range of the share of the first particle in a blend of two particles, and range of the difference between the
+logarithms of a wrong qmax and of the true qmax."""
 DEFAULT_QDAMP, MAX_QMIN_DEFICIT = 0.03, 1.0
-"""Value of qdamp that the network gets if the true one is unknown, and largest amount by which its qmin is lower than
-the true one if that is unknown, both in 1/Å."""
+"""Input qdamp of the network if the true qdamp is unknown, and largest difference between the true qmin and the lower
+input qmin of the network if the true qmin is unknown, both in 1/Å."""
 SETTING_NAMES = ("qmin", "qmax", "qdamp", "rmin", "rmax")
 """Names of the settings that the network gets as input, scaled by `scaled_settings`."""
 VALUE_NAMES = (*particles.PARTICLE_VALUE_NAMES, "stretch")
@@ -78,7 +82,7 @@ class TrueLabels(NamedTuple):
     """The true types and values of samples."""
 
     type_index: Int[Array, " pdf"]
-    """Index in `STRUCTURE_TYPES`, or -1 if the atoms do not show a type or the PDF is anomalous."""
+    """Index of the type in `STRUCTURE_TYPES`. It is -1 if the atoms do not show a type or if the PDF is anomalous."""
     values: Float[Array, "pdf value"]
     """Values in the order of `VALUE_NAMES`. A value is NaN if it is unknown or undefined."""
 
@@ -97,7 +101,7 @@ class SharedConditions(NamedTuple):
 
 
 class SimulatedBatch(NamedTuple):
-    """Simulated PDFs as the network's input, and their true labels."""
+    """Simulated PDFs in the form of the network's input, and their true labels."""
 
     pdf: Float[Array, "pdf r"]
     """G(r) at `R_BONDS`, divided by its root mean square over the range with data, and 0 outside this range."""
@@ -107,11 +111,11 @@ class SimulatedBatch(NamedTuple):
     """Settings in the order of `SETTING_NAMES`, scaled by `scaled_settings`."""
     labels: TrueLabels
     source: Int[Array, " pdf"]
-    """Code of the source of each sample, e.g. `particles.CUT_SOURCE`."""
+    """Code of the source of each sample, e.g. `particles.CUT_SOURCE` for a random particle."""
     noise: Float[Array, " pdf"]
-    """Standard deviation of the noise, relative to the root mean square of F(Q)."""
+    """Standard deviation of the noise on F(Q), relative to the root mean square of F(Q)."""
     is_anomalous: Bool[Array, " pdf"]
-    """Whether the sample has particles of two types or its stated qmax is wrong. Its labels are then unknown."""
+    """Whether the sample has particles of two types or the stated qmax is wrong. The labels are then unknown."""
 
 
 def simulate_batch(key: Array, store: ParticleStore, *, anomaly_fraction: float = ANOMALY_FRACTION) -> SimulatedBatch:
@@ -119,7 +123,7 @@ def simulate_batch(key: Array, store: ParticleStore, *, anomaly_fraction: float 
 
     Args:
         key: Random key of the step, `jax.random.fold_in(jax.random.key(seed), step)`.
-        store: Clusters and packings from which samples are drawn.
+        store: Clusters and arrangements of atoms, from which the samples are drawn.
         anomaly_fraction: Fraction of anomalous PDFs (see `ANOMALY_FRACTION`).
     """
     particle_key, instrument_key = jax.random.split(key)
@@ -131,7 +135,7 @@ def simulate_batch(key: Array, store: ParticleStore, *, anomaly_fraction: float 
 def write(
     store: ParticleStore, path: Path, *, seed: int, steps: int, report_progress: Callable[[int, int, str], None]
 ) -> None:
-    """Write the PDFs of the first steps of a seed to an HDF5 file, which appears only when it is complete."""
+    """Write the PDFs of the first steps of a seed to an HDF5 file. The file appears only when it is complete."""
     jitted_batch = jax.jit(simulate_batch)
     with files.atomic_replacement(path) as temporary_path, h5py.File(temporary_path, "w") as file:
         file.attrs.update(
@@ -167,7 +171,7 @@ def _file_columns(batch: SimulatedBatch) -> dict[str, Array]:
 
 
 def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
-    """Return simulated PDFs of particles. Each group of `PDFS_PER_INSTRUMENT` particles gets its own instrument."""
+    """Return simulated PDFs of samples. Each group of `PDFS_PER_INSTRUMENT` samples has its own instrument."""
     grouped_particles = jax.tree.map(
         lambda column: column.reshape(-1, PDFS_PER_INSTRUMENT, *column.shape[1:]), particle_batch
     )
@@ -182,7 +186,7 @@ def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly
 def reduced_structure_function(
     histogram: Float[Array, "pdf bin"], conditions: SharedConditions
 ) -> Float[Array, "pdf q"]:
-    """Return F(Q) at `q_midpoints`, in 1/Å."""
+    """Return the reduced structure function F(Q) at `q_midpoints`, in 1/Å."""
     return histogram @ _bin_scattering(q_midpoints(conditions), conditions)
 
 
@@ -205,7 +209,10 @@ def q_midpoints(conditions: SharedConditions) -> Float[Array, " q"]:
 
 
 def mask_and_normalise(g: Array, r: Array, rmin: Array, rmax: Array) -> tuple[Array, Array]:
-    """Return PDFs divided by their root mean square over rmin to rmax and 0 outside, and the mask of this range."""
+    """Return normalised PDFs, and the mask of their points from rmin to rmax.
+
+    A PDF is divided by its root mean square over these points. Outside this range it is 0.
+    """
     mask = (r >= rmin[:, None]) & (r <= rmax[:, None])
     g = jnp.where(mask, g, 0.0)
     mean_square = (g**2).sum(axis=1, keepdims=True) / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
@@ -213,9 +220,9 @@ def mask_and_normalise(g: Array, r: Array, rmin: Array, rmax: Array) -> tuple[Ar
 
 
 def scaled_settings(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf setting"]:
-    """Return the settings as the network's input: free of units through the bond length, and at most about 1.
+    """Return the settings in the form of the network's input: dimensionless numbers of at most about 1.
 
-    An rmax beyond the last of `R_BONDS` is replaced by it.
+    The bond length makes the settings dimensionless. If rmax exceeds the last point of `R_BONDS`, this point is used.
     """
     range_end = jnp.minimum(rmax / bond, MAX_R_BONDS)
     return jnp.stack(
@@ -269,9 +276,9 @@ def _simulate_group(key: Array, particle_batch: ParticleBatch, *, anomaly_fracti
 
 
 def _draw_anomalies(key: Array, type_index: Array, qmax: Array, anomaly_fraction: float) -> tuple[Array, Array]:
-    """Return the fraction of the first of two blended particles, and the qmax that the network gets.
+    """Return the share of the first of two blended particles, and the qmax that the network gets, for each PDF.
 
-    Most PDFs are not anomalous: their fraction is 1 and their qmax is the true one.
+    Most PDFs are not anomalous. Their share is 1, and their qmax is the true qmax.
     """
     choice, amount, direction = jax.random.uniform(key, (3, len(type_index)))
     other_type_index = jnp.roll(type_index, 1)
@@ -305,7 +312,7 @@ def _root_mean_square(values: Float[Array, "pdf x"]) -> Float[Array, "pdf 1"]:
 
 
 def _bin_scattering(q: Array, conditions: SharedConditions) -> Float[Array, "bin q"]:
-    """Return F(Q) of each distance bin for one ordered pair per atom, corrected for the width of the bins."""
+    """Return the F(Q) of one ordered pair per atom in each distance bin, corrected for the width of the bins."""
     bond_length = conditions.bond * conditions.stretch
     bin_distances = jnp.maximum(jnp.arange(N_BINS), 1) * BIN_WIDTH
     distance = bin_distances * bond_length
@@ -319,7 +326,10 @@ def _bin_scattering(q: Array, conditions: SharedConditions) -> Float[Array, "bin
 
 
 def _normalisation_error(key: Array, q: Array) -> Float[Array, "pdf q"]:
-    """Return the error of F(Q) from a wrong normalisation: a rise at low Q, and waves of r below the bond length."""
+    """Return the error of F(Q) from a wrong normalisation.
+
+    It is the sum of a random rise or fall at low Q and of two waves cos(rQ + phase) with r shorter than a bond.
+    """
     rise_key, phase_key, r_key = jax.random.split(key, 3)
     r = jax.random.uniform(r_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=1.4)
     phase = jax.random.uniform(phase_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=2 * jnp.pi)

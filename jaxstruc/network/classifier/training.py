@@ -1,7 +1,7 @@
 """The training of the classifier on simulated PDFs, none of which is used twice.
 
-The folder of a training contains its options (`config.json`), the last checkpoint (`checkpoints`), from which it can be
-resumed, and the metrics (`metrics.jsonl`).
+The folder of a training contains its options (`config.json`), the last checkpoint (`checkpoints`) and the metrics
+(`metrics.jsonl`). A training can be resumed from its last checkpoint.
 """
 
 import json
@@ -67,7 +67,10 @@ def train_step(
     config: TrainClassifierOptions,
     simulate: Callable[[Array, ParticleStore], SimulatedBatch],
 ) -> tuple[ClassifierTrainingState, dict[str, Array]]:
-    """Return the state after one step, and the metrics of the loss. Seed and step number determine the PDFs."""
+    """Return the state after one step, and the metrics of `classifier_loss`.
+
+    The seed and the number of the step determine the PDFs.
+    """
     batch = simulate(jax.random.fold_in(jax.random.key(config.seed), state.step), store)
     gradient, metrics = jax.grad(classifier_loss, has_aux=True)(state.params, batch, module)
     updates, optimiser_state = optimiser(config).update(gradient, state.optimiser_state, state.params)
@@ -97,13 +100,13 @@ def train_classifier(
     checkpoint to the next.
 
     Args:
-        store: Clusters and packings from which samples are drawn.
+        store: Clusters and arrangements of atoms, from which the samples are drawn.
         config: Options of the training.
         folder: Folder of the training.
-        module: Network of the classifier, by default one of the standard size.
+        module: Network of the classifier, by default with the default sizes of `Classifier`.
         report_progress: Function that is called at each checkpoint with the number of steps done and the metrics.
         stop_after: Number of steps after which the training returns early, as if it were interrupted.
-        simulate: Function that returns the batch of a step, given its random key and the store.
+        simulate: Function from the random key of a step and the store to the batch of PDFs of this step.
         checkpoint_interval: Number of steps from one checkpoint to the next.
 
     Raises:
@@ -138,7 +141,7 @@ def train_classifier(
 
 
 def classifier_card(config: TrainClassifierOptions, metrics: dict[str, float], *, command: str) -> dict[str, Any]:
-    """Return the card of a classifier: how it was trained, the limits of its data, and its metrics."""
+    """Return the card of a classifier. It states how the classifier was trained, the ranges of its data and metrics."""
     return {
         "name": f"classifier-seed{config.seed}",
         "command": command,
@@ -157,13 +160,13 @@ def classifier_card(config: TrainClassifierOptions, metrics: dict[str, float], *
 
 
 def _claim_folder(folder: Path, config: TrainClassifierOptions) -> None:
-    """Write the options to the folder of the training, or check that the options there are the same."""
+    """Write the options to the folder of the training. If the folder has options, check that they are the same."""
     path = folder / "config.json"
     if not path.exists():
         files.write_text(path, json.dumps(asdict(config), indent=1) + "\n")
     elif (stored_settings := json.loads(path.read_text("utf-8"))) != asdict(config):
         raise ValueError(
-            f"Expected the training in {folder} to have the options {asdict(config)}, got {stored_settings}; "
+            f"The training in {folder} has the options {stored_settings}, but this one has {asdict(config)}; "
             "pass the same options to resume it, or another --out."
         )
 
@@ -183,7 +186,10 @@ def _refuse_nan(metrics: dict[str, float], step: int) -> None:
 
 
 def _log_metrics(folder: Path, step: int, metrics: dict[str, float]) -> None:
-    """Append a line to the metrics, and drop lines of this step and later ones, which a resumed training repeats."""
+    """Append the metrics of a step to the file of the metrics.
+
+    Older lines of this step and of later steps are removed, because a resumed training repeats these steps.
+    """
     path = folder / "metrics.jsonl"
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     earlier_lines = [line for line in lines if json.loads(line)["step"] < step]

@@ -1,8 +1,9 @@
 """The data set of the autoencoder: PDFs simulated for clusters of several shapes, elements and bond lengths.
 
-A data set stores each shape once with bond length 1. For each PDF it stores the shape, the bond length and the
-conditions. The form factor of a single element cancels in its PDF, which then depends on the distances only. One table
-of distinct distances for each shape is therefore enough for all its PDFs.
+A shape is a cluster whose bond length (nearest-neighbour distance) is 1. A structure is a shape with a bond length in
+Å. The data set stores each shape once. For each PDF, it stores the index of the shape, the bond length and the
+conditions (vibrations, instrument, ranges and noise). The form factor cancels in the PDF of a single element, which
+then depends on the distances only. One table of the distinct distances of a shape is therefore enough for all its PDFs.
 """
 
 import json
@@ -51,7 +52,7 @@ BOND_FACTORS = {
     "kdd-shapes": np.ones(1),
     "real": np.linspace(0.97, 1.03, 10),
 }
-"""Bond lengths of each preset, relative to the element's bond length."""
+"""Bond lengths of each preset, divided by the bond length of the element."""
 
 N_TEST_STRUCTURES = 137
 """Number of structures in the test part of a random split (KDD 2020)."""
@@ -79,7 +80,7 @@ class Dataset(NamedTuple):
     bond: np.ndarray
     """Nearest-neighbour distance of each PDF [pdf], in Å."""
     element: np.ndarray
-    """Element symbols of each PDF [pdf]. Several metals with the same bond length are joined by a space."""
+    """Element of each PDF [pdf]. If several metals have the same bond length, their symbols are separated by spaces."""
     conditions: Conditions
     pdf: np.ndarray
     """G(r) on `PDF_GRID` [pdf, 301] in 1/Å², with 0 outside rmin to rmax."""
@@ -110,7 +111,7 @@ def generate(
 
     - `kdd`: the data set of KDD 2020, section 4.3 (see `model`), with bond lengths from tabulated metallic radii and
       one instrument. Metals of equal radius give equal structures, which are merged.
-    - `kdd-shapes`: as `kdd`, but with the shapes of `wide_fcc_family` and one bond length for each metal.
+    - `kdd-shapes`: like `kdd`, but with the shapes of `wide_fcc_family` and one bond length for each metal.
     - `real`: the shapes of `kdd` with real nearest-neighbour distances, and random conditions for each PDF.
 
     Args:
@@ -137,9 +138,10 @@ def split(dataset: Dataset, *, strategy: str, seed: int) -> Split:
 
     Args:
         dataset: Data set to split.
-        strategy: Either "random" or "shape". "random" takes 137 structures for the test and splits the others 4:1, as
-            in KDD 2020. All PDFs of a structure stay together, but each shape may occur in all parts. "shape" keeps all
-            PDFs of a shape together, with about a quarter of the shapes for the test and an eighth for the validation.
+        strategy: Either "random" or "shape". "random" keeps all PDFs of a structure together, but a shape may occur in
+            all parts. It takes 137 structures, but at most a fifth, for the test. The others are split 4:1 into
+            training and validation, as in KDD 2020. "shape" keeps all PDFs of a shape together. It takes about a
+            quarter of the shapes for the test and an eighth for the validation.
         seed: Seed of the shuffle.
     """
     rng = np.random.default_rng(seed)
@@ -159,7 +161,7 @@ def split(dataset: Dataset, *, strategy: str, seed: int) -> Split:
 def normalise(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
     """Return PDFs divided by their root mean square over the points that are not zero, as the network's input.
 
-    The scale of a measured PDF is unknown, and points outside the r range of the data are zero.
+    The division is needed because the scale of a measured PDF is unknown. Points outside the r range of the data are 0.
     """
     mask = pdf != 0
     n_points = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
@@ -170,8 +172,8 @@ def normalise(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
 def condition_ranges(dataset: Dataset) -> dict[str, list[float]]:
     """Return the range of each condition, in the units of `CONDITION_RANGES`.
 
-    The preset `real` has the ranges from which the conditions were drawn. Other presets have the smallest and largest
-    value of the data set.
+    For the preset `real`, these are the ranges from which the conditions were drawn. For other presets, they are the
+    smallest and the largest value in the data set.
     """
     if dataset.preset == "real":
         return {name: list(bounds) for name, bounds in CONDITION_RANGES.items()}
@@ -180,7 +182,7 @@ def condition_ranges(dataset: Dataset) -> dict[str, list[float]]:
 
 
 def shape_features(shapes: list[Cluster], *, atoms: int, satellites: int) -> representation.Features:
-    """Return the unit-sphere features of all shapes, stacked, with radii in units of the bond length."""
+    """Return the stacked features of all shapes (see `representation`), with radii in units of the bond length."""
     anchors = jnp.asarray(representation.satellites(satellites))
     structures = [from_ase(shape.to_ase("Au", bond=1.0), n_rows=atoms) for shape in shapes]
     stacked_structures = jax.tree.map(lambda *rows: np.stack(rows), *structures)
@@ -191,7 +193,7 @@ _batched_features = jax.jit(jax.vmap(representation.unit_sphere_features, in_axe
 
 
 def write(dataset: Dataset, path: Path) -> None:
-    """Write a data set to an HDF5 file, which appears only when it is complete. Equal data give equal bytes."""
+    """Write a data set to an HDF5 file. The file appears only when it is complete. Equal data give equal bytes."""
     with files.atomic_replacement(path) as temporary_path, h5py.File(temporary_path, "w") as file:
         file.attrs["preset"], file.attrs["seed"] = dataset.preset, dataset.seed
         file.attrs["jaxstruc"] = jaxstruc.__version__
@@ -268,7 +270,7 @@ def _random_conditions(key, n_pdfs: int) -> Conditions:
 
 
 def _simulate_all(shapes, shape_index, bond, conditions, key, report_progress, *, batch_size: int = 2000) -> np.ndarray:
-    """Return the PDFs, simulated in batches of the same size, which need only one compilation."""
+    """Return the PDFs. They are simulated in batches of equal size, which need only one compilation."""
     distance_tables = distance_table(shapes)
     n_pdfs = len(shape_index)
     pdfs = []
@@ -287,7 +289,7 @@ def _simulate_all(shapes, shape_index, bond, conditions, key, report_progress, *
 
 
 def distance_table(shapes: list[Cluster]) -> Histogram:
-    """Return the distinct pair distances of each shape at bond length 1 [shape, distance], padded with weight 0."""
+    """Return the distinct pair distances of each shape [shape, distance] at bond length 1. Padding has weight 0."""
     histograms = [distinct_distances(shape.positions) for shape in shapes]
     max_length = max(len(histogram.mean) for histogram in histograms)
 

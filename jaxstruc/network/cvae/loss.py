@@ -1,7 +1,7 @@
 """The training loss of the autoencoder, with the optional PDF term.
 
-Section 6 of the KDD 2020 paper (see `model`) proposes the PDF term: it compares the PDF of the decoded structure with
-the input PDF.
+The PDF term compares the PDF of the decoded structure with the input PDF. Section 6 of the KDD 2020 paper (see `model`)
+proposes this term.
 """
 
 from functools import partial
@@ -21,9 +21,10 @@ from jaxstruc.scattering import form_factors, pair_distribution
 from jaxstruc.scattering.pair_distribution import Grid
 
 MIN_VARIANCE_FACTOR = 0.1
-"""Smallest factor of the pair variance in the PDF term. A wrong short distance then still has a gradient."""
+"""Smallest factor by which correlated motion (delta2) reduces the variance of a pair in the PDF term. The limit keeps
+the gradient of wrong short distances."""
 MAX_DISTANCE = 36.0
-"""Longest distance in the PDF term, in Å. It exceeds the r range and the largest particles of the data."""
+"""Longest distance in the PDF term, in Å. It exceeds the largest r and the largest particles of the data."""
 LOSS_GRID = Grid(**{**vars(dataset.PDF_GRID), "max_distance": MAX_DISTANCE, "accuracy": 1e-5})
 MAX_TRILATERATION_STEPS, TRILATERATION_TOLERANCE = 20, 1e-3
 """Largest number of L-BFGS steps of the trilateration in the loss, and its tolerance."""
@@ -52,20 +53,21 @@ def loss(
     The terms are:
 
     - `pair` and `satellite`: mean squared errors of the distances between present atoms, and from present atoms to
-      satellites (KDD 2020 eq. 5), in units of the particle's radius.
+      satellites (fixed reference points), in units of the particle's radius (KDD 2020, eq. 5).
     - `radius`: mean squared error of the logarithm of the radius.
     - `presence`: cross entropy of the presence of atoms.
-    - `kl`: KL divergence of posterior and prior in nats, or for the DAE the squared distance of their means.
+    - `kl`: KL divergence of posterior and prior in nats. For the deterministic autoencoder, it is the squared distance
+      of their means.
     - `pdf`: mean squared difference of the input PDF and the PDF of a structure, both normalised. The structure is
-      decoded from a random draw of the prior, as in the use of the network. This term exists only if its final weight
-      is above 0.
+      decoded from a random draw of the prior, as in the analysis of a measured PDF. This term exists only if its final
+      weight is above 0.
 
     Args:
         params: Parameters of the network.
         batch: PDFs with their structures.
         key: Random key of the latent draws.
         network: Autoencoder.
-        config: Options of the training, among them the weights of the terms.
+        config: Options of the training, including the weights of the terms.
         beta: Weight of the `kl` term at this point of its schedule.
         pdf: Weight of the `pdf` term at this point of its schedule.
     """
@@ -123,11 +125,11 @@ def coordinate_pdf_difference(
 
 
 PDF_TERMS = {"distances": distance_pdf_difference, "coordinates": coordinate_pdf_difference}
-"""Functions of the PDF term for each value of the option `pdf_through`."""
+"""Function that computes the PDF term for each value of the option `pdf_through`."""
 
 
 def _normalised_pdf_difference(distance_matrix, presence, pdf, conditions: dataset.Conditions) -> Float[Array, ""]:
-    """Return the mean squared difference of two normalised PDFs. Distances above `MAX_DISTANCE` are reduced to it."""
+    """Return the mean squared difference of two normalised PDFs. Distances above `MAX_DISTANCE` are replaced by it."""
     pair_distances = pair_distribution.pair_distances_from_matrix(
         jnp.minimum(distance_matrix, MAX_DISTANCE), presence, LOSS_GRID
     )

@@ -3,8 +3,8 @@
 Source: section 4.1 of A. S. Anker, E. T. S. Kjaer et al., KDD workshop on mining and learning with graphs (2020),
 called "KDD 2020" in this package. The decoder's input is the latent vector only. The paper leaves some choices open:
 
-- The PDF is a sequence of one point with as many channels as r values. The prior's convolutions of width 1 are
-  therefore gated dense layers.
+- The prior network treats the PDF as a sequence of length 1, with one channel for each r. Its convolutions of width 1
+  are therefore gated dense layers.
 - The encoder averages its features over the present atoms before its last layer.
 - The decoder also gives the presence of each atom and the radius of the particle.
 """
@@ -21,7 +21,7 @@ from jaxstruc.network.cvae.representation import Features, symmetric_matrix
 from jaxstruc.options.training import TrainOptions
 
 CENTRE_LOG_RADIUS = 2.0
-"""Centre of the decoded log radius. An untrained network gives radii near exp(2) = 7.4 Å."""
+"""Number added to the decoded logarithm of the radius. An untrained network gives radii near exp(2) = 7.4 Å."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class ModelSizes:
     atoms: int = 100
     """Largest number of atoms in a structure. Smaller structures are padded."""
     satellites: int = 11
-    """Number of satellites (anchor points on the unit sphere)."""
+    """Number of satellites (fixed reference points on the unit sphere)."""
     points: int = 301
     """Number of points of the PDF, with r = 0 to 30 Å in steps of 0.1 Å."""
     stochastic: bool = True
-    """Whether the autoencoder is variational (CVAE) and draws latent vectors, or deterministic (DAE)."""
+    """Whether the autoencoder is variational (CVAE) and draws latent vectors. Otherwise it is deterministic (DAE)."""
 
 
 class Gaussian(NamedTuple):
@@ -48,7 +48,7 @@ class Gaussian(NamedTuple):
 
 
 class DecodedStructure(NamedTuple):
-    """A structure as the decoder gives it."""
+    """The output of the decoder for one structure. Satellites are fixed reference points on the unit sphere."""
 
     pair: Float[Array, "*batch atom atom"]
     """Distances between atoms in units of the particle's radius. The matrix is symmetric with a zero diagonal."""
@@ -67,7 +67,7 @@ class GatedDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch input"]) -> Float[Array, "*batch features"]:
-        """Return (W x + b) sigmoid(V x + c)."""
+        """Return (W x + b) sigmoid(V x + c) with the weight matrices W and V and the biases b and c."""
         value, gate = jnp.split(nn.Dense(2 * self.features)(x), 2, axis=-1)
         return value * nn.sigmoid(gate)
 
@@ -87,7 +87,10 @@ class GatedTranspose(nn.Module):
 
 
 class Prior(nn.Module):
-    """The prior network p(z | PDF), with gated layers of the widths D-48-24-2H for D points of the PDF."""
+    """The prior network p(z | PDF).
+
+    Its layers have the widths D-48-24-2H for D points of the PDF and H latent dimensions.
+    """
 
     latent: int
 
@@ -100,7 +103,10 @@ class Prior(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The encoder q(z | structure, PDF), with layers of the widths F-384-256-128-2H for F features of each atom."""
+    """The encoder q(z | structure, PDF).
+
+    Its layers have the widths F-384-256-128-2H for F features of each atom and H latent dimensions.
+    """
 
     latent: int
 
@@ -122,7 +128,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The decoder p(structure | z), with layers of the widths H-128-256-384-512 and the output."""
+    """The decoder p(structure | z).
+
+    Its layers have the widths H-128-256-384-512 for H latent dimensions. The output layer follows them.
+    """
 
     atoms: int
     satellites: int
@@ -149,7 +158,7 @@ class Decoder(nn.Module):
 class CVAE(nn.Module):
     """The autoencoder of encoder, prior and decoder.
 
-    Initialisation and training use `__call__`. Solving a PDF uses `prior` and `decode`.
+    Initialisation and training use `__call__`. The analysis of a measured PDF uses `prior` and `decode`.
     """
 
     sizes: ModelSizes
@@ -207,7 +216,7 @@ def kl_divergence(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
 
 
 def squared_mean_distance(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
-    """Return the squared distance of the means. The deterministic autoencoder has it in place of the KL divergence."""
+    """Return the squared distance of the means. It replaces the KL divergence in the deterministic autoencoder."""
     return jnp.sum((a.mean - b.mean) ** 2, axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""A trained autoencoder proposes structures for a PDF; warnings name what its training data do not cover.
+"""A trained autoencoder proposes structures for a PDF. Warnings name the properties that its training does not cover.
 
 The command `solve`, the experiments and the training loss all use these functions. The functions from
 `propose_structures` to `neighbour_distance` are pure and suit `jit`, `vmap` and `grad`. They take one PDF each.
@@ -22,7 +22,7 @@ NEIGHBOUR_CUTOFF = 1.25
 MIN_PRESENCE = 0.5
 """Smallest probability at which an atom counts as present."""
 MAX_SIZE_RATIO = 1.1
-"""Largest ratio of a particle's diameter to the largest diameter of the training that gives no warning."""
+"""Largest ratio of a particle's diameter to the largest diameter in the training. A larger ratio gives a warning."""
 
 
 class Proposals(NamedTuple):
@@ -33,9 +33,9 @@ class Proposals(NamedTuple):
     weights: Float[Array, "*sample atom"]
     """Probability that each atom is present."""
     radius: Float[Array, "*sample"]
-    """Radius of the particle that the network predicts, in Å."""
+    """Predicted radius of the particle (distance from its central atom to its farthest atom), in Å."""
     stress: Float[Array, "*sample"]
-    """Root mean square difference of decoded and trilaterated distances, in units of the radius."""
+    """Root mean square difference between the decoded distances and those of the positions, in units of the radius."""
     converged: Bool[Array, "*sample"]
     """Whether the trilateration converged."""
 
@@ -52,9 +52,9 @@ def propose_structures(
 ) -> Proposals:
     """Return structures that a network proposes for a PDF.
 
-    Latent vectors are drawn from the prior density of the PDF. They are decoded to distances, and these are
-    trilaterated to positions. Under `vmap` with one key all PDFs have the same noise, so that a result does not depend
-    on the other PDFs of the batch.
+    Latent vectors are drawn from the prior density of the PDF. They are decoded to distances, from which trilateration
+    computes positions. If all PDFs of a `vmap` share one key, they have the same random numbers. The result of a PDF
+    then does not depend on the other PDFs.
 
     Args:
         params: Parameters of the network.
@@ -84,7 +84,7 @@ def draw_latents(
 def decode_structures(
     params: Any, z: Float[Array, "sample latent"], *, network: CVAE, bond: Float[Array, ""] | float | None = None
 ) -> Proposals:
-    """Return the structures of latent vectors. The arguments are those of `propose_structures`."""
+    """Return the structures that latent vectors describe. The arguments are those of `propose_structures`."""
     decoded: Any = network.apply(params, z, method=CVAE.decode)
     return jax.vmap(lambda decoded_sample: trilaterate_decoded(decoded_sample, bond=bond))(decoded)
 
@@ -96,7 +96,7 @@ def trilaterate_decoded(
     iterations: int = 100,
     tolerance: float = 1e-5,
 ) -> Proposals:
-    """Return the trilaterated structure of one set of decoded distances.
+    """Return the structure whose distances agree best with one set of decoded distances.
 
     Args:
         decoded: Distances, presence and radius. A negative distance is replaced by its absolute value, so that it has a
@@ -135,10 +135,10 @@ def neighbour_distance(positions: Float[Array, "atom 3"], weights: Float[Array, 
 
 
 def model_input(measurement: Measurement, *, rmin: float) -> Float[np.ndarray, " r"]:
-    """Return a measured G(r) on the model's grid, with 0 below rmin (in Å) and outside the data.
+    """Return a measured G(r) on `PDF_GRID`, with 0 below rmin (in Å) and outside the data.
 
-    Whittaker-Shannon interpolation is exact here: G(r) has no frequency above qmax, and the data's step is below
-    pi / qmax.
+    Whittaker-Shannon interpolation is exact here, because G(r) has no frequency above qmax and the step of the data is
+    below pi / qmax.
     """
     grid = PDF_GRID.r
     step = (measurement.r[-1] - measurement.r[0]) / (len(measurement.r) - 1)
@@ -150,13 +150,13 @@ def model_input(measurement: Measurement, *, rmin: float) -> Float[np.ndarray, "
 def range_warnings(
     training_limits: dict[str, Any], measurement: Measurement, bond: float, diameter: float
 ) -> tuple[str, ...]:
-    """Return a phrase for each property of the data that lies outside the model's training data.
+    """Return a phrase for each property of the data that lies outside the ranges of the network's training data.
 
     Args:
-        training_limits: Entry "limits" of the model's card.
+        training_limits: Entry "limits" of the card of the network.
         measurement: Measured PDF with all settings.
         bond: Nearest-neighbour distance, in Å.
-        diameter: Diameter of the particle in Å, estimated from the data or taken from a better candidate.
+        diameter: Diameter of the particle in Å, estimated from the data or taken from a candidate that fits better.
     """
     warnings = []
     max_diameter = training_limits["relative_diameter"] * bond

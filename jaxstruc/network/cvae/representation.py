@@ -1,8 +1,9 @@
-"""A structure is represented inside the unit sphere, by the distances between atoms and from atoms to satellites.
+"""A structure is represented by the distances between its atoms and from its atoms to fixed points, the satellites.
 
-This is the representation of KDD 2020, section 3 (see `model`). One atom lies at the origin and the farthest atom lies
-on the unit sphere. Satellites are anchor points on this sphere. The scaling removes the particle's size, and padding
-hides its number of atoms. The representation therefore includes the radius in Å and the presence of each atom.
+This is the representation of KDD 2020, section 3 (see `model`). The structure is scaled, so that one atom lies at the
+origin and the farthest atom lies on the unit sphere. The satellites lie on this sphere. The scaling removes the size of
+the particle, and padding hides its number of atoms. The representation therefore includes the radius in Å and the
+presence of each atom.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from jaxstruc.clusters.distances import distances
 
 
 class Features(NamedTuple):
-    """The unit-sphere representation of a structure. Rows of padding are zero."""
+    """The representation of a structure inside the unit sphere. Rows of padding are zero."""
 
     pair: Float[Array, "atom atom"]
     """Distances between atoms in units of the particle's radius."""
@@ -29,7 +30,7 @@ class Features(NamedTuple):
 
 
 def satellites(count: int) -> Float[np.ndarray, "satellite 3"]:
-    """Return satellites spread over the unit sphere: a tetrahedron for 4 points, a golden spiral for more.
+    """Return the positions of satellites on the unit sphere: a tetrahedron for 4 points, a golden spiral for more.
 
     Raises:
         ValueError: If there are fewer than 4 satellites, because they cannot determine a position in space.
@@ -46,7 +47,7 @@ def satellites(count: int) -> Float[np.ndarray, "satellite 3"]:
 
 
 def order_atoms(structure: Structure) -> Structure:
-    """Return the structure with its most central atom at the origin, and with its atoms sorted by distance from it.
+    """Return the structure with its most central atom at the origin and its atoms sorted by distance from the origin.
 
     Rows of padding are last. Atoms of equal distance are sorted by z, then y, then x, so that the order does not depend
     on the order of the input.
@@ -63,11 +64,11 @@ def order_atoms(structure: Structure) -> Structure:
 
 
 def unit_sphere_features(structure: Structure, anchors: Float[Array, "satellite 3"]) -> Features:
-    """Return the unit-sphere features of a structure, with its atoms sorted by `order_atoms`.
+    """Return the representation of a structure, with its atoms sorted by `order_atoms`.
 
     Args:
         structure: Structure of at least two atoms, in Å.
-        anchors: Satellites on the unit sphere, see `satellites`.
+        anchors: Positions of the satellites on the unit sphere, see `satellites`.
     """
     ordered_structure = order_atoms(structure)
     mask = ordered_structure.mask

@@ -1,11 +1,12 @@
-r"""The stress measures how far coordinates disagree with given distances; this module computes and minimises it.
+r"""This module computes and minimises the stress, which measures how far coordinates disagree with given distances.
 
 $s(x) = \frac{1}{2N} [ \sum_{i<j} w_i w_j \omega_{ij} \rho(|x_i - x_j| - d_{ij})
 + \sum_{i,s} w_i \omega_{is} \rho(|x_i - a_s| - d_{is}) + \sum_i (1 - w_i) |x_i - x_i^0|^2 ]$
 
-Here $x_i$ are the positions of the N atoms, $a_s$ those of the satellites, $d$ the given distances, $w_i$ the presence
-of each atom (0 to 1) and $\omega$ the weight of each distance. The loss is $\rho(e) = e^2$, or Tukey's biweight if
-outliers are expected. The last term keeps absent atoms ($w_i = 0$) at their start $x_i^0$.
+Here $x_i$ are the positions of the N atoms, $a_s$ the positions of the satellites (fixed reference points), $d$ the
+given distances, $w_i$ the presence of each atom (0 to 1) and $\omega$ the weight of each distance. The loss is
+$\rho(e) = e^2$, or Tukey's biweight if outliers are expected. The last term keeps absent atoms ($w_i = 0$) at their
+start $x_i^0$.
 
 Sums over pairs are written as products with N by N matrices, because a batch is then fast on a CPU.
 """
@@ -25,14 +26,14 @@ MAX_GAUSS_NEWTON_STEPS, MAX_CONJUGATE_STEPS = 8, 5
 """Largest number of Gauss-Newton steps, and number of conjugate gradient steps in each of them. Two or three
 Gauss-Newton steps are usually enough."""
 MAX_STALLED_STEPS = 8
-"""Number of successive L-BFGS steps without a new minimum of stress or gradient, after which the descent stops. Only
-rounding errors remain then."""
+"""Number of successive L-BFGS steps without a new minimum of the stress or of the norm of its gradient, after which the
+descent stops. The remaining changes are then rounding errors."""
 N_ANNEALING_STEPS = 8
-"""Number of Gauss-Newton steps over which the outlier scale shrinks to the requested one."""
+"""Number of Gauss-Newton steps over which the outlier scale shrinks to the requested value."""
 
 
 class StressProblem(NamedTuple):
-    """The arguments of the stress. Pair matrices are symmetric with zero diagonals. Distances of weight 0 are 0."""
+    """The data of the stress. Pair matrices are symmetric with zero diagonals. Distances with the weight 0 are 0."""
 
     pair: Float[Array, "atom atom"]
     """Target distances between atoms."""
@@ -49,14 +50,14 @@ class StressProblem(NamedTuple):
     anchors: Float[Array, "satellite 3"]
     """Positions of the satellites."""
     outlier_scale: Float[Array, ""] | None
-    """Scale of Tukey's biweight. Distances with larger errors do not contribute. None: the loss is the square."""
+    """Scale of Tukey's biweight. Distances with larger errors do not contribute. If None, the loss is the square."""
 
 
 @jax.jit  # All callers share one trace.
 def value_and_gradient(
     positions: Float[Array, "atom 3"], problem: StressProblem
 ) -> tuple[Float[Array, ""], Float[Array, "atom 3"]]:
-    """Return the stress s(x) of the module's docstring and its gradient."""
+    """Return the stress s(x) and its gradient. The docstring of the module gives the equation."""
     displacement = positions - problem.absent_positions
     value = jnp.sum(problem.absence[:, None] * displacement**2)
     gradient = problem.absence[:, None] * displacement
@@ -102,7 +103,7 @@ def lower_stress_point(new_point: StressPoint, old_point: StressPoint, problem: 
 def gauss_newton_minimum(start, problem: StressProblem, tolerance):
     """Return the best point of the Gauss-Newton steps, the number of steps, and whether the start's gradient is finite.
 
-    If there is an outlier scale, it first shrinks over `N_ANNEALING_STEPS` steps.
+    An outlier scale is larger in the first `N_ANNEALING_STEPS` steps and shrinks to its value.
     """
     start_point, n_annealing_steps = evaluate_point(start, problem), 0
     annealed_point = start_point
@@ -130,11 +131,11 @@ def gauss_newton_minimum(start, problem: StressProblem, tolerance):
 
 
 def lbfgs_minimum(start_point, problem: StressProblem, iterations, tolerance):
-    """Return the best positions of L-BFGS, the norm of the gradient there, the number of steps, and a flag of failure.
+    """Return the best positions of L-BFGS, the norm of the gradient there, the number of steps, and whether it failed.
 
-    The descent fails if neither stress nor gradient reaches a new minimum in `MAX_STALLED_STEPS` steps. Steps without
-    curvature are left out of the Hessian (see `_without_flat_pair`). The items of a batch run one after another, and
-    L-BFGS is skipped if all of them have converged.
+    The descent fails if neither the stress nor the norm of its gradient reaches a new minimum in `MAX_STALLED_STEPS`
+    steps. Steps without curvature do not contribute to the approximate Hessian (see `_without_flat_pair`). The items of
+    a batch run one after another. If all items have converged before, L-BFGS is skipped.
     """
     solver = jaxopt.LBFGS(
         value_and_gradient, value_and_grad=True, stop_if_linesearch_fails=True, maxls=15, implicit_diff=False
@@ -191,9 +192,9 @@ def lbfgs_minimum(start_point, problem: StressProblem, iterations, tolerance):
 
 
 def _without_flat_pair(state, new_state, step):
-    r"""Return the state of L-BFGS after a step, without the step's pair (s, y) if the pair shows no curvature.
+    r"""Return the state of L-BFGS after a step, without the pair of this step if the pair shows no curvature.
 
-    Here s is the step and y the change of the gradient. The pair is used only if $s \cdot y$ exceeds
+    The pair (s, y) is the step s and the change y of the gradient. It is used only if $s \cdot y$ exceeds
     $\sqrt{\epsilon} |s| |y|$ and |y| exceeds the rounding error of the gradient, where $\epsilon$ is the machine
     epsilon.
     """
@@ -207,9 +208,9 @@ def _without_flat_pair(state, new_state, step):
 
 
 def _anneal(start, problem: StressProblem):
-    """Return positions after Gauss-Newton steps with an outlier scale that shrinks to the problem's own.
+    """Return positions after Gauss-Newton steps with an outlier scale that shrinks to that of the problem.
 
-    The first scales are about 4 times the root mean square error of the start, so that few distances are outliers.
+    The first scale is about 4 times the root mean square error at the start, so that few distances are outliers.
     """
     squared_error, total_weight = 0.0, 0.0
     for points, distance, weight, fraction in stress_terms(start, problem):
@@ -231,7 +232,7 @@ def _anneal(start, problem: StressProblem):
 
 
 def _gauss_newton_step(positions, gradient, problem: StressProblem):
-    """Return the Gauss-Newton step for a gradient of the stress, solved by a few conjugate gradient steps."""
+    """Return the Gauss-Newton step for a gradient of the stress, computed with a few conjugate gradient steps."""
     n_atoms, identity = len(positions), jnp.eye(3, dtype=positions.dtype)
     blocks = problem.absence[:, None, None] * identity
     stiffness = None
@@ -279,9 +280,10 @@ def _gauss_newton_step(positions, gradient, problem: StressProblem):
 
 
 def _stiffness_product(stiffness, positions, displacement):
-    r"""Return $\sum_j k_{ij} (x_i - x_j) (x_i - x_j) \cdot v_j$ for the stiffness k and the displacements v.
+    r"""Return $\sum_j k_{ij} (x_i - x_j) (x_i - x_j) \cdot v_j$ for each atom i.
 
-    The product is expanded, so that one product with the matrix k is enough.
+    The matrix k is the stiffness, x are the positions and v the displacements. The product is expanded, so
+    that one product with the matrix k is enough.
     """
     projection = jnp.sum(positions * displacement, axis=1, keepdims=True)
     sums = stiffness @ jnp.concatenate(
@@ -293,9 +295,10 @@ def _stiffness_product(stiffness, positions, displacement):
 
 
 def stress_terms(positions, problem: StressProblem):
-    """Return the terms of the stress as tuples of points, distances to them, weights, and a factor of the sum.
+    """Return the two sums of the stress, over pairs and over satellites, as tuples.
 
-    The factor of the pairs is 0.5, because a sum over the matrix contains each pair twice.
+    A tuple contains the points, the given distances from the atoms to these points, the weights of the distances, and
+    the factor of the sum. The factor of the pairs is 0.5, because a sum over the matrix contains each pair twice.
     """
     pairs = (positions, problem.pair, problem.pair_weight, 0.5)
     satellites = (problem.anchors, problem.satellite, problem.satellite_weight, 1.0)
@@ -309,12 +312,12 @@ def _loss(error, outlier_scale):
 
 
 def _influence(error, outlier_scale):
-    """Return the factor of a distance's weight in the gradient: the derivative of the loss over twice the error."""
+    """Return the derivative of the loss, divided by twice the error. It multiplies the weight of a distance."""
     return 1.0 if outlier_scale is None else jnp.maximum(1 - (error / outlier_scale) ** 2, 0.0) ** 2
 
 
 def _moment(weight, positions, points):
-    r"""Return $\sum_j w_{ij} (x_i - y_j)$."""
+    r"""Return $\sum_j w_{ij} (x_i - y_j)$ for the weights w, the positions x and the points y."""
     sums = weight @ jnp.concatenate([points, jnp.ones_like(points[:, :1])], axis=1)
     return positions * sums[:, 3:] - sums[:, :3]
 
@@ -325,7 +328,7 @@ def matrix_sum(matrix):
 
 
 def outer_products(a, b):
-    """Return the nine products of the components of each pair of vectors."""
+    """Return the nine products of the components of each pair of vectors a and b [vector, 9]."""
     return (a[:, :, None] * b[:, None, :]).reshape(len(a), 9)
 
 
@@ -338,7 +341,7 @@ def inverse_matrices(matrix):
 
 
 def matrix_vector_products(matrix, vector):
-    """Return the product of each matrix and vector."""
+    """Return the product of each matrix with its vector."""
     return jnp.sum(matrix * vector[:, None, :], axis=2)
 
 

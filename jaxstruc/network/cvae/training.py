@@ -45,9 +45,9 @@ class TrainingProgress(NamedTuple):
     epoch: int
     """Number of epochs done."""
     best_loss: np.ndarray
-    """Lowest validation loss [seed] so far. A new loss replaces it only if `is_improved` is true."""
+    """Lowest validation loss of each seed so far [seed]. A new loss replaces it only if `is_improved` is true."""
     best_epoch: np.ndarray
-    """Epoch of the lowest validation loss [seed]."""
+    """Epoch of the lowest validation loss of each seed [seed]."""
 
 
 class _TrainingRun(NamedTuple):
@@ -57,7 +57,7 @@ class _TrainingRun(NamedTuple):
     config: TrainOptions
     splits: Sequence[Split]
     gather_batch: Callable[[np.ndarray], TrainingBatch]
-    """Function from row numbers to a batch."""
+    """Function that returns the batch of some rows of the data set."""
     keys: Array
     """Random keys [seed, 3] of the parameters, the training and the validation."""
     steps_per_epoch: int
@@ -75,7 +75,7 @@ class LossWeights(NamedTuple):
 
 
 def claim_folder(folder: Path, config: TrainOptions) -> None:
-    """Write the options to the folder of the training, or check that the options there are the same.
+    """Write the options to the folder of the training. If the folder has options, check that they are the same.
 
     Raises:
         ValueError: If the folder holds a training with other options.
@@ -91,8 +91,8 @@ def claim_folder(folder: Path, config: TrainOptions) -> None:
             if key not in settings or key not in stored_settings or stored_settings[key] != settings[key]
         )
         raise ValueError(
-            f"Expected the training in {folder} to have {name} {settings.get(name)}, got {stored_settings.get(name)}; "
-            "pass the same options to resume it, or another --out."
+            f"The training in {folder} has {name} {stored_settings.get(name)}, but the options have "
+            f"{settings.get(name)}; pass the same options to resume it, or another --out."
         )
 
 
@@ -133,7 +133,10 @@ def log_metrics(folder: Path, config: TrainOptions, epoch: int, metrics: dict[st
 
 
 def cut_metrics(folder: Path, n_lines: int) -> None:
-    """Keep only the first lines of `metrics.jsonl`. Epochs after the checkpoint run again and are written anew."""
+    """Keep only the first `n_lines` lines of `metrics.jsonl`.
+
+    A resumed training repeats the epochs after its checkpoint and writes the lines of these epochs again.
+    """
     path = folder / "metrics.jsonl"
     if path.exists():
         files.write_text(path, "".join(path.read_text("utf-8").splitlines(keepends=True)[:n_lines]))
@@ -146,7 +149,10 @@ def optimiser(config: TrainOptions, steps_per_epoch: int) -> optax.GradientTrans
 
 
 def scheduled_weights(config: TrainOptions, epochs: float) -> LossWeights:
-    """Return the weights after a number of epochs, which may be fractional. Each rises linearly over its warm-up."""
+    """Return the weights of the loss terms after a number of epochs, which may be fractional.
+
+    Each weight rises linearly to its final value during its warm-up.
+    """
     schedules = ((config.beta, config.warmup), (config.pdf, config.pdf_warmup))
     return LossWeights(
         *(
@@ -172,10 +178,10 @@ def train_step(
     config: TrainOptions,
     steps: int,
 ) -> tuple[TrainingState, dict[str, Array]]:
-    """Return the states after one step, and the terms of the loss with the norm of the gradient.
+    """Return the states of all seeds after one step, and the terms of the loss with the norm of the gradient.
 
-    All arrays have a first axis of seeds. `steps` is the number of steps in an epoch, which the schedule of the
-    learning rate needs.
+    The first axis of all arrays is the seed. `steps` is the number of steps in an epoch, which determines the schedule
+    of the learning rate.
     """
     optimise = optimiser(config, steps)
 
@@ -193,7 +199,7 @@ def train_step(
 def evaluate_batch(
     params: Any, batch: TrainingBatch, keys: Array, *, network: CVAE, config: TrainOptions
 ) -> dict[str, Array]:
-    """Return the terms of the loss of a batch [seed], with final weights."""
+    """Return the terms of the loss of a batch [seed], with the final weights of the schedule."""
     loss_function = partial(loss, network=network, config=config, beta=config.beta, pdf=config.pdf)
     return jax.vmap(loss_function)(params, batch, keys)[1]
 
@@ -208,10 +214,10 @@ def validate(
     config: TrainOptions,
     evaluate: Callable[..., dict[str, Array]] = evaluate_batch,
 ) -> dict[str, np.ndarray]:
-    """Return the mean terms of the validation loss [seed], with final weights and the same latent draws each time.
+    """Return the mean terms of the validation loss [seed], with the final weights of the schedule.
 
-    All seeds use the same number of PDFs. Seeds with more PDFs leave some out at even intervals, because the PDFs are
-    sorted by shape.
+    The random latent vectors are the same in each epoch. All seeds use the same number of PDFs. If a seed has more
+    PDFs, some are left out at even intervals, because the PDFs are sorted by shape.
     """
     n_rows = min(len(split.validation) for split in splits)
     rows = np.stack([split.validation[np.arange(n_rows) * len(split.validation) // n_rows] for split in splits])
@@ -239,20 +245,22 @@ def fit(
     """Train the autoencoder, and return the best parameters of each seed and the final progress.
 
     The best parameters are those of the lowest validation loss (see `is_improved`). All seeds are trained together,
-    along a first axis of every array. After each epoch a checkpoint with the last states and the best parameters
-    replaces the last one in `folder/checkpoints`. A training that is resumed from there gives the same parameters as an
-    uninterrupted one. Each batch is divided among all devices if their number divides its size.
+    along a first axis of every array. After each epoch, a checkpoint with the last states and the best parameters
+    replaces the previous checkpoint in `folder/checkpoints`. A training that is resumed from a checkpoint gives the
+    same parameters as an uninterrupted training. If the number of devices divides the batch size, each batch is divided
+    among all devices.
 
     Args:
         data: Data set.
         splits: Indices of the training and validation data, one split for each seed.
         config: Options of the training, including the seeds.
         folder: Folder of the training.
-        report_progress: Function that is called after each epoch with its number and the metrics' means over the seeds.
+        report_progress: Function that is called after each epoch with the number of the epoch and the metrics, averaged
+            over the seeds.
         stop_after: Number of epochs after which the training returns early, as if it were interrupted.
         take_step: Function that takes one step, see `train_step`.
         validate: Function that returns the mean terms of the validation loss, see `validate`.
-        network: Autoencoder, by default one of the sizes that the options describe.
+        network: Autoencoder, by default with the sizes that the options state.
 
     Raises:
         FloatingPointError: If the loss is not finite.
@@ -349,7 +357,10 @@ def _epoch_batches(splits: Sequence[Split], config: TrainOptions, epoch: int, st
 
 
 def _is_running(progress: TrainingProgress, config: TrainOptions) -> np.ndarray:
-    """Return a mask of the seeds that have improved within the patience. The others keep their best parameters."""
+    """Return a mask of the seeds that have improved in the last `config.patience` epochs.
+
+    The other seeds keep their best parameters.
+    """
     return progress.epoch - progress.best_epoch < config.patience
 
 
@@ -364,7 +375,7 @@ def _select_params(is_better, new_params, old_params):
 
 
 def _batch_gatherer(data: Dataset, model_sizes: ModelSizes) -> Callable[[np.ndarray], TrainingBatch]:
-    """Return a function from row numbers to a batch, with the data held on the device."""
+    """Return a function that returns the batch of some rows of the data set. The data are stored on the device."""
     shapes = dataset.shape_features(data.shapes, atoms=model_sizes.atoms, satellites=model_sizes.satellites)
     columns = (data.shape_index, data.bond.astype(np.float32), data.pdf, data.conditions)
     replicated_sharding, row_sharding = _shardings()
@@ -381,7 +392,7 @@ def _batch_gatherer(data: Dataset, model_sizes: ModelSizes) -> Callable[[np.ndar
 
 @jax.jit
 def _gather_batch(device_data, rows) -> TrainingBatch:
-    """Return the batch of some row numbers from the data on the device."""
+    """Return the batch of some rows of the data on the device."""
     shapes, columns = device_data
     shape_index, bond, pdf, conditions = jax.tree.map(lambda column: column[rows], columns)
     features = jax.tree.map(lambda column: column[shape_index], shapes)
@@ -389,7 +400,7 @@ def _gather_batch(device_data, rows) -> TrainingBatch:
 
 
 def _shardings() -> tuple[NamedSharding, NamedSharding]:
-    """Return two shardings over all devices: complete copies, and arrays [seed, row, ...] divided by rows."""
+    """Return two shardings over all devices: complete copies, and division of arrays [seed, row, ...] by rows."""
     mesh = jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(AxisType.Auto,))
     return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "rows"))
 

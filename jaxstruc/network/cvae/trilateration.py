@@ -1,9 +1,11 @@
-r"""Trilateration computes coordinates from pair and satellite distances, in batches and with derivatives.
+r"""Trilateration computes the positions of atoms from distances, in batches and with derivatives.
 
-KDD 2020, section 4.2 (see `model`), places one atom after another. Here all atoms move together from a closed-form
-start to the minimum of the weighted `stress`. Gauss-Newton steps come first, and a few conjugate gradient steps solve
-each of them approximately. L-BFGS then continues if they have not converged. With 11 satellites, batches of 256 and 2
-CPU cores this is about eight times faster than L-BFGS from the closed-form start, with the same errors.
+The distances are those between atoms and those from atoms to satellites, which are reference points with known
+positions. KDD 2020, section 4.2 (see `model`), places one atom after another. Here all atoms move together to the
+minimum of the weighted `stress`. The start is a solution of linear equations. Gauss-Newton steps come first. A few
+conjugate gradient steps solve each of them approximately. If they do not converge, L-BFGS continues. With 11
+satellites, batches of 256 and 2 CPU cores, this is about eight times faster than L-BFGS alone from the same start, and
+the errors are equal.
 """
 
 from functools import partial
@@ -24,24 +26,26 @@ REASONS = ("converged", "out of iterations", "line search failed", "negative or 
 REASON_CONVERGED, REASON_ITERATIONS, REASON_LINE_SEARCH, REASON_BAD_DISTANCES, REASON_NOT_FINITE = range(len(REASONS))
 
 N_ROBUST_STARTS = 6
-"""Number of linear starts if outliers are expected. Each reduces the weights of distances with large errors before."""
+"""Number of linear solutions for the start if outliers are expected. Each solution reduces the weights of the distances
+that had large errors in the previous solution."""
 N_REFILLS = 4
-"""Number of times that missing pair distances are replaced by those of the positions found."""
+"""Number of times that multidimensional scaling replaces missing pair distances by those of its last positions."""
 
 
 class Trilateration(NamedTuple):
-    """Coordinates, and flags that show whether the solver has converged."""
+    """The positions of the atoms, and whether and why the solver stopped there."""
 
     positions: Float[Array, "atom 3"]
-    """Positions in the unit of the distances (radii of the particle). They are NaN for invalid distances."""
+    """Positions in the unit of the distances, e.g. the particle's radius. They are NaN if a distance is invalid."""
     stress: Float[Array, ""]
-    """Weighted root mean square difference of given and final distances. With an outlier scale, the root mean loss."""
+    """Weighted root mean square difference of given and final distances. If there is an outlier scale, it is the square
+    root of the weighted mean loss."""
     iterations: Int[Array, ""]
     """Number of Gauss-Newton and L-BFGS steps."""
     converged: Bool[Array, ""]
-    """Whether the gradient fell below the tolerance before the last iteration, and all values are finite."""
+    """Whether the norm of the gradient is at most the tolerance, and all values are finite."""
     reason: Int[Array, ""]
-    """Index into `REASONS`."""
+    """Reason for the end of the trilateration, as an index into `REASONS`."""
 
 
 def trilaterate(
@@ -56,24 +60,26 @@ def trilaterate(
     iterations: int = 100,
     tolerance: float = 1e-5,
 ) -> Trilateration:
-    """Return the coordinates whose distances agree best with the given ones.
+    """Return the positions of atoms whose distances agree best with the given distances.
 
-    Derivatives with respect to distances, weights, presence and satellites use implicit differentiation at the
-    solution.
+    The distances are those between atoms and those from atoms to satellites. A satellite is a fixed reference point
+    with a known position. Derivatives with respect to the distances, the weights, the presence and the positions of the
+    satellites use implicit differentiation at the solution.
 
     Args:
         pair: Symmetric distances between atoms. The diagonal is not read.
-        satellite: Distances from atoms to satellites.
+        satellite: Distances from atoms to satellites, in the same unit as all lengths.
         presence: Weight of each atom, from 0 (padding) to 1.
         anchors: Positions of the satellites, at least four that are not coplanar.
         pair_weight: Weight of each pair distance, e.g. 1 / variance, by default 1. A distance of weight 0 is missing
-            and not read. If all are 0, the solution uses satellites only.
+            and not read. If all weights are 0, the solution uses only the distances to the satellites.
         satellite_weight: Weight of each satellite distance, by default 1. A distance of weight 0 is not read.
         outlier_scale: Scale of Tukey's biweight (doi 10.1080/00401706.1974.10489171), in the unit of the distances.
-            Distances with larger errors are outliers and do not contribute. Smaller errors reduce the weight of a
-            distance. A scale of 4.7 times the noise loses 5 % of the precision.
-        iterations: Largest number of L-BFGS steps. An item that has not converged by then is flagged.
-        tolerance: Norm of the stress's gradient below which the solution has converged.
+            Distances with larger errors are outliers and do not contribute. The weight of other distances decreases
+            with their error. If the errors are Gaussian and there are no outliers, a scale of 4.7 standard deviations
+            gives variances of the positions that are about 5 % larger than those of least squares.
+        iterations: Largest number of L-BFGS steps. The field `converged` is False if they are not enough.
+        tolerance: Norm of the gradient of the stress below which the solution has converged.
     """
     problem = _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_weight, outlier_scale)
     problem = problem._replace(absent_positions=linear_start(problem.satellite, anchors, weight=satellite_weight))
@@ -92,9 +98,9 @@ def trilaterate_pairs(
     iterations: int = 100,
     tolerance: float = 1e-5,
 ) -> Trilateration:
-    """Return coordinates from pair distances only, centred on the origin.
+    """Return positions from pair distances only, with their mean at the origin.
 
-    Pair distances determine coordinates only up to a rotation and a mirror image. The start is classical
+    Pair distances determine positions only up to a shift, a rotation and a mirror image. The start is classical
     multidimensional scaling. Derivatives contain no rotation and no shift of the whole structure.
 
     Args:
@@ -103,7 +109,7 @@ def trilaterate_pairs(
         pair_weight: Weight of each pair distance, by default 1. A distance of weight 0 is missing and not read.
         outlier_scale: Scale of Tukey's biweight in the unit of the distances, see `trilaterate`.
         iterations: Largest number of L-BFGS steps.
-        tolerance: Norm of the stress's gradient below which the solution has converged.
+        tolerance: Norm of the gradient of the stress below which the solution has converged.
     """
     no_satellites = jnp.zeros((presence.size, 0), pair.dtype)
     problem = _stress_problem(
@@ -175,8 +181,9 @@ def multidimensional_scaling_start(
     r"""Return positions by classical multidimensional scaling (W. S. Torgerson (1952), doi 10.1007/BF02288916).
 
     The positions are the three eigenvectors of $-\frac{1}{2} J d^2 J$ with the largest eigenvalues, multiplied by the
-    square roots of these. The matrix J subtracts the mean. Missing distances are first estimated from the means of
-    their rows, and then a few times from the positions found.
+    square roots of these eigenvalues. Here $d^2$ is the matrix of the squared distances, and the matrix J subtracts the
+    mean. Missing distances are first estimated from the means of their rows, and then `N_REFILLS` times from the last
+    positions.
     """
     is_known = weight > 0
     is_present = jnp.any(is_known, axis=1).astype(pair.dtype)
@@ -199,7 +206,7 @@ def multidimensional_scaling_start(
 
 
 def check_distances(pair, satellite, presence, anchors, *, pair_weight=None, satellite_weight=None) -> None:
-    """Refuse distances that cannot be trilaterated. This check works on one item or a batch, but not inside `jit`.
+    """Refuse distances that `trilaterate` cannot use. The check works on one item or a batch, but not inside `jit`.
 
     Raises:
         ValueError: If shapes disagree, if satellites are fewer than 4 or coplanar, if distances are negative, NaN,
@@ -265,7 +272,7 @@ def _check_nonnegative(name, distance, presence, weight):
 
 
 def _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_weight, outlier_scale):
-    """Return the stress problem, with NaN in place of used distances or weights that are negative or NaN."""
+    """Return the stress problem. Negative weights and negative distances become NaN, but not distances of weight 0."""
     pair_presence = presence[:, None] * presence[None, :] * (1 - np.eye(presence.size, dtype=presence.dtype))
     total_pair_weight = pair_presence if pair_weight is None else pair_presence * pair_weight
     total_satellite_weight = jnp.broadcast_to(presence[:, None], satellite.shape)
@@ -288,8 +295,9 @@ def _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_w
 def _symmetrize(distance, weight):
     """Return symmetric distances and weights whose stress differs from that of the given ones by a constant.
 
-    The gradient of the stress is written for symmetric matrices. Symmetric input is returned bit by bit. The fractions
-    have no gradient, because their derivative is infinite at vanishing weights.
+    The gradient of the stress is written for symmetric matrices. Symmetric input is returned unchanged, bit by bit.
+    Derivatives treat the fraction of the transposed weight as constant, because its derivative is infinite at vanishing
+    weights.
     """
     total_weight = weight + weight.T
     transposed_fraction = lax.stop_gradient(weight.T / jnp.where(total_weight > 0, total_weight, 1.0))
@@ -305,9 +313,10 @@ def _nan_if_negative(array):
 
 
 def _refined_start(problem: stress.StressProblem):
-    """Return positions from the distances to satellites and to atoms that the satellites determine.
+    """Return positions from the distances to satellites and to the atoms whose positions the satellites determine.
 
-    If outliers are expected, this is repeated, and large errors reduce the weights (see `N_ROBUST_STARTS`).
+    If outliers are expected, the solution is repeated with lower weights of distances with large errors (see
+    `N_ROBUST_STARTS`).
     """
     is_determined = jnp.sum(problem.satellite_weight > 0, axis=1) >= 4
     weight = jnp.concatenate([problem.pair_weight * is_determined, problem.satellite_weight], axis=1)
@@ -364,7 +373,7 @@ def _solution(start, problem: stress.StressProblem, iterations, tolerance):
 
 
 def _without_rigid_motion(positions, presence):
-    """Return positions relative to their mean. Their derivatives contain no rotation or shift of the structure."""
+    """Return positions relative to their mean. The derivatives contain no rotation or shift of the structure."""
     total_presence = jnp.maximum(jnp.sum(presence), 1e-6)
 
     def centre(x):
