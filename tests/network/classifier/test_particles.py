@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from jaxstruc.clusters import library, random_particles, structure_type
+from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.network.classifier import particles
 from jaxstruc.network.classifier.particles import BatchComposition
@@ -112,3 +113,39 @@ def test_random_particles_fit_the_capacity_of_their_group(drawn_particles):
     assert store.packings_by_capacity[1].site_positions.shape[0] == len(random_particles.PACKINGS)
     atom_counts = np.sort(particle_batch.values[particle_batch.source == particles.CUT_SOURCE, 0])
     assert np.nanmax(atom_counts) <= 60 and jnp.isfinite(atom_counts).sum() >= 6
+
+
+def test_a_distance_is_shared_by_its_two_nearest_bins():
+    """The last bins stay empty, because distances beyond the bins are lost."""
+    places = np.array([0.0, 0.25, 3.75, 10.0, particles.N_BINS - 4.5, particles.N_BINS + 7.0])
+    distance, weight = places * particles.BIN_WIDTH, np.arange(1.0, 7.0)
+    expected_histogram = np.zeros(particles.N_BINS)
+    for place, amount in zip(places[:5], weight[:5], strict=True):
+        expected_histogram[int(place)] += amount * (1 - place % 1)
+        expected_histogram[int(place) + 1] += amount * (place % 1)
+    np.testing.assert_allclose(particles._bin_distances(weight, distance), expected_histogram, atol=1e-5)
+    traced_histogram = particles._bin_traced_distances(jnp.asarray(distance), jnp.asarray(weight))
+    np.testing.assert_allclose(traced_histogram, expected_histogram, atol=2e-3)
+
+
+def test_a_type_has_its_clusters_by_size_repeated_and_all_clusters_if_it_has_none():
+    type_index = np.array([0, 1, 0, 1, 1, 0, 0])
+    rows_by_type = particles._rows_by_type(type_index)
+    assert rows_by_type.shape == (len(STRUCTURE_TYPES), 7)
+    assert rows_by_type[0].tolist() == [0, 0, 2, 2, 5, 5, 6]
+    assert rows_by_type[1].tolist() == [1, 1, 1, 3, 3, 4, 4] and rows_by_type[2].tolist() == list(range(7))
+
+
+def test_the_limits_of_the_held_out_sizes_belong_to_them():
+    (low, high), *_ = particles.HOLDOUT_ATOM_RANGES
+    counts = [particles.MIN_ATOMS - 1, particles.MIN_ATOMS, low - 1, low, high, high + 1, high + 1]
+    rng = np.random.default_rng(0)
+    numbered_library = library.from_clusters([Cluster("fcc", "x", rng.normal(size=(n_atoms, 3))) for n_atoms in counts])
+    types = [structure_type.StructureType("fcc", 0.0, True)] * 6 + [structure_type.StructureType("fcc", 0.0, False)]
+    rows, type_index = particles._typed_rows(numbered_library, types, holdout=False)
+    assert rows.tolist() == [1, 2, 5] and set(type_index) == {STRUCTURE_TYPES.index("fcc")}
+    assert particles._typed_rows(numbered_library, types, holdout=True)[0].tolist() == [3, 4]
+    values = particles._cluster_values(numbered_library, np.array([2, 5]), np.array([0.25, 0.5]))
+    assert values[:, 0].tolist() == [low - 1, high + 1] and values[:, 2].tolist() == [0, 0]
+    np.testing.assert_allclose(values[:, 1], numbered_library.diameter[[2, 5]], rtol=1e-6)
+    assert values[:, 3].tolist() == [0.25, 0.5] and np.isnan(values[:, 4:]).all()

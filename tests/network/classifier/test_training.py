@@ -8,6 +8,7 @@ import pytest
 from simple_training_stream import SHORT_TRAINING, SMALL_CLASSIFIER, simulate_simple_batch
 
 from jaxstruc.network.classifier import training
+from jaxstruc.network.classifier.particles import DEFAULT_COMPOSITION, MIN_ATOMS
 from jaxstruc.options.training import TrainClassifierOptions
 
 train_small_classifier = partial(
@@ -39,5 +40,13 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path):
 
 
 def test_a_nan_loss_stops_the_training(tmp_path):
-    with pytest.raises(FloatingPointError, match="lower --rate"):
+    with pytest.raises(FloatingPointError, match=r"\b10\b.*lower --rate"):
         train_small_classifier(jnp.float32(np.nan), SHORT_TRAINING, folder=tmp_path)
+
+
+def test_the_card_states_how_many_pdfs_were_seen_and_rounds_the_metrics():
+    card = training.classifier_card(SHORT_TRAINING, {"loss": 1 / 3}, command="jaxstruc train-classifier")
+    assert card["pdfs"] == 30 * DEFAULT_COMPOSITION.n_samples and card["metrics"] == {"loss": 0.33333}
+    assert card["name"] == "classifier-seed0" and card["config"]["steps"] == 30
+    assert card["data"]["atoms of cuts"] == [MIN_ATOMS, max(DEFAULT_COMPOSITION.atom_capacities)]
+    assert json.loads(json.dumps(card)) == card
