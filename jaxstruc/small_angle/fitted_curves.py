@@ -1,7 +1,8 @@
 """Fitted curves at all points of a measured I(Q), in double precision.
 
-The fits themselves run in single precision with the background projected out. This module computes the curve of a fit
-again, with its scale and background, and the errors and correlations of all parameters.
+The fits themselves run in single precision, and the background is projected out of their data. This module computes
+the curve of each fit again, with the best scale and background. It also computes the standard errors and correlations
+of the fitted parameters.
 """
 
 from collections.abc import Sequence
@@ -19,19 +20,19 @@ from jaxstruc.small_angle.simulate import INTENSITY_UNIT
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES
 
 POINT_MULTIPLE = 256
-"""Block size of the padding. The number of points of a padded curve is a multiple of it."""
+"""Multiple to which the number of points of a curve is padded."""
 SPHERE_FACTOR = 4 / 3 * np.pi
-"""Volume of a sphere over the cube of its radius."""
+"""Volume of a sphere divided by the cube of its radius."""
 
 
 class FittedCurve(NamedTuple):
-    """Curve of one fit at all points. Intensities are in the unit of the file."""
+    """Curve of one fit at all points of the data. Intensities are in the unit of the file."""
 
     calculated: Float[np.ndarray, " point"]
     """Calculated intensity, including the background."""
     background: Float[np.ndarray, " point"]
     residual: Float[np.ndarray, " point"]
-    """Measured minus calculated intensity, over the noise."""
+    """Difference of measured and calculated intensity, divided by the noise."""
     scale: float
     """Scale factor of `simulate.intensity` for a contrast of 10⁻⁶/Å²."""
     background_coefficients: Float[np.ndarray, " term"]
@@ -42,19 +43,19 @@ class FittedCurve(NamedTuple):
     The order is radius, pd and scale of each population, then background and power_scale.
     """
     errors: Float[np.ndarray, " name"]
-    """Standard errors of ln radius, ln pd, ln scale and the background coefficients."""
+    """Standard errors of ln radius, ln pd, ln scale and the background coefficients, in the order of the names."""
     correlation: Float[np.ndarray, "name name"]
 
 
 def fitted_curves(
     saxs_data: SaxsData, body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"], chi2_factor: float
 ) -> list[FittedCurve]:
-    """Return the curves of fits at all points.
+    """Return the curves of several fits at all points of the data.
 
     Args:
         saxs_data: Data that were fitted.
         body_fits: Fits of bodies and distributions.
-        log_radius: ln R (R in Å) of the nodes, which cover the sizes of all fits.
+        log_radius: ln R (R in Å) of nodes that cover the sizes of all fits.
         chi2_factor: Factor on chi-squared (`evidence.NoiseEstimate.chi2_factor`).
     """
     curves_by_body = {
@@ -70,7 +71,11 @@ def fitted_curves(
 def size_curves(
     saxs_data: SaxsData, body: str, log_radius: Float[np.ndarray, " node"]
 ) -> Float[np.ndarray, "point node"]:
-    """Return V P(QR) at each size and all points, V in Å³, smeared if the data have a resolution."""
+    """Return V P(QR), the curve of each size, at all points of the data.
+
+    V is the volume of a particle in Å³, P its form factor, and R the radius of the sphere of equal volume in Å. If the
+    data state a Q resolution, the curves are smeared by it.
+    """
     n_points = len(saxs_data.q)
     padding = (0, -n_points % POINT_MULTIPLE)
     q = np.pad(saxs_data.q, padding, mode="edge").astype(np.float32)
@@ -85,11 +90,11 @@ def size_curves(
 def distribution_curve(
     saxs_data: SaxsData, size_curves: np.ndarray, volume_shares: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Return the curve of a size distribution with the best scale and background.
+    """Return the curve of a size distribution, with the scale and background that fit the data best.
 
     Args:
         saxs_data: Data that were fitted.
-        size_curves: V P(QR) at each size and all points.
+        size_curves: Curve of each size at all points, from the function `size_curves`.
         volume_shares: Volume fractions of the sizes.
 
     Returns:
@@ -107,7 +112,7 @@ def distribution_curve(
 
 
 def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radius, chi2_factor: float) -> FittedCurve:
-    """Return the curve of one fit with its errors."""
+    """Return the curve of one fit, with the errors and correlations of its parameters."""
     distribution_shape, n_populations = DISTRIBUTION_SHAPES[body_fit.distribution_shape], len(body_fit.amplitude)
     log_parameters = jnp.asarray(body_fit.log_parameters, jnp.float32)
     columns = np.asarray(
@@ -153,7 +158,7 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
 def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarray:
     """Return the covariance of the fitted parameters.
 
-    A logarithm that the data do not determine has the standard deviation `evidence.MAX_LOG_SIGMA`.
+    The logarithm of a parameter that the data do not determine has the standard deviation `evidence.MAX_LOG_SIGMA`.
     """
     prior_precision = np.where(np.arange(jacobian.shape[1]) < n_log_parameters, evidence.MAX_LOG_SIGMA**-2.0, 0.0)
     normal_matrix = chi2_factor * jacobian.T @ jacobian + np.diag(prior_precision)
@@ -164,7 +169,7 @@ def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarr
 
 
 def _least_squares(columns, data):
-    """Return the least-squares coefficients of columns, which may differ by orders of magnitude."""
+    """Return the coefficients of the columns that fit the data best. The columns may differ by orders of magnitude."""
     column_norms = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
     return np.linalg.lstsq(columns / column_norms, data, rcond=None)[0] / column_norms
 

@@ -1,21 +1,21 @@
 """Form factors P(x) of particles of uniform density, at x = q R_eq.
 
 A body is a shape of particle, e.g. a cube. R_eq is the radius of the sphere with the body's volume. P is the squared
-amplitude, averaged over all orientations, with P(0) = 1. It depends on the shape and on x only. It is therefore
-tabulated once for each shape (`FormFactorTable`), and all sizes are computed by interpolation, with derivatives.
+amplitude, averaged over all orientations, with P(0) = 1. P depends only on the shape and on x. It is therefore
+tabulated once for each shape (`FormFactorTable`). Interpolation in the table gives P for all sizes, with derivatives.
 
-A table holds $P(x) (1 + x^2/5)^2$, which stays of order 1, as cubic polynomials on pieces of equal width in x. Beyond
-`MAX_TABLE_X`, P follows the law of G. Porod, Kolloid-Z. 124, 83 (1951), doi 10.1007/BF01512792, with oscillations from
-pairs of parallel faces (`polyhedra.porod_waves`). All tables have the same shape, so that a batch of bodies is one
-more axis (`stack_tables`).
+A table describes $P(x) (1 + x^2/5)^2$, which stays of order 1, by cubic polynomials on pieces of equal width in x.
+Beyond `MAX_TABLE_X`, P follows the law of G. Porod, Kolloid-Z. 124, 83 (1951), doi 10.1007/BF01512792, with
+oscillations from pairs of parallel faces (`polyhedra.porod_waves`). The arrays of all tables have the same shapes. The
+tables of several bodies can therefore be stacked along a new axis (`stack_tables`).
 
 Errors are given relative to P or to its envelope 4.5 / x⁴, whichever is larger. Below `MAX_TABLE_X` the error is at
 most 4e-6 in double precision, and 2e-5 in single precision at x = 60. Beyond `MAX_TABLE_X` the mean over an oscillation
-is accurate to 0.2 %. The oscillations are accurate to 3 % of this mean, and to 4 to 9 % for the Marks decahedron, flat
-cylinders, the icosahedron and the dodecahedron.
+is accurate to 0.2 %. The oscillations are accurate to 3 % of this mean. For the Marks decahedron, flat cylinders, the
+icosahedron and the dodecahedron they are accurate to 4 to 9 %.
 
-The sphere, core-shell sphere, spheroid and cylinder also have formulas. These are pure functions in the precision of x,
-differentiable in x and in the parameters of the shape.
+For the sphere, core-shell sphere, spheroid and cylinder, there are also functions that evaluate the formulas directly.
+They keep the precision of x and are differentiable in x and in the parameters of the shape.
 """
 
 import functools
@@ -38,16 +38,17 @@ PIECE_WIDTH, MAX_TABLE_X = 0.05, 200.0
 STORED_STEP = 0.2
 """Step in x of the stored values.
 
-The oscillations of P have periods of at least 2π / 3.3, and a spline of degree 9 interpolates between the values.
+A spline of degree 9 interpolates between the values. The step is much smaller than the periods in x of the oscillations
+of P, which are at least 2π / 3.3.
 """
 MAX_TAIL_WAVES = 4
-"""Largest number of oscillations of P beyond the table, including the constant of Porod's law."""
+"""Largest number of terms of P x⁴ beyond the table: the constant of Porod's law, and oscillations."""
 TABLE_FILE = files("jaxstruc.scattering.tables").joinpath("bodies.npz")
 """File with the stored values of all named polyhedra."""
 N_ORIENTATIONS = 96
-"""Number of Gauss points over the angle to the axis of a spheroid or cylinder.
+"""Number of Gauss points for the cosine of the angle between q and the axis of a spheroid or cylinder.
 
-It suffices if q times the difference of the half axes is below about 70.
+This number is sufficient if q times the difference of the half axes is below about 70.
 """
 MAX_SERIES_X = 1.5
 """Largest x at which the amplitude of a sphere is computed by its power series."""
@@ -57,40 +58,44 @@ _BESSEL_COEFFICIENTS = (
     (0.79788456, 0.00000156, 0.01659667, 0.00017105, -0.00249511, 0.00113653, -0.00020033),
     (-2.35619449, 0.12499612, 0.00005650, -0.00637879, 0.00074348, 0.00079824, -0.00029166),
 )
-"""Coefficients of approximations to the Bessel function J1, with errors below 1e-7.
+"""Coefficients of approximations to the Bessel function J1. The errors of the approximations are below 1e-7.
 
 Source: M. Abramowitz, I. Stegun, Handbook of Mathematical Functions (1964), equations 9.4.4 and 9.4.6.
 """
 
 
 class FormFactorTable(NamedTuple):
-    """Tables of P(x) of a body, and of <F>(x), its amplitude averaged over orientations, with <F>(0) = 1."""
+    """Tables of P(x) and <F>(x) of a body. <F> is the amplitude averaged over all orientations, with <F>(0) = 1."""
 
     squared_amplitude: Float[Array | np.ndarray, "*body 4 piece"]
-    """Polynomial coefficients of P (1 + x²/5)² on each piece, in the position within the piece from 0 to 1."""
+    """Coefficients of the cubic polynomial for P (1 + x²/5)² on each piece, from the constant to the cubic term.
+
+    The variable of the polynomial is the position within the piece, from 0 to 1.
+    """
     mean_amplitude: Float[Array | np.ndarray, "*body 4 piece"]
-    """Polynomial coefficients of <F> (1 + x²/5) on each piece."""
+    """Coefficients of the cubic polynomial for <F> (1 + x²/5) on each piece, in the same order."""
     tail_amplitudes: Float[Array | np.ndarray, "*body 4 wave"]
     """Amplitudes of the oscillations of P x⁴ beyond the table.
 
-    The four rows belong to cos(x d), sin(x d), cos(x d) / √x and sin(x d) / √x. The first column has d = 0.
+    The four rows belong to cos(x d), sin(x d), cos(x d) / √x and sin(x d) / √x. The first column has d = 0. It is the
+    constant of Porod's law.
     """
     tail_distances: Float[Array | np.ndarray, "*body wave"]
-    """Distances d of parallel faces, in units of R_eq."""
+    """Distance d of two parallel faces for each oscillation, in units of R_eq."""
 
 
 class Body(NamedTuple):
-    """Lengths of a body, in units of R_eq."""
+    """Lengths of a body in units of R_eq, and its surface area."""
 
     shortest_edge: float
     """Length of the shortest edge, or the radius of a sphere."""
     radius_of_gyration: float
     relative_surface: float
-    """Surface area over the surface area of the sphere of equal volume."""
+    """Surface area divided by the surface area of the sphere of equal volume."""
 
 
 class FormFactor(NamedTuple):
-    """P and <F> of a body as functions of Q in 1/Å and R_eq in Å, which are broadcast."""
+    """Functions of Q in 1/Å and R_eq in Å that return P and <F> of a body. Q and R_eq are broadcast."""
 
     square: Callable[[Array, Array], Array]
     """Function that returns P, or P times the squared contrast if `has_contrast`."""
@@ -103,7 +108,7 @@ class FormFactor(NamedTuple):
 def mean_amplitude(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """Return <F>(x) of one body, or 0 beyond the table.
 
-    <F> is needed only for the interference of particles, which is negligible there.
+    <F> is needed only for the interference between particles, which is negligible beyond the table.
     """
     return jnp.where(
         x < _table_end(table.mean_amplitude), _interpolate_pieces(table.mean_amplitude, x) / (1 + x**2 / 5), 0.0
@@ -175,13 +180,13 @@ def spheroid_table(aspect: float) -> FormFactorTable:
     """Return the table of a spheroid.
 
     Args:
-        aspect: Length of the axis of revolution over the length of the other axes.
+        aspect: Length of the axis of revolution divided by the length of the other axes.
     """
     equatorial_radius = aspect ** (-1 / 3)
     mu, weight = _cosine_nodes(MAX_TABLE_X * equatorial_radius * abs(aspect - 1))
     relative_radius = equatorial_radius * np.sqrt(1 + (aspect**2 - 1) * mu**2)
     tail_waves = {0.0: _cosine_wave(4.5 * float(np.sum(weight / relative_radius**4)))}
-    if aspect != 1:  # Oscillation from the equator, by the method of stationary phase.
+    if aspect != 1:  # The method of stationary phase gives the oscillation that the equator causes.
         wave_amplitude = 4.5 / equatorial_radius**4 * np.sqrt(np.pi / (8 * equatorial_radius * abs(aspect**2 - 1)))
         tail_waves[2 * equatorial_radius] = np.array([0, 0, wave_amplitude, -np.sign(aspect - 1) * wave_amplitude])
     return _revolution_table(lambda x: _spherical_amplitude(x * relative_radius), weight, tail_waves)
@@ -192,7 +197,7 @@ def cylinder_table(aspect: float) -> FormFactorTable:
     """Return the table of a cylinder.
 
     Args:
-        aspect: Length over diameter.
+        aspect: Length divided by diameter.
     """
     radius = (2 / (3 * aspect)) ** (1 / 3)
     mu, weight = _cosine_nodes(MAX_TABLE_X * radius * np.hypot(1, aspect))
@@ -219,7 +224,7 @@ def polyhedron_table(
 
     Args:
         body: Polyhedron from `polyhedra.centred_convex_hull` or `polyhedra.join_polyhedra`.
-        domain: Spherical triangles that represent all directions [half of the octants].
+        domain: Spherical triangles that represent all directions by symmetry. The default is `polyhedra.OCTANTS`.
         max_x: Largest x of the table. Porod's law and its oscillations replace the table beyond it.
     """
     arrays = polyhedron_arrays(body, domain, max_x=max_x)
@@ -252,7 +257,13 @@ def tail_waves(body: Polyhedron) -> Float[np.ndarray, "wave 5"]:
 def table_from_values(
     squared_amplitude: np.ndarray, mean_amplitude: np.ndarray, tail_waves: dict[float, np.ndarray]
 ) -> FormFactorTable:
-    """Return a table from P and <F> at the stored x, and from the oscillations beyond it by their distance d."""
+    """Return the table of a body.
+
+    Args:
+        squared_amplitude: P at the stored x.
+        mean_amplitude: <F> at the stored x.
+        tail_waves: Four amplitudes of each oscillation beyond the table, by the distance d of the faces.
+    """
     envelope, distances, tail_amplitudes = (
         1 + (STORED_STEP * np.arange(len(squared_amplitude))) ** 2 / 5,
         np.zeros(MAX_TAIL_WAVES),
@@ -291,13 +302,15 @@ def core_shell_amplitude(
     core: Float[Array, ""] | float,
     shell: Float[Array, ""] | float,
 ) -> Float[Array, "*x"]:
-    """Return the amplitude of a core-shell sphere over its volume, which takes the place of F times the contrast.
+    """Return the amplitude of a core-shell sphere divided by its volume.
+
+    The function takes the place of F times the contrast, because core and shell have different contrasts.
 
     Args:
         x: Product of q and the outer radius.
-        share: Thickness of the shell over the outer radius, from 0 to 1.
-        core: Scattering length density of the core minus the solvent's.
-        shell: Scattering length density of the shell minus the solvent's, in the same unit.
+        share: Thickness of the shell divided by the outer radius, from 0 to 1.
+        core: Scattering length density of the core minus that of the solvent.
+        shell: Scattering length density of the shell minus that of the solvent, in the same unit.
     """
     inner = 1 - jnp.asarray(share, x.dtype)
     return shell * sphere_amplitude(x) + (core - shell) * inner**3 * sphere_amplitude(x * inner)
@@ -309,7 +322,10 @@ def core_shell(
     core_contrast: Float[Array, ""] | float,
     shell_contrast: Float[Array, ""] | float,
 ) -> Float[Array, "*x"]:
-    """Return the square of `core_shell_amplitude`, which takes the place of P times the squared contrast."""
+    """Return the square of `core_shell_amplitude`, which takes the place of P times the squared contrast.
+
+    The arguments are those of `core_shell_amplitude`, in the same order.
+    """
     return core_shell_amplitude(x, thickness_ratio, core_contrast, shell_contrast) ** 2
 
 
@@ -322,7 +338,7 @@ def spheroid(x: Float[Array, "*x"], aspect: Float[Array, ""] | float) -> Float[A
 
     Args:
         x: Product of q and R_eq.
-        aspect: Length of the axis of revolution over the length of the other axes, $\epsilon$.
+        aspect: Length of the axis of revolution divided by the length of the other axes, $\epsilon$.
     """
     mu, weight = _orientation_nodes(x)
     aspect = jnp.asarray(aspect, x.dtype)
@@ -334,12 +350,13 @@ def cylinder(x: Float[Array, "*x"], aspect: Float[Array, ""] | float) -> Float[A
     r"""Return P of a cylinder.
 
     $P = \int_0^1 [2 J_1(q r \sqrt{1 - \mu^2}) / (q r \sqrt{1 - \mu^2}) \cdot \mathrm{sinc}(q L \mu / 2)]^2 d\mu$,
-    with the radius $r = R_{eq} (2/3\epsilon)^{1/3}$, the length $L = 2 r \epsilon$, sinc(y) = sin(y) / y and the cosine
-    $\mu$ of the angle between $\mathbf q$ and the axis. G. Fournet, Bull. Soc. Fr. Minéral. 74, 39 (1951).
+    with the Bessel function $J_1$, the radius $r = R_{eq} (2/3\epsilon)^{1/3}$, the length $L = 2 r \epsilon$,
+    sinc(y) = sin(y) / y and the cosine $\mu$ of the angle between $\mathbf q$ and the axis. G. Fournet, Bull. Soc. Fr.
+    Minéral. 74, 39 (1951).
 
     Args:
         x: Product of q and R_eq.
-        aspect: Length over diameter, $\epsilon$.
+        aspect: Length divided by diameter, $\epsilon$.
     """
     mu, weight = _orientation_nodes(x)
     aspect = jnp.asarray(aspect, x.dtype)
@@ -349,7 +366,7 @@ def cylinder(x: Float[Array, "*x"], aspect: Float[Array, ""] | float) -> Float[A
 
 
 def disc_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """Return 2 J1(x) / x, which is 1 at x = 0, with an error below 2e-7."""
+    """Return 2 J1(x) / x with the Bessel function J1. The value at x = 0 is 1, and the error is below 2e-7."""
     small_x, large_x = jnp.minimum(x, 3.0), jnp.maximum(x, 3.0)
     series_coefficients, modulus_coefficients, phase_coefficients = _BESSEL_COEFFICIENTS
     oscillation = (
@@ -381,7 +398,10 @@ def _interpolate_pieces(pieces, x):
 
 
 def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
-    """Return cubic polynomials with the values and slopes of a spline through the values of an even function."""
+    """Return the coefficients of cubic polynomials on pieces of equal width, from stored values of an even function.
+
+    A spline of degree 9 through the stored values gives the values and slopes at the ends of the pieces.
+    """
     x = STORED_STEP * np.arange(len(values))
     spline = make_interp_spline(np.append(-x[:0:-1], x), np.append(values[:0:-1], values), k=9)
     nodes = PIECE_WIDTH * np.arange(round((len(values) - 1) * STORED_STEP / PIECE_WIDTH) + 1)
@@ -402,9 +422,9 @@ def _revolution_table(amplitude_function, weight, tail_waves) -> FormFactorTable
     """Return the table of a body of revolution.
 
     Args:
-        amplitude_function: Function of x that returns the amplitude at all cosines of the angle to the axis.
+        amplitude_function: Function of x that returns the amplitude for each cosine of the angle between q and axis.
         weight: Quadrature weights of the cosines.
-        tail_waves: Amplitudes of the oscillations beyond the table, by their distance d.
+        tail_waves: Four amplitudes of each oscillation beyond the table, by the distance d of the faces.
     """
     amplitudes = np.array([np.ones_like(weight), *map(amplitude_function, _stored_x()[1:])])
     return table_from_values(amplitudes**2 @ weight, amplitudes @ weight, tail_waves)
@@ -416,7 +436,11 @@ def _stored_x(max_x: float = MAX_TABLE_X) -> np.ndarray:
 
 
 def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return Gauss points from 0 to 1 and their weights, for an amplitude whose phase changes by `phase`."""
+    """Return Gauss points for the cosine of an angle from 0 to 1, and their weights.
+
+    Args:
+        phase: Change of the phase of the amplitude between the cosines 0 and 1. A larger change needs more points.
+    """
     node, weight = np.polynomial.legendre.leggauss(int(40 + 1.2 * phase))
     return (node + 1) / 2, weight / 2
 
@@ -433,6 +457,6 @@ def _read_table_file() -> dict[str, np.ndarray]:
 
 
 def _orientation_nodes(x):
-    """Return cosines of the angle to an axis, and their quadrature weights."""
+    """Return Gauss points for the cosine of the angle between q and an axis, and their weights."""
     node, weight = np.polynomial.legendre.leggauss(N_ORIENTATIONS)
     return jnp.asarray((node + 1) / 2, x.dtype), jnp.asarray(weight / 2, x.dtype)

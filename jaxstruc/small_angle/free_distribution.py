@@ -1,14 +1,15 @@
 r"""Free size distribution: non-negative, smooth volume fractions on a grid of ln R, without a parametric form.
 
-The fit minimises $|d - K f|^2 + \lambda |D f|^2$ over amplitudes f >= 0 of the bins. Here d is the vector of data over
-their noise, K the matrix of the curves of the bins, and D the matrix of second differences with zeros beyond both ends.
-A primal-dual interior point method finds the minima for several $\lambda$ at once, in double precision. It is the
-method of S. Mehrotra, SIAM J. Optim. 2, 575 (1992), doi 10.1137/0802028, without the corrector step.
+R is the radius of the sphere of equal volume. The fit minimises $|d - K f|^2 + \lambda |D f|^2$ over the amplitudes f
+>= 0 of the bins. Here d is the vector of the data, K is the matrix of the curves of the bins, and both are divided by
+the noise. D is the matrix of second differences, for which the amplitudes beyond both ends are zero. A primal-dual
+interior point method finds the minima for several $\lambda$ at once, in double precision. It is the method of S.
+Mehrotra, SIAM J. Optim. 2, 575 (1992), doi 10.1137/0802028, without the corrector step.
 
 The evidence selects the strength of the smoothness $\lambda$ (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
-10.1162/neco.1992.4.3.415). Distributions are drawn from the posterior by repeated fits with noise added to the data
-and to the prior, so that they are non-negative too (J. M. Bardsley, A. Solonen, H. Haario, M. Laine, SIAM J. Sci.
-Comput. 36, A1895 (2014), doi 10.1137/140964023).
+10.1162/neco.1992.4.3.415). To draw distributions from the posterior, the fit is repeated with random noise added to the
+data and to the prior. The drawn distributions are therefore non-negative too (J. M. Bardsley, A. Solonen, H. Haario, M.
+Laine, SIAM J. Sci. Comput. 36, A1895 (2014), doi 10.1137/140964023).
 """
 
 from typing import NamedTuple
@@ -19,15 +20,15 @@ from jaxtyping import Float
 N_BINS = 64
 """Number of bins in ln R."""
 SMOOTHNESS_STRENGTHS = np.logspace(-9, 1, 11)
-"""Strengths of the smoothness that are tried, relative to the strength of the data (ratio of the traces)."""
+"""Values of λ that are tried, in units of tr(KᵀK) / tr(DᵀD)."""
 MAX_STEPS = 40
 """Largest number of steps of the interior point method."""
 CENTERING = 0.1
-"""Factor on the duality gap that each step aims at."""
+"""Duality gap that each step aims at, relative to the present duality gap."""
 GAP_TOLERANCE = 1e-7
-"""Mean product of primal and dual variables, in scaled units, below which an item has converged."""
+"""Mean product of primal and dual variables, in scaled units, below which an item of the batch has converged."""
 MAX_COST_RISE = 10.0
-"""Largest increase of the cost, in units of the remaining duality gap, when the smallest amplitudes are set to zero."""
+"""Largest increase of the cost when small amplitudes are set to zero, in units of the remaining duality gap."""
 MIN_RELATIVE_AMPLITUDE = 1e-4
 """Fraction of the largest amplitude above which an amplitude counts as free, i.e. not at zero."""
 
@@ -36,7 +37,7 @@ class FreeDistribution(NamedTuple):
     """Result of a fit with a free distribution."""
 
     amplitudes: Float[np.ndarray, " bin"]
-    """Amplitude of each bin, in the unit of data over curve."""
+    """Factor on the curve of each bin."""
     chi2: float
     smoothness_strength: float
     """Strength of the smoothness, one of `SMOOTHNESS_STRENGTHS`."""
@@ -51,7 +52,7 @@ class FreeDistribution(NamedTuple):
 def hat_functions(
     log_radius: Float[np.ndarray, " node"],
 ) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, "node bin"]]:
-    """Return ln R of the bin centres, and the fraction of each bin at each node: triangular functions with sum 1."""
+    """Return ln R of the bin centres, and a triangular function of ln R for each bin, with the sum 1 over the nodes."""
     centers = np.linspace(log_radius[0], log_radius[-1], N_BINS + 2)[1:-1]
     hats = np.maximum(1 - np.abs(log_radius[:, None] - centers) / (centers[1] - centers[0]), 0.0)
     return centers, hats / hats.sum(axis=0)
@@ -68,8 +69,8 @@ def fit_free_distribution(
     """Fit a free distribution to a pattern.
 
     Args:
-        bin_curves: Curve of each bin over the noise, with the background projected out.
-        data: Intensities over their noise, with the background projected out.
+        bin_curves: Curve of each bin, divided by the noise and with the background projected out.
+        data: Intensities, divided by their noise and with the background projected out.
         chi2_factor: Factor on chi-squared (`evidence.NoiseEstimate.chi2_factor`).
         n_draws: Number of distributions that are drawn from the posterior.
         seed: Seed of the draws.
@@ -117,17 +118,17 @@ def fit_free_distribution(
 
 
 def second_differences(n_bins: int) -> Float[np.ndarray, "row bin"]:
-    """Return the matrix of second differences with zeros beyond both ends."""
+    """Return the matrix of second differences of a vector that is continued by zeros beyond both ends."""
     return np.diff(np.pad(np.eye(n_bins), ((2, 2), (0, 0))), n=2, axis=0)
 
 
 def nonnegative_minimum(
     matrix: Float[np.ndarray, "batch bin bin"], right_side: Float[np.ndarray, "batch bin"]
 ) -> Float[np.ndarray, "batch bin"]:
-    """Return the minima of $x^T A x / 2 - b^T x$ over x >= 0, to a millionth of the largest element.
+    """Return the minima of $x^T A x / 2 - b^T x$ over x >= 0, accurate to a millionth of its largest element.
 
-    Each item of a batch stops when it has converged. The best evaluated point is returned, which is never worse than
-    the start. The start is 1 for every element, in units in which A has a unit diagonal and the largest |b| is 1.
+    Each item of a batch stops when it has converged. The function returns the best point that it evaluated. All
+    elements of x start at 1, in units in which A has a unit diagonal and the largest |b| is 1.
 
     Args:
         matrix: Positive definite matrix A.
@@ -173,7 +174,10 @@ def _step_length(x, direction):
 
 
 def _log_evidence(amplitudes, chi2: float, strength: float, gram_matrix, smoothness) -> tuple[float, float]:
-    """Return the logarithm of the evidence of one strength, and the effective number of determined parameters."""
+    """Return the logarithm of the evidence for one strength of the smoothness, and the number of determined parameters.
+
+    The number is the effective number of parameters that the data determine.
+    """
     is_free = amplitudes > MIN_RELATIVE_AMPLITUDE * amplitudes.max()
     if not is_free.any():
         return -np.inf, 0.0
