@@ -2,16 +2,16 @@ r"""Tables of a cluster of one element, from which a fit evaluates F(Q) quickly.
 
 A fit multiplies all distances d by a stretch s and changes their variances $\sigma^2 = 2U b(d)$, where U is Uiso and
 b(d) is the factor of `debye.variance_factor`. The Debye-Waller factor is interpolated between a few distances $d_j$,
-which are called shells here: $e^{-UQ^2 b(d)} = \sum_j L_j(d) e^{-UQ^2 b(d_j)}$. The Debye sum then separates:
+which are called shells here: $e^{-UQ^2 b(d)} = \sum_j L_j(d) e^{-UQ^2 b(d_j)}$ with coefficients $L_j(d)$. The Debye
+sum then separates:
 
 $$F(Q) = \frac{1}{s} \sum_j e^{-UQ^2 b(s d_j)} H_j(Qs), \qquad
 H_j(x) = \frac{1}{N} \sum_d \frac{w_d}{d} L_j(d) \sin(xd)$$
 
 N is the number of atoms, and $w_d$ is the number of ordered pairs at the distance d. The functions $H_j$ do not depend
-on the fitted parameters. They are tabulated on an even grid of x = Qs, from a histogram of the distances and with one
-matrix product. A curve then takes a few thousand operations, whatever the number of atoms is. The shells and the
-$L_j$ are an empirical interpolation (M. Barrault et al., C. R. Acad. Sci. Paris 339, 667 (2004),
-doi 10.1016/j.crma.2004.08.006).
+on the fitted parameters. One matrix product computes them from a histogram of the distances, on an even grid of x = Qs.
+A curve then takes a few thousand operations for any number of atoms. The choice of the shells and of the $L_j$ is known
+as empirical interpolation (M. Barrault et al., C. R. Acad. Sci. Paris 339, 667 (2004), doi 10.1016/j.crma.2004.08.006).
 """
 
 from dataclasses import dataclass
@@ -32,10 +32,15 @@ from jaxstruc.scattering.fast_debye import SpreadingNodes
 
 N_SHELLS = 8
 MIN_SHELL_DISTANCE = 0.95
-"""Smallest distance of the interpolation, in units of the bond length. Shorter distances get the variance of this
-one."""
+"""Smallest distance of the interpolation, in units of the bond length.
+
+Shorter distances have the damping of this distance.
+"""
 MAX_SHELL_DISTANCE = 20.0
-"""Largest distance of the interpolation, in units of the bond length. Longer distances get the variance of this one."""
+"""Largest distance of the interpolation, in units of the bond length.
+
+Longer distances have the damping of this distance.
+"""
 MAX_DAMPING_EXPONENT = PARAMETERS["uiso"].maximum * 30.0**2
 """Largest U Q² of the interpolation, dimensionless."""
 MAX_RELATIVE_DELTA = PARAMETERS["delta2"].maximum
@@ -44,14 +49,14 @@ MAX_RELATIVE_QBROAD = PARAMETERS["qbroad"].maximum
 """Largest product of qbroad and the bond length in the interpolation, dimensionless."""
 NODE_ACCURACY = 1e-4
 MIN_DISTANCE = 0.5
-"""Smallest distance in the factor 1/d, in Å. A decoded structure may have two atoms at one place."""
+"""Smallest distance in the factor 1/d, in Å. A structure from a neural network may have two atoms at one place."""
 HISTOGRAM_BIN_WIDTH = 0.05
 """Bin width of the histogram that is made from a distance matrix, in Å."""
 
 
 @dataclass(frozen=True)
 class TableRange:
-    """The range that a table covers. Clusters and files with equal ranges share a compilation."""
+    """Range of distances and Q that a table covers. Clusters and files with equal ranges share compiled code."""
 
     max_distance: float
     """Longest distance in Å. Longer distances are left out."""
@@ -65,7 +70,7 @@ class TableRange:
 
     @property
     def q_nodes(self) -> SpreadingNodes:
-        """Nodes of x = Q s, between which H is interpolated. Distance and Q have exchanged their roles here."""
+        """Nodes of x = Q s, between which the H_j are interpolated. The roles of distance and Q are exchanged here."""
         return SpreadingNodes(self.qmax, self.max_distance, NODE_ACCURACY)
 
 
@@ -74,7 +79,7 @@ class TableRange:
 class ClusterTable:
     """The table of a cluster, from which a fit computes F(Q).
 
-    The static range belongs to the table because the arrays mean nothing without it.
+    The range `span` determines the nodes of the arrays. It is static under `jit`.
     """
 
     shell_functions: Float[Array, "*batch node shell"]
@@ -89,8 +94,8 @@ def tabulate_cluster(histogram: Histogram, bond: Float[Array, ""] | float, *, sp
     """Return the table of one cluster.
 
     Args:
-        histogram: Pair distances of the cluster, in Å. Two distances represent each bin, so that the mean and the
-            variance of the bin are kept.
+        histogram: Pair distances of the cluster, in Å. Two distances represent each bin. They have the mean and the
+            variance of all distances in the bin.
         bond: Nearest-neighbour distance in Å.
         span: Range of distances and of Q that the table covers.
     """
@@ -159,7 +164,10 @@ def _damped_sum(span: TableRange, shell_functions, stretch, half_variance, q):
 
 @partial(_damped_sum.defjvp, symbolic_zeros=True)
 def _damped_sum_jvp(span, primals, tangents):
-    """Compute all derivatives from one interpolation: the derivative by the variances is a product with 8 columns."""
+    """Compute the value and all derivatives from one interpolation.
+
+    The derivative with respect to the variances is a matrix product with one column for each shell.
+    """
     shell_functions, stretch, half_variance, q = primals
     result, terms, slope = _damped_terms(span, shell_functions, stretch, half_variance, q)
     shell_functions_tangent, stretch_tangent, half_variance_tangent, q_tangent = tangents
@@ -176,7 +184,10 @@ def _damped_sum_jvp(span, primals, tangents):
 
 
 def _damped_terms(span: TableRange, shell_functions, stretch, half_variance, q):
-    """Return the sum over the shells, its terms [q, shell], and its derivative by Qs at constant damping."""
+    """Return the sum over the shells, the terms of the sum [q, shell], and its derivative with respect to Qs.
+
+    The damping is kept constant in the derivative.
+    """
     value, slope = fast_debye.interpolate(shell_functions, q * stretch, span.q_nodes)
     damping = jnp.exp(-half_variance * q[:, None] ** 2) / stretch
     terms = damping * value
@@ -197,10 +208,10 @@ def _shell_weights(distance: Float[Array, " pair"]) -> Float[Array, "pair shell"
 
 @lru_cache
 def _shell_interpolation() -> tuple[Float[np.ndarray, " shell"], Float[np.ndarray, "point shell"]]:
-    """Return the distances of the shells, in units of the bond length, and L_j at points that are even in 1/distance.
+    """Return the distances of the shells, in units of the bond length, and L_j at distances d that are even in 1/d.
 
-    The shells are the pivots of the leading singular vectors of many damping curves. The parameters of these curves
-    are drawn at random with a fixed seed.
+    A QR decomposition with pivoting selects the shells from the leading singular vectors of many damping curves. The
+    parameters of these curves are drawn at random with a fixed seed.
     """
     rng = np.random.default_rng(0)
     distance = MIN_SHELL_DISTANCE / np.linspace(1, MIN_SHELL_DISTANCE / MAX_SHELL_DISTANCE, 1200)

@@ -7,8 +7,9 @@ of this distance (P. Debye, Ann. Phys. 351, 809 (1915), doi 10.1002/andp.1915351
 the pair terms only. The conventions are those of diffpy.srreal (P. Juhas et al., Acta Cryst. A71, 562 (2015),
 doi 10.1107/S2053273315014473).
 
-All functions take distances, so that the distance matrix of a decoder gives a PDF without coordinates. A "kind" of
-atoms is an element or an ion. A "channel" is an unordered pair of kinds.
+All functions take distances. A PDF can therefore be computed from the distance matrix that a neural network returns,
+without coordinates. A "kind" of atoms comprises all atoms with the same form factor, e.g. those of one element or ion.
+A "channel" comprises all pairs of two given kinds.
 
 Lengths are in Å, Q is in 1/Å, f in electrons (neutrons: fm), I in the square of the unit of f, and F in 1/Å.
 """
@@ -25,24 +26,24 @@ from jaxstruc.scattering import fast_debye
 from jaxstruc.scattering.fast_debye import SpreadingNodes
 
 MAX_TERMS_PER_CHUNK = 4_000_000
-"""Largest number of terms (pairs times Q points) that are evaluated at once. It bounds the memory of the exact sum."""
+"""Largest number of terms (pairs times Q points) that are evaluated at once, to limit the memory of the exact sum."""
 MIN_WIDTH_DISTANCE = 1e-3
-"""Smallest distance in the variance of a pair, in Å. It prevents a division by zero."""
+"""Smallest distance in the formula for the variance of a distance, in Å. It prevents a division by zero."""
 
 
 class Instrument(NamedTuple):
     """Parameters of the vibrations and of the instrument. All are differentiable.
 
-    The defaults leave the curve unchanged. None means that the effect is absent. It stays constant under `jit` and
-    costs less time than the neutral value of the parameter.
+    The defaults leave the curve unchanged. None means that the effect is absent. It is static under `jit`, so that the
+    compiled code is faster than with a parameter that has no effect, e.g. delta1 = 0.
     """
 
     uiso: Float[Array, "..."] | float = 0.0
     """Isotropic displacement parameter in Å²: a number for all atoms, or an array [kind]."""
     delta1: Float[Array, ""] | float | None = None
-    """Coefficient of the correlated motion that falls with 1/r, in Å."""
+    """Coefficient of the term of the correlated motion that is proportional to 1/r, in Å."""
     delta2: Float[Array, ""] | float | None = None
-    """Coefficient of the correlated motion that falls with 1/r², in Å²."""
+    """Coefficient of the term of the correlated motion that is proportional to 1/r², in Å²."""
     qdamp: Float[Array, ""] | float = 0.0
     """Damping of G(r) by the Q resolution, in 1/Å."""
     qbroad: Float[Array, ""] | float | None = None
@@ -61,13 +62,15 @@ class Pairs(NamedTuple):
     weight: Float[Array, " pair"]
     """Number of ordered pairs: 2 for a pair of two atoms, 0 for padding."""
     first_kind: Int[Array | np.ndarray, " pair"]
-    """Kind of the first atom: its row in the amplitudes and in Uiso."""
+    """Kind of the first atom. This is the index of a row of the form factors and of Uiso."""
     second_kind: Int[Array | np.ndarray, " pair"]
     """Kind of the second atom."""
 
 
 class SpreadPairs(NamedTuple):
-    """Pairs spread over even nodes (see `fast_debye`). Every sum over pairs in this module accepts them.
+    """Pairs spread over equally spaced distances, called nodes (see `fast_debye`).
+
+    Every sum over pairs in this module accepts them.
 
     The distances are those before the stretch. The stretch may be at most 1.1 (`pair_distribution.MAX_STRETCH`).
     """
@@ -75,7 +78,7 @@ class SpreadPairs(NamedTuple):
     distance: Float[Array | np.ndarray, " node"]
     """Distance of each node, in Å."""
     weight: Float[Array, "channel node"]
-    """Sum of the weights of the pairs that each node represents."""
+    """Weight of each node, i.e. its share of the weights of all pairs."""
     first_kind: Int[np.ndarray, " channel"]
     """First kind of each channel."""
     second_kind: Int[np.ndarray, " channel"]
@@ -94,8 +97,10 @@ def pairs_from_distances(
 
     Args:
         distances: Distances between the atoms, in Å.
-        presence: Mask of the atoms, or their probabilities. A pair has the product of both as a factor on its weight.
-        atom_kinds: Kind of each atom: its row in the amplitudes and in Uiso. By default all atoms have kind 0.
+        presence: Mask of the atoms, or probability of each atom. The weight of a pair contains the product of the
+            values of its two atoms.
+        atom_kinds: Kind of each atom. This is the index of a row of the form factors and of Uiso. By default all
+            atoms have kind 0.
     """
     first_atoms, second_atoms = np.triu_indices(distances.shape[0], 1)
     return _weighted_pairs(distances[first_atoms, second_atoms], presence, atom_kinds, first_atoms, second_atoms)
@@ -178,7 +183,7 @@ def pair_variance(
         pairs: Pairs whose distances include the stretch.
         instrument: Values of Uiso, delta1, delta2 and qbroad.
         min_variance_factor: Smallest value of b(r). It is 0 in diffpy.srreal. A value above 0 keeps a gradient if a
-            predicted structure has a wrong short distance.
+            distance in a predicted structure is too short.
     """
     uiso = jnp.asarray(instrument.uiso, pairs.weight.dtype)
     summed_uiso = 2 * uiso if uiso.ndim == 0 else uiso[pairs.first_kind] + uiso[pairs.second_kind]
@@ -226,7 +231,7 @@ def partial_sums(
         return masked_sum(channel_masks.astype(pairs.weight.dtype))
     sinc_matrix = _sinc_matrix(q, pairs.distance, pairs.weight.dtype)
     damping = jnp.exp(-0.5 * variance[..., None] * jnp.asarray(q, pairs.weight.dtype) ** 2)
-    if variance.ndim == 0:  # all pairs have one variance, so the sine matrix stays a constant
+    if variance.ndim == 0:  # All pairs have one variance, so that the sine matrix stays constant.
         sums = jnp.matmul(pairs.weight, sinc_matrix, precision="highest") * damping
     else:
         subscripts = "cn,nq->cq" if variance.ndim == 1 else "cn,cnq->cq"
@@ -298,7 +303,8 @@ def structure_function(
 ) -> Float[Array, " q"]:
     r"""Return the structure function $S(Q) = 1 + \sum_{i \ne j} \ldots / (N \langle f \rangle^2)$, dimensionless.
 
-    This is the definition of Faber and Ziman. The sum is `debye_sum`. The arguments are those of `intensity`, and
+    This is the definition of Faber and Ziman. The sum is `debye_sum`, N is the number of atoms, and
+    $\langle f \rangle$ is the mean form factor. The arguments are those of `intensity`, and
     `min_variance_factor` is that of `pair_variance`.
     """
     return 1 + _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor) / faber_ziman_norm(
@@ -332,7 +338,7 @@ def partials(
 ) -> Float[Array, "channel q"]:
     """Return the contribution of each channel to F(Q), in 1/Å and in the order of `kind_channels`.
 
-    Their sum is F(Q). The arguments are those of `intensity`.
+    The sum of the contributions is F(Q). The arguments are those of `intensity`.
     """
     stretched_pairs = stretch_pairs(pairs, instrument.stretch)
     sums = partial_sums(stretched_pairs, pair_variance(stretched_pairs, instrument), amplitudes, q)
@@ -351,7 +357,7 @@ def _weighted_pairs(distance, presence, atom_kinds, first_atoms, second_atoms) -
 
 
 def _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor):
-    """Return `debye_sum` of the stretched pairs with their variances."""
+    """Return `debye_sum` of the pairs after the stretch, with the variances from `pair_variance`."""
     stretched_pairs = stretch_pairs(pairs, instrument.stretch)
     return debye_sum(
         stretched_pairs,
@@ -375,10 +381,10 @@ def _sinc_matrix(q, distance, dtype):
 
 
 def apply_to_products(host_function, traced_function, rows, columns):
-    """Return the values [row, column] of a function of all products of a row and a column.
+    """Return a function of each product of an element of `rows` and an element of `columns`, [row, column].
 
-    If both are constants (NumPy arrays), the function is evaluated in double precision, because a large phase would
-    lose its digits in single precision.
+    If both arguments are constants (NumPy arrays), the function is evaluated in double precision, because a large phase
+    would lose its digits in single precision.
     """
     if isinstance(rows, np.ndarray) and isinstance(columns, np.ndarray):
         return host_function(rows[:, None].astype(float) * columns)

@@ -1,18 +1,19 @@
-r"""Pair distances spread over even nodes: a few thousand nodes represent millions of pairs.
+r"""Pair distances spread over equally spaced nodes. A few thousand nodes represent millions of pairs.
 
-A scattering curve is a sum over pairs p of $w_p\, g(d_p)$, where $w_p$ is the weight of a pair and g(d) is a sine of
-Qd with Q up to qmax. Such a band-limited function may be interpolated between nodes $x_n$ at even distances:
-$g(d) \approx \sum_n c_n(d)\, g(x_n)$. Only the few nodes around d, which are called its window, have $c_n(d) \ne 0$.
-Then
+A scattering curve is a sum over pairs p of $w_p\, g(d_p)$. Here $w_p$ is the weight of a pair, $d_p$ is its distance,
+and g(d) is a sine of Qd with Q up to qmax. Such a band-limited function may be interpolated between nodes $x_n$ at even
+distances: $g(d) \approx \sum_n c_n(d)\, g(x_n)$. Only the few nodes around d, which are called its window, have $c_n(d)
+\ne 0$. Then
 
 $$\sum_p w_p\, g(d_p) \approx \sum_n W_n g(x_n), \qquad W_n = \sum_p w_p c_n(d_p)$$
 
-The weights $W_n$ cost one addition for each pair and node of its window, and no sine.
+The weights $W_n$ need one addition for each node in the window of each pair, but no sine.
 
-The $c_n$ are the coefficients with the smallest error for all sines up to qmax, as in J. A. Fessler, B. P. Sutton,
-IEEE Trans. Signal Process. 51, 560 (2003), doi 10.1109/TSP.2002.807005. Here they are polynomials of t, the position
-between two neighbouring nodes (a cell), from -1 to 1. Each pair therefore adds only the powers of its t to its cell.
-The sums of these powers are called moments. One small matrix product turns the moments into the weights.
+The $c_n$ are the coefficients with the smallest error for all sines up to qmax, as in J. A. Fessler, B. P. Sutton, IEEE
+Trans. Signal Process. 51, 560 (2003), doi 10.1109/TSP.2002.807005. The interval between two neighbouring nodes is
+called a cell. Here the $c_n$ are polynomials of t, the position in the cell from -1 to 1. It is therefore sufficient to
+sum the powers of t, times $w_p$, over all pairs in each cell. These sums are called moments. One small matrix product
+gives the weights $W_n$ from the moments.
 """
 
 import functools
@@ -25,14 +26,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 WINDOW_WIDTHS = ((1e-7, 8), (1e-10, 12), (0.0, 16))
-"""Pairs of the smallest accuracy and the number of nodes in a window for it.
+"""Number of nodes in a window for each range of `SpreadingNodes.accuracy`.
 
-A wider window costs more time for each pair but needs fewer nodes. These numbers gave the shortest times.
+Each entry gives the lower end of the range and the number of nodes. A wider window costs more time for each pair but
+needs fewer nodes in total. These numbers gave the shortest times.
 """
 MAX_BLOCK_ATOMS = 128
 """Largest number of atoms in a block of `spread_positions`. The pairs of two blocks fit into the processor's cache."""
 PADDING_DISTANCE = 1e5
-"""Distance in Å at which padding is placed from all atoms and from other padding."""
+"""Distance in Å between padding and all atoms, and between padding and other padding."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class SpreadingNodes:
     qmax: float
     """Largest Q at which the sum is evaluated, in 1/Å."""
     accuracy: float = 1e-6
-    """Largest error of the sine of a pair, relative to its amplitude."""
+    """Largest error of the sine of a pair, relative to the amplitude of the sine."""
 
     @property
     def window_width(self) -> int:
@@ -59,12 +61,12 @@ class SpreadingNodes:
 
     @property
     def n_cells(self) -> int:
-        """Number of cells from 0 to `max_distance`."""
+        """Number of cells (intervals between nodes) from 0 to `max_distance`."""
         return math.ceil(self.max_distance / self.spacing) + 1
 
     @property
     def distances(self) -> Float[np.ndarray, " node"]:
-        """Distances of the nodes in Å. The first few are negative. There, each curve continues as an even function."""
+        """Distances of the nodes in Å. The first few are negative, because windows of short distances begin below 0."""
         return self.spacing * (np.arange(self.n_cells + self.window_width - 1) - (self.window_width // 2 - 1))
 
 
@@ -81,7 +83,7 @@ def spread_distances(
     Args:
         distance: Distance of each pair, in Å.
         weight: Weight of each pair. It is 0 for padding.
-        channel: Channel of each pair. Pairs of different channels are summed separately.
+        channel: Channel of each pair, e.g. a pair of elements. Pairs of different channels are summed separately.
         nodes: Nodes that represent the distances.
         n_channels: Number of channels.
     """
@@ -97,7 +99,7 @@ def spread_distances(
 def spread_rows(
     distance: Float[Array, " pair"], rows: Float[Array, "pair column"], nodes: SpreadingNodes
 ) -> Float[Array, "node column"]:
-    """Return the weights of the nodes for several weights of each pair at once.
+    """Return the weights of the nodes for pairs that have several weights each.
 
     Args:
         distance: Distance of each pair, in Å. It must not exceed `nodes.max_distance`.
@@ -147,7 +149,7 @@ def spread_positions(
         nodes: Nodes that represent the distances.
     """
     n_channels = int(channel_table.max()) + 1
-    # Padding lies far from all atoms. Its pairs fall into a row that is dropped, so that no pair needs a weight.
+    # Padding lies far from all atoms. Its pairs are added to a row that is dropped, so that no pair needs a weight.
     block_size, n_blocks = _block_sizes(positions.shape[0])
     n_padding = block_size * n_blocks - positions.shape[0]
     atom_kinds = jnp.pad(atom_kinds, (0, n_padding)) if n_channels > 1 else jnp.zeros(block_size * n_blocks, jnp.int32)
@@ -175,7 +177,8 @@ def _block_sizes(n_atoms: int) -> tuple[int, int]:
 def _position_moments(nodes: SpreadingNodes, table_bytes: bytes, block_size: int, positions, atom_kinds):
     """Return the moments of the cells for all ordered pairs, including the pair of each atom with itself.
 
-    Each channel has two more rows: one for distances that exceed `nodes.max_distance`, and one for pairs with padding.
+    Each channel has two rows in addition to the cells. One is for distances that exceed `nodes.max_distance`, and one
+    is for pairs with padding.
     """
     zero_moments = _zero_moments(nodes, table_bytes, positions.dtype)
     coordinates, atom_kinds, block_pairs = _split_into_blocks(positions, atom_kinds, block_size)
@@ -193,9 +196,9 @@ def _position_moments(nodes: SpreadingNodes, table_bytes: bytes, block_size: int
 
 @_position_moments.defjvp
 def _position_moments_jvp(nodes, table_bytes, block_size, primals, tangents):
-    """Form the pairs of blocks again, so that no array of pairs is stored for the derivative.
+    """Compute the pairs of blocks again, so that no array of pairs is stored for the derivative.
 
-    The transpose gathers one row for each pair.
+    The reverse-mode derivative reads one row of the moments for each pair.
     """
     positions, atom_kinds = primals
     zero_moments = _zero_moments(nodes, table_bytes, positions.dtype)
@@ -227,7 +230,7 @@ def _zero_moments(nodes: SpreadingNodes, table_bytes: bytes, dtype):
 
 
 def _split_into_blocks(positions, atom_kinds, block_size: int):
-    """Return the coordinates [block, axis, atom], the kinds [block, atom], and the indices [pair, 2] of two blocks."""
+    """Return the coordinates [block, axis, atom], the kinds [block, atom], and all pairs of block indices [pair, 2]."""
     coordinates = positions.reshape(-1, block_size, 3).transpose(0, 2, 1)
     return (
         coordinates,
@@ -237,14 +240,14 @@ def _split_into_blocks(positions, atom_kinds, block_size: int):
 
 
 def _block_distances(first_block, second_block):
-    """Return the differences and distances of the atoms of two blocks. The gradient is 0 if two atoms coincide."""
+    """Return the vectors and distances between the atoms of two blocks. The gradient is 0 if two atoms coincide."""
     difference = first_block[:, :, None] - second_block[:, None, :]
     squared_distance = jnp.sum(difference**2, axis=0)
     return difference, jnp.sqrt(jnp.where(squared_distance == 0, 1.0, squared_distance)) * (squared_distance != 0)
 
 
 def _moment_rows(nodes: SpreadingNodes, table_bytes: bytes, distance, first_kinds, second_kinds):
-    """Return the row of each pair in the moments, and its position t in the cell."""
+    """Return the row of the moments to which each pair belongs, and the position t of the pair in its cell."""
     distance = jnp.minimum(distance.ravel(), PADDING_DISTANCE / 2)
     cell = (distance * (1 / nodes.spacing)).astype(jnp.int32)
     t = jnp.where(cell < nodes.n_cells, _cell_position(distance, cell, nodes), 0.0)
@@ -258,12 +261,12 @@ def _moment_rows(nodes: SpreadingNodes, table_bytes: bytes, distance, first_kind
 
 
 def _cell_position(distance, cell, nodes: SpreadingNodes):
-    """Return the position t within the cell, from -1 to 1."""
+    """Return the position t of a distance in its cell, from -1 to 1."""
     return (distance - cell * nodes.spacing) * (2 / nodes.spacing) - 1
 
 
 def _window_weights(distance, nodes: SpreadingNodes):
-    """Return the cell of each distance, and the coefficients of the nodes in its window."""
+    """Return the cell of each distance, and the coefficients $c_n$ of the nodes in its window."""
     cell = jnp.minimum((distance * (1 / nodes.spacing)).astype(jnp.int32), nodes.n_cells - 1)
     coefficients = jnp.asarray(_window_kernel(nodes.window_width, nodes.accuracy)[1], distance.dtype)
     powers = _powers(nodes.window_width, _cell_position(distance, cell, nodes))
@@ -301,7 +304,7 @@ def _powers_jvp(n_powers, primals, tangents):
 
 
 def _power_slopes(n_powers, t):
-    """Return the derivatives of the powers by t."""
+    """Return d(t^k)/dt for k = 0 ... n_powers - 1."""
     orders = np.arange(n_powers)
     return jnp.asarray(orders, t.dtype) * _power_product(np.maximum(orders - 1, 0), t)
 
@@ -317,7 +320,10 @@ def _power_product(orders, t):
 
 @functools.lru_cache
 def _window_kernel(width: int, accuracy: float) -> tuple[float, Float[np.ndarray, "power width"]]:
-    """Return the largest product of spacing and qmax that has the accuracy, and the coefficients in powers of t."""
+    """Return the largest product of spacing and qmax at which the error is at most `accuracy`, and the coefficients.
+
+    The coefficients are those of the polynomials of t that give the weights of the nodes in a window.
+    """
     low_phase, high_phase = 1e-2, 3.0
     for _ in range(24):
         middle_phase = math.sqrt(low_phase * high_phase)
@@ -354,7 +360,7 @@ def _window_coefficients(width: int, phase: float) -> Float[np.ndarray, "power w
 
 
 def _window_error(width: int, phase: float) -> float:
-    """Return the largest error of all functions with a phase of at most `phase` between neighbouring nodes."""
+    """Return the largest error of the interpolation of all waves with at most `phase` between neighbouring nodes."""
     t = np.linspace(-1, 1, 65)
     q = np.linspace(0, phase, 65)[:, None]
     powers = t[:, None] ** np.arange(width)
@@ -363,7 +369,7 @@ def _window_error(width: int, phase: float) -> float:
 
 
 def _window_nodes(width: int) -> Int[np.ndarray, " width"]:
-    """Return the indices of the nodes in a window. Node 0 is the last one below the distance."""
+    """Return the indices of the nodes in a window. Node 0 is the last node below the distance."""
     return np.arange(width) - (width // 2 - 1)
 
 

@@ -13,7 +13,10 @@ from ase.data import atomic_numbers
 from jaxtyping import Array, Float
 
 UNIT_COEFFICIENTS = np.array([[0.0] * 10 + [1.0]])
-"""Coefficients of the constant form factor 1. They serve for one element, whose form factor cancels from S, F and G."""
+"""Coefficients of the constant form factor 1.
+
+They are used for clusters of one element, whose form factor cancels in S(Q), F(Q) and G(r).
+"""
 TABLE_QUANTITIES = {
     "form_factors": "X-ray form factors",
     "neutron_lengths": "neutron scattering lengths",
@@ -28,7 +31,7 @@ def xray_coefficients(symbols: list[str]) -> Float[np.ndarray, "symbol 11"]:
         symbols: Symbols of the elements or ions, e.g. "Pt" or "Cu2+".
 
     Returns:
-        Coefficients a1 to a5 in electrons, b1 to b5 in Å², and c in electrons, a row for each symbol.
+        Coefficients a1 to a5 in electrons, b1 to b5 in Å², and c in electrons, with one row for each symbol.
 
     Raises:
         ValueError: If a symbol is not in the table of Waasmaier and Kirfel.
@@ -41,8 +44,9 @@ def xray_form_factors(
 ) -> Float[Array, "symbol q"]:
     r"""Return the form factors f0(Q), in electrons.
 
-    $f_0(Q) = \sum_{k=1}^5 a_k e^{-b_k s^2} + c$ with $s = Q/4\pi$ (D. Waasmaier, A. Kirfel, Acta Cryst. A51,
-    416 (1995), doi 10.1107/S0108767394013292). Anomalous terms are not included. The value f0(0) is not exactly Z.
+    $f_0(Q) = \sum_{k=1}^5 a_k e^{-b_k s^2} + c$ with $s = Q/4\pi$ (D. Waasmaier, A. Kirfel, Acta Cryst. A51, 416
+    (1995), doi 10.1107/S0108767394013292). Anomalous terms are not included. The value f0(0) is not exactly the number
+    of electrons.
 
     Args:
         coefficients: Coefficients a1 to a5, b1 to b5 and c, from `xray_coefficients`. If a and b are 0, the form
@@ -98,7 +102,7 @@ def bond_length(symbol: str) -> float:
 def tabulated_bond_length(symbol: str) -> float:
     """Return twice the tabulated metallic radius, in Å.
 
-    The published training sets use this rule. Its bonds are about 7 % shorter than real ones.
+    The published training sets use this bond length, which is about 7 % shorter than that of real metals.
     """
     return 2 * _metallic_radii(symbol)[0]
 

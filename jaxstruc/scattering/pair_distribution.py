@@ -1,7 +1,8 @@
 r"""The pair distribution function G(r) of a cluster, by the fastest method that is accurate enough.
 
 The method depends on the number of atoms. The pairs of a small cluster are summed exactly. The pairs of a larger
-cluster are spread over even nodes (`fast_debye`), and those of a large cluster are never listed.
+cluster are spread over equally spaced distances, called nodes (`fast_debye`). If the cluster is large, its pairs are
+spread without a list of all pairs.
 
 G(r) is the sine transform of F(Q) (see `pdf_from_f`). F(Q) is evaluated only at Chebyshev points, whose number
 depends on the diameter of the cluster. One constant matrix gives G(r) from these values. It contains the interpolation
@@ -28,11 +29,17 @@ from jaxstruc.scattering.fast_debye import SpreadingNodes
 MAX_STRETCH = 1.1
 """Largest stretch for which the nodes keep their accuracy."""
 MIN_PAIRS_PER_CELL = 0.2
-"""Number of pairs per cell of the nodes below which the pairs are summed exactly, because this is faster."""
+"""Number of pairs per interval between two nodes below which the pairs are summed exactly.
+
+The exact sum is then faster.
+"""
 MAX_LISTED_ATOMS = 200
-"""Number of atoms up to which the pairs are listed. For more atoms, blocks of positions are faster."""
+"""Largest number of atoms for which all pairs are listed. For more atoms it is faster to form the pairs in blocks."""
 MAX_OCCUPANCY_KINDS = 30
-"""Largest number of kinds of sites with different occupancies. The time of a simulation rises with its square."""
+"""Largest number of different occupancies of the sites of a cluster.
+
+The time of a simulation increases with the square of the number of occupancies.
+"""
 N_EXTRA_CHEBYSHEV_POINTS = 24
 """Number of additional Chebyshev points, which the form factors and the Debye-Waller factors need."""
 
@@ -55,7 +62,9 @@ class Grid:
     """Step of r, in Å."""
     max_distance: float | None = None
     """Longest pair distance of all clusters that use this grid, in Å. A longer distance turns the curve into NaN.
-    Without this number, all pairs are summed exactly."""
+
+    If it is None, all pairs are summed exactly.
+    """
     accuracy: float = 1e-6
     """Relative accuracy of the spread pairs and of the Chebyshev points."""
     lorch: bool = False
@@ -80,10 +89,10 @@ class Scatterers(NamedTuple):
     """
 
     atom_kinds: Int[np.ndarray, " atom"]
-    """Kind of each site: its row in the coefficients."""
+    """Kind of each site. This is the index of a row of `coefficients`."""
     element_coefficients: Float[np.ndarray, "element 11"]
     """Coefficients of each element for `form_factors.xray_form_factors`. A neutron scattering length is the constant
-    c."""
+    coefficient c."""
     elements: list[str]
     """Symbols of the elements and hydrogen isotopes."""
     occupancy: Float[np.ndarray, "kind element"]
@@ -91,7 +100,7 @@ class Scatterers(NamedTuple):
 
     @property
     def has_whole_atoms(self) -> bool:
-        """Whether each site holds exactly one element."""
+        """Whether one element fully occupies each site."""
         return np.array_equal(self.occupancy, np.eye(len(self.elements)))
 
     @property
@@ -156,10 +165,11 @@ def scatterers(
 
 
 def alias_free_step(rmax: float, max_distance: float) -> float:
-    r"""Return a Q step in 1/Å at which the sine sum equals the integral, to about 1e-4 of a peak.
+    r"""Return a Q step in 1/Å at which the sine sum equals the integral, to about 1e-4 of the height of a peak.
 
     The sum is periodic in r with the period $2\pi/\Delta Q$. A step below $\pi/(r_\mathrm{max} + r_\mathrm{longest})$
-    keeps the repeated peaks out of the range. A tenth of this step also makes the error of the trapezoid rule small.
+    keeps the repeated peaks out of the range. $r_\mathrm{longest}$ is the longest pair distance. A tenth of this step
+    also makes the error of the trapezoid rule small.
 
     Args:
         rmax: End of the r range, in Å.
@@ -213,7 +223,8 @@ def pair_distances_from_matrix(
 
     Args:
         distances: Distances between the atoms, in Å.
-        presence: Mask of the atoms, or their probabilities. A pair has the product of both as a factor on its weight.
+        presence: Mask of the atoms, or probability of each atom. The weight of a pair contains the product of the
+            values of its two atoms.
         grid: Grid whose `max_distance` bounds the distances. If that is None, all pairs are summed exactly.
         atom_kinds: Kind of each atom. By default all atoms have kind 0.
         n_kinds: Number of kinds.
@@ -244,7 +255,7 @@ def pdf(
         grid: Static Q and r grids.
         q_limits: Lower and upper limit of the integral, in 1/Å, within the Q range of the grid. They may be traced.
             By default the integral extends over the whole range.
-        min_variance_factor: Smallest factor b(r) of the variances, see `debye.pair_variance`.
+        min_variance_factor: Smallest value of the factor b(r) of the variances, see `debye.pair_variance`.
     """
     q, q_matrix, r_matrix = _chebyshev_transform(grid)
     dtype = pair_distances.weight.dtype
@@ -262,7 +273,7 @@ def pdf(
         curve = pdf_from_f(f, instrument, grid, q_limits=q_limits)
     if (
         isinstance(pair_distances, Pairs) and grid.max_distance is not None
-    ):  # longer distances are an error, as for nodes
+    ):  # Longer distances are an error, as they are for spread pairs.
         has_long_pairs = jnp.any((pair_distances.distance > grid.max_distance) & (pair_distances.weight != 0))
         curve = jnp.where(has_long_pairs, jnp.nan, curve)
     return curve
@@ -376,7 +387,7 @@ def _chebyshev_transform(
 def _chebyshev_count(phase: float, accuracy: float) -> int:
     """Return the number of Chebyshev points for a sine whose phase changes by `phase` over half of the range.
 
-    The coefficients of its Chebyshev series are the Bessel functions J_n(phase).
+    The Bessel functions J_n(phase) give the coefficients of the Chebyshev series of this sine.
     """
     orders = np.arange(int(phase), int(phase) + 400)
     needed_orders = orders[np.abs(scipy.special.jv(orders, phase)) > 0.1 * accuracy]
@@ -384,7 +395,7 @@ def _chebyshev_count(phase: float, accuracy: float) -> int:
 
 
 def _merge_isotopes(site: Mapping[str, float]) -> dict[str, float]:
-    """Return the occupancy of a site with the isotopes of hydrogen as H."""
+    """Return the occupancy of a site, with the isotopes of hydrogen replaced by H."""
     merged: dict[str, float] = {}
     for symbol, occupancy in site.items():
         element = "H" if symbol in HYDROGEN_ISOTOPES else symbol

@@ -85,10 +85,10 @@ def simulate(
     """Return I(Q), S(Q), F(Q) or G(r) of a cluster, or of a mixture of clusters, in double precision.
 
     Args:
-        atoms: The cluster, or several clusters of one element. Pieces are joined through the faces of a periodic unit
-            cell. Occupancies are used as described above.
+        atoms: The cluster, or several clusters of one element. If a periodic unit cell cuts a cluster into pieces, they
+            are joined. Partial occupancies are used, see `jaxstruc.scattering.simulate`.
         atom_fractions: Fraction of the atoms of the mixture that belong to each cluster. By default all are equal.
-            I(Q) of a mixture is that of a mean particle.
+            I(Q) of a mixture is the mean over its particles.
         options: All options. A keyword argument below overrides the field of its name.
         signal: Simulated curve: iq, sq, fq or gr.
         qmin: Start of the Q range, in 1/Å.
@@ -118,7 +118,7 @@ def simulate(
 
 
 def scattering_sites(atoms: ase.Atoms, source: str) -> ScatteringSites:
-    """Return the sites of a cluster. Atoms at one place that share a site become one site.
+    """Return the sites of a cluster. Atoms at one place become one site if their occupancies sum to at most 1.
 
     Args:
         atoms: Cluster with positions in Å.
@@ -149,12 +149,15 @@ def scattering_sites(atoms: ase.Atoms, source: str) -> ScatteringSites:
 
 
 def uiso_of(options: SimulateOptions) -> float:
-    """Return the isotropic displacement parameter U in Å². It is given as U or as B = 8 pi² U."""
+    """Return the isotropic displacement parameter U in Å². The options contain either U or B = 8 pi² U."""
     return options.uiso if options.biso is None else options.biso / (8 * np.pi**2)
 
 
 def _sites_of_cluster(atoms: ase.Atoms) -> ScatteringSites:
-    """Return the sites of a cluster, joined through the faces of its unit cell, with a warning if it was joined."""
+    """Return the sites of a cluster.
+
+    If a periodic unit cell cuts the cluster into pieces, they are joined, and a warning is issued.
+    """
     source = str(atoms)
     check_atoms(atoms, source)
     whole_atoms = whole_cluster(atoms, source)
@@ -212,7 +215,7 @@ def _check_distances(
 def _simulated_curve(
     clusters: Sequence[ScatteringSites], share: Float[np.ndarray, " cluster"], options: SimulateOptions
 ) -> SimulatedCurve:
-    """Return the curve of checked clusters and options."""
+    """Return the curve of one cluster or a mixture, for clusters and options that were checked."""
     signal = options.signal or "gr"
     with jax.enable_x64(True):
         scatterers = pair_distribution.scatterers(clusters[0].occupancies, probe=options.probe, ions=options.ions)
@@ -244,9 +247,10 @@ def _simulated_curve(
 def _with_mean_occupancy(
     y: Float[np.ndarray, " x"], scatterers: Scatterers, q: Float[np.ndarray, " q"], signal: str
 ) -> Float[np.ndarray, " x"]:
-    """Return a curve of sites as one of the atoms that occupy them. It is unchanged if all sites hold one element.
+    """Return a curve that was computed for fully occupied sites, corrected for their occupancies.
 
-    The number of atoms replaces the number of sites in S, F and G, and the self-scattering of I becomes that of atoms.
+    In S, F and G, the number of atoms replaces the number of sites. In I, the self-scattering of the atoms replaces
+    that of the mean form factors. If one element fully occupies each site, the curve does not change.
     """
     if scatterers.has_whole_atoms:
         return y
@@ -261,7 +265,7 @@ def _with_mean_occupancy(
 def _cluster_curve(
     positions: Float[Array, "atom 3"], scatterers: Scatterers, instrument: Instrument, *, grid: Grid, signal: str
 ) -> Float[Array, " x"]:
-    """Return the curve of one cluster. It is compiled as a whole, which is faster than operation by operation."""
+    """Return the curve of one cluster. The function is compiled as a whole, which saves time."""
     coefficients, composition = scatterers.coefficients, scatterers.composition
 
     @jax.jit
@@ -278,7 +282,7 @@ def _cluster_curve(
 def _pair_curve(
     pair_distances: PairDistances, coefficients, composition, instrument: Instrument, *, grid: Grid, signal: str
 ):
-    """Return the curve of pairs."""
+    """Return the curve that `signal` names, from the pairs of a cluster."""
     if signal == "gr":
         return pair_distribution.pdf(pair_distances, coefficients, composition, instrument, grid)
     amplitudes = form_factors.xray_form_factors(coefficients, jnp.asarray(grid.q))
@@ -320,7 +324,7 @@ def _mixture_curve(
 def _checked_fractions(
     clusters: Sequence[ScatteringSites], atom_fractions: Sequence[float] | None
 ) -> Float[np.ndarray, " cluster"]:
-    """Return the fractions of the atoms that belong to each cluster, with a sum of 1.
+    """Return the fractions of atoms that belong to each cluster, scaled to the sum 1.
 
     Raises:
         ValueError: If there is no cluster, if a mixture has several elements, or if the fractions are not valid.

@@ -1,7 +1,8 @@
 """Fast sine and cosine in single precision. The functions of XLA take ten times as long on a CPU.
 
-The nearest multiple of pi is subtracted in two parts. The first part has so few bits that its product is exact. Power
-series give the functions of the remainder, which is at most pi/2. The errors are below 3e-7 if x is below 1e4. In
+The nearest multiple of pi is subtracted from x. For this, pi is split into two parts. The first part has so few bits
+that its products with the multiples are exact. Power series give sine and cosine of the remainder, which is at most
+pi/2. The errors are below 3e-7 if x is below 1e4. In
 double precision, the functions of JAX are used.
 """
 
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 PI_HIGH = 3.140625
-"""First part of pi, which has nine bits."""
+"""First part of pi. It has nine bits."""
 PI_LOW = math.pi - PI_HIGH
 SINE_COEFFICIENTS = [(-1) ** n / math.factorial(2 * n + 1) for n in range(6)]
 COSINE_COEFFICIENTS = [(-1) ** n / math.factorial(2 * n) for n in range(7)]

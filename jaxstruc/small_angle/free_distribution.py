@@ -1,10 +1,10 @@
 r"""Free size distribution: non-negative, smooth volume fractions on a grid of ln R, without a parametric form.
 
-R is the radius of the sphere of equal volume. The fit minimises $|d - K f|^2 + \lambda |D f|^2$ over the amplitudes f
->= 0 of the bins. Here d is the vector of the data, K is the matrix of the curves of the bins, and both are divided by
-the noise. D is the matrix of second differences, for which the amplitudes beyond both ends are zero. A primal-dual
-interior point method finds the minima for several $\lambda$ at once, in double precision. It is the method of S.
-Mehrotra, SIAM J. Optim. 2, 575 (1992), doi 10.1137/0802028, without the corrector step.
+R is the radius of the sphere of equal volume. The fit minimises $|d - K f|^2 + \lambda |D f|^2$ over the non-negative
+amplitudes f of the bins. Here d is the vector of the data, K is the matrix of the curves of the bins, and both are
+divided by the noise. D is the matrix of second differences, for which the amplitudes beyond both ends are zero. A
+primal-dual interior point method finds the minima for several $\lambda$ at once, in double precision. It is the method
+of S. Mehrotra, SIAM J. Optim. 2, 575 (1992), doi 10.1137/0802028, without the corrector step.
 
 The evidence selects the strength of the smoothness $\lambda$ (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
 10.1162/neco.1992.4.3.415). To draw distributions from the posterior, the fit is repeated with random noise added to the

@@ -1,7 +1,7 @@
 """Bayesian average over all fits to a pattern: their weights, and size distributions drawn from all of them.
 
-The average covers every body with every parametric size distribution. The free distribution (`free_distribution`) of
-the most probable body is included if no parametric distribution explains the data.
+The average covers every body (shape of particle) with every parametric size distribution. The free distribution
+(`free_distribution`) of the most probable body is included if no parametric distribution explains the data.
 """
 
 import math
@@ -19,13 +19,16 @@ from jaxstruc.small_angle.free_distribution import FreeDistribution
 from jaxstruc.small_angle.size_distributions import moments
 
 N_REPORT_NODES, MIN_LOG_RADIUS_RANGE = 400, 2.4
-"""Number of nodes of ln R on which size distributions are reported, and smallest range that they cover."""
+"""Number of nodes of ln R at which size distributions are reported, and smallest range of ln R that they cover."""
 MAX_TAIL_SHARE = 1e-3
 """Volume fraction that is cut off at each end of the parametric distributions to obtain their inner range of sizes."""
 LOG_RADIUS_MARGIN = 0.3
-"""Margin in ln R of the free distribution about this inner range, in addition to half of the range at each end."""
+"""Distance in ln R by which the free distribution extends beyond each end of the inner range.
+
+Half of the length of the inner range is added to it.
+"""
 N_BIN_POINTS = 256
-"""Number of points of ln R that define the bins of the free distribution."""
+"""Number of points of ln R from which the bins of the free distribution are defined."""
 N_FREE_DRAWS = 64
 """Number of draws of the free distribution."""
 
@@ -40,7 +43,7 @@ class FreeDistributionFit(NamedTuple):
     volume_share_draws: Float[np.ndarray, "draw node"]
     """Volume fractions of distributions that are drawn from the posterior."""
     size_curves: Float[np.ndarray, "point node"]
-    """V P(QR) at each size and all points, V in Å³."""
+    """Curve V P(QR) of each size at all points, in Å³ (`fitted_curves.size_curves`)."""
     weight: float
     """Weight among all fits, 0 if the free distribution is not part of the average."""
 
@@ -56,7 +59,7 @@ class ModelAverage(NamedTuple):
     """Logarithm of the evidence of each fit."""
     noise: NoiseEstimate
     log_radius: Float[np.ndarray, " node"]
-    """ln R (R in Å) of the nodes on which size distributions are reported."""
+    """ln R (R in Å) of the nodes at which size distributions are reported."""
     volume_shares: Float[np.ndarray, "outcome node"]
     """Volume fractions of each fit at the nodes."""
     free_distribution_fit: FreeDistributionFit | None
@@ -75,8 +78,9 @@ def average_models(
 ) -> ModelAverage:
     """Return all fits with their weights, the most probable first.
 
-    The free distribution can take any form. It therefore has a weight only if no parametric distribution explains the
-    data and its reduced chi-squared is not larger than theirs, or if it is the only distribution requested.
+    The free distribution can take any form. It therefore has a weight only in two cases. Either it is the only
+    distribution requested, or no parametric distribution explains the data and the reduced chi-squared of the free
+    distribution is not larger than that of the best parametric fit.
 
     Args:
         saxs_data: Data that were fitted.
@@ -119,7 +123,7 @@ def body_probabilities(average: ModelAverage) -> dict[str, float]:
 
 
 def _log_radius_nodes(fits: SaxsFits) -> Float[np.ndarray, " node"]:
-    """Return ln R (R in Å) of the nodes on which size distributions are reported."""
+    """Return ln R (R in Å) of the nodes at which size distributions are reported."""
     log_radius_range = max(design_matrix.N_NODES * float(fits.window.step), MIN_LOG_RADIUS_RANGE)
     return float(fits.window.center) + np.linspace(-log_radius_range / 2, log_radius_range / 2, N_REPORT_NODES)
 
@@ -148,7 +152,10 @@ def _free_fits_better(saxs_data: SaxsData, best_fit: BodyFit, free_fit: FreeDist
 def _average_with_free(
     average: ModelAverage, free_fit: FreeDistributionFit, *, only_free_distribution: bool
 ) -> ModelAverage:
-    """Return the average with the free distribution, which takes a part of the weight of its body's other fits."""
+    """Return the average including the free distribution.
+
+    The free distribution takes its weight from the other fits of the same body.
+    """
     is_same_body = np.array([body_fit.body == free_fit.body for body_fit in average.body_fits])
     free_fraction = 1.0
     if not only_free_distribution:
@@ -190,7 +197,7 @@ def _parametric_average(
 
 
 def _free_misfit(saxs_data: SaxsData, free_fit: FreeDistributionFit) -> tuple[float, Float[np.ndarray, " point"]]:
-    """Return chi-squared and the residual over the noise of the fit with the free distribution."""
+    """Return chi-squared of the fit with the free distribution, and the residual divided by the noise."""
     residual = (
         saxs_data.intensity
         - fitted_curves.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_shares)[0]
@@ -201,7 +208,10 @@ def _free_misfit(saxs_data: SaxsData, free_fit: FreeDistributionFit) -> tuple[fl
 def _fit_free(
     saxs_data: SaxsData, body: str, parametric_average: ModelAverage, chi2_factor: float, *, n_draws: int = 0
 ) -> FreeDistributionFit:
-    """Return the fit of a body with a free distribution, whose range of sizes includes that of its other fits."""
+    """Return the fit of a body with a free distribution.
+
+    The bins cover the sizes of the parametric fits and a margin on both sides.
+    """
     log_radius, draws = parametric_average.log_radius, parametric_average.draws
     mean_fractions = draws.weight @ draws.volume_shares
     inner_limits = (
@@ -245,7 +255,7 @@ def _fit_free(
 def _join_draws(
     draws: SizeDraws, is_same_body: np.ndarray, free_fraction: float, free_fit: FreeDistributionFit
 ) -> SizeDraws:
-    """Return the draws of all fits, including the free distribution, which takes a part of its body's weight."""
+    """Return the draws of all fits and of the free distribution, with the weights of `_average_with_free`."""
     if not len(free_fit.volume_share_draws):
         return draws
     weight = np.where(is_same_body, (1 - free_fraction) * draws.weight, draws.weight)

@@ -1,4 +1,4 @@
-"""Named polyhedra that are shapes of nanocrystals, built from their corners, with their symmetry.
+"""Named polyhedra that occur as shapes of nanocrystals, built from their corners, and their symmetries.
 
 Polyhedra with equal edges have the edge length 1. All are oriented so that the mirror planes of their symmetry bound
 the spherical triangles of `SYMMETRY_DOMAINS`.
@@ -16,8 +16,9 @@ MARKS_GROOVE_DEPTH, MARKS_WALL_DEPTH = 0.5, 0.25
 """Depths of the re-entrant grooves and of the (100) faces of the Marks decahedron.
 
 Both are measured along edges of its five tetrahedra, in units of the edge length. The first is the distance from a
-corner of the equator to a face of the groove. The second is the distance from the equator to the (100) face. They are
-the limit for large clusters of Marks's series (m, n, p) with m = n = p, to which the cluster of 75 atoms belongs.
+corner of the equator to a face of the groove. The second is the distance from the equator to an edge of the (100) face.
+The values are the limit for large clusters of Marks's series (m, n, p) with m = n = p, to which the cluster of 75 atoms
+belongs.
 """
 
 
@@ -27,7 +28,10 @@ def _spherical_triangle(*corners) -> Float[np.ndarray, "1 3 3"]:
 
 
 def _prism_domain(rotation_order: int):
-    """Return the domain of directions of a body with a rotation axis along z, mirrors and a mirror plane z = 0."""
+    """Return the spherical triangle that represents all directions for a body with a rotation axis along z.
+
+    The body also has mirror planes that contain the axis, and the mirror plane z = 0.
+    """
     angle = np.pi / rotation_order
     return _spherical_triangle((0, 0, 1), (1, 0, 0), (np.cos(angle), np.sin(angle), 0))
 
@@ -144,28 +148,28 @@ NAMED_POLYHEDRA = {
     "rhombic dodecahedron": (rhombic_dodecahedron, "cubic"),
     "hexagonal prism": (hexagonal_prism, "sixfold"),
 }
-"""Function that builds each polyhedron, and name of its symmetry, by name."""
+"""Function that builds each polyhedron, and name of its symmetry, by the name of the polyhedron."""
 
 
 def _signed_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
-    """Return the points with all signs of the coordinates."""
+    """Return the points with all combinations of signs of the coordinates."""
     return np.unique([np.array(sign) * coordinates for sign in product((1, -1), repeat=3)], axis=0)
 
 
 def _permuted_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
-    """Return the points with all signs and permutations of the coordinates."""
+    """Return the points with all combinations of signs and all permutations of the coordinates."""
     return np.unique(
         np.concatenate([_signed_corners(*permutation) for permutation in permutations(coordinates)]), axis=0
     )
 
 
 def _cyclic_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
-    """Return the points with all signs and cyclic permutations of the coordinates."""
+    """Return the points with all combinations of signs and all cyclic permutations of the coordinates."""
     return np.concatenate([_signed_corners(*np.roll(coordinates, shift)) for shift in range(3)])
 
 
 def _even_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
-    """Return the points with all permutations of the coordinates, and with signs whose product is positive."""
+    """Return the points with all permutations of the coordinates, and with all signs whose product is positive."""
     signs = [sign for sign in product((1, -1), repeat=3) if np.prod(sign) > 0]
     return np.unique(
         [np.array(sign) * permutation for sign in signs for permutation in permutations(coordinates)], axis=0

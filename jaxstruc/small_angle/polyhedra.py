@@ -1,7 +1,7 @@
 r"""Scattering amplitude of polyhedra, and averages of the amplitude and its square over all orientations.
 
-Gauss's theorem turns the integral over the volume into integrals over the faces k, and these into sums over their
-edges j:
+The amplitude F is an integral over the volume. Gauss's theorem turns it into integrals over the faces k, and these into
+sums over the edges j of each face:
 
 $$F(\mathbf q) = \int e^{i\mathbf q\mathbf r} d^3r = -\frac{1}{q^2} \sum_k \frac{\mathbf q\mathbf n_k}{q_{k\parallel}^2}
 \sum_j \mathbf q(\mathbf E_j \times \mathbf n_k)\, \mathrm{sinc}(\mathbf q\mathbf E_j/2)\, e^{i\mathbf q\mathbf R_j}$$
@@ -11,11 +11,11 @@ $\mathbf E_j$ is an edge vector (anticlockwise if viewed from outside), $\mathbf
 sinc(y) = sin(y) / y. Sources: B. Croset, J. Appl. Cryst. 50, 1245 (2017), doi 10.1107/S1600576717010147; J. Wuttke,
 J. Appl. Cryst. 54, 580 (2021), doi 10.1107/S160057672100171X.
 
-Terms cancel at small q and if q is perpendicular to a face. Two measures keep the accuracy. First, 1 is subtracted from
-each exponential, which changes nothing because the edge vectors of a face sum to zero. Second, a power series over
-tetrahedra is used below `MAX_SERIES_PHASE`.
+Large terms cancel at small q, and if q is perpendicular to a face. Two measures keep the accuracy. First, 1 is
+subtracted from each exponential, which changes nothing because the edge vectors of a face sum to zero. Second, a power
+series over tetrahedra is used below `MAX_SERIES_PHASE`.
 
-The module uses NumPy in double precision. It makes the tables of `form_factors`, once for each body.
+The module uses NumPy in double precision. The tables of `form_factors` are computed with it once for each body.
 """
 
 from typing import NamedTuple
@@ -26,19 +26,22 @@ from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, HalfspaceIntersection
 
 MAX_SERIES_PHASE = 1.0
-"""Largest q times the distance of the farthest corner at which the power series is used."""
+"""Largest phase at which the power series is used.
+
+The phase is q times the distance of the farthest corner from the origin.
+"""
 N_SERIES_TERMS = 24
-"""Number of terms of the power series. The next term is at most 1 / (3 + N_SERIES_TERMS)!."""
+"""Number of terms of the power series. The next term is at most 1 / N_SERIES_TERMS!, relative to F(0)."""
 GOLDEN_RATIO = (1 + np.sqrt(5)) / 2
 MAX_EDGE_SUM_PHASE = 8.0
-"""Largest q times the distance of the farthest corner at which averages sum over edges.
+"""Largest phase at which the orientation averages use a sum over edges.
 
-Beyond it they sum over corners, which is faster.
+At larger phases they use a sum over corners, which is faster.
 """
 MIN_IN_PLANE_PHASE = 1e-8
-"""Smallest in-plane part of q, times the distance of the farthest corner.
+"""Smallest product of the in-plane part of q and the distance of the farthest corner.
 
-If it is smaller, q counts as perpendicular to a face.
+If the product is smaller, q counts as perpendicular to the face.
 """
 DIRECTIONS_PER_CHUNK = 1024
 """Number of directions that are computed at once."""
@@ -55,7 +58,7 @@ class Polyhedron(NamedTuple):
     edge_starts: Float[np.ndarray, "edge 3"]
     """First corner of each edge of each face. The edges of a face are anticlockwise if viewed from outside."""
     edge_ends: Float[np.ndarray, "edge 3"]
-    """Last corner of each edge."""
+    """Second corner of each edge."""
     face_index: Int[np.ndarray, " edge"]
     """Index of the face that each edge bounds."""
     normals: Float[np.ndarray, "face 3"]
@@ -92,7 +95,7 @@ class Directions(NamedTuple):
 
 
 def centred_convex_hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
-    """Return the convex polyhedron with given corners, with its centre of volume at the origin.
+    """Return the convex polyhedron with given corners, moved so that its centre of volume is the origin.
 
     Raises:
         ValueError: If the corners span no volume.
@@ -101,7 +104,7 @@ def centred_convex_hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
 
 
 def convex_hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
-    """Return the convex polyhedron with given corners, at their positions.
+    """Return the convex polyhedron with given corners, without moving it.
 
     Raises:
         ValueError: If the corners span no volume.
@@ -162,13 +165,13 @@ def amplitude(body: Polyhedron, q: Float[np.ndarray, "*q 3"]) -> Complex[np.ndar
 def orientation_averages(
     body: Polyhedron, q: Float[np.ndarray, " q"], domain: Float[np.ndarray, "triangle 3 3"] | None = None
 ):
-    """Return the orientation averages of |F|² and of F, relative to their values at q = 0, [2, q].
+    """Return the orientation averages of |F|² and of F, relative to their values at q = 0, as [2, q].
 
     Args:
         body: Polyhedron of any shape.
         q: Length of the wave vector, in the inverse unit of the corners.
-        domain: Corners of spherical triangles that represent all directions. They use the symmetry of the body, to
-            which inversion always belongs [half of the octants].
+        domain: Corners of spherical triangles that represent all directions by the symmetry of the body. Inversion
+            always counts as a symmetry. The default is `OCTANTS`.
     """
     domain = OCTANTS if domain is None else domain
     sums, node_counts = np.zeros((2, len(q))), _quadrature_orders(q * body.max_radius, domain)
@@ -200,10 +203,10 @@ def directions(triangles: Float[np.ndarray, "triangle 3 3"], node_count: int) ->
 
 
 def porod_waves(body: Polyhedron) -> dict[float, Float[np.ndarray, " part"]]:
-    r"""Return the asymptotic form of $\langle|F|^2\rangle q^4$ at large q, as oscillations by their distance d.
+    r"""Return the asymptotic form of $\langle|F|^2\rangle q^4$ at large q, as oscillations by a distance d.
 
-    d is the distance of two parallel faces. The key d = 0 belongs to the constant of Porod's law. The four values are
-    the amplitudes of $\cos qd$, $\sin qd$, $\cos(qd) / \sqrt q$ and $\sin(qd) / \sqrt q$.
+    The keys d are the distances of two parallel faces. The key d = 0 belongs to the constant of Porod's law. The four
+    values are the amplitudes of $\cos qd$, $\sin qd$, $\cos(qd) / \sqrt q$ and $\sin(qd) / \sqrt q$.
 
     A pair of parallel faces k and l contributes
     $\pm 4\pi [A_{kl} \cos qd - P_{kl} (d / 2\pi q)^{1/2} \cos(qd + \pi/4)]$, with the minus sign if their normals are
@@ -232,7 +235,7 @@ def squared_radius_of_gyration(body: Polyhedron) -> float:
 
 
 def _hull_polyhedron(corners) -> Polyhedron:
-    """Return the convex hull of corners, with triangles in one plane merged to one face."""
+    """Return the convex hull of corners, with the triangles in one plane merged into one face."""
     hull = ConvexHull(corners)
     planes = np.unique(np.round(hull.equations / np.array([1, 1, 1, np.ptp(corners)]), 9), axis=0)
     edge_starts, edge_ends, face_index = [], [], []
@@ -272,7 +275,7 @@ def _edge_sum_amplitude(body: Polyhedron, q):
 
 
 def _radial_amplitudes(body: Polyhedron, unit_vectors, lengths):
-    r"""Yield F(q) in all given directions, for one length of q after the other.
+    r"""Yield F(q) in all given directions for each length of q.
 
     Small q use the sum over edges. Larger q use a sum over corners v, which is faster:
     $F = q^{-3} \sum_v c_v e^{i\mathbf q\mathbf r_v}$, where $c_v$ depends on the direction only. This sum is inaccurate
@@ -325,16 +328,17 @@ def _series_amplitude(body: Polyhedron, q):
 
 
 def _tetrahedra(body: Polyhedron):
-    """Return the tetrahedra between the origin and triangles of the faces, [tetrahedron 4 3], and signed volumes."""
+    """Return tetrahedra between the origin and triangles of the faces, [tetrahedron 4 3], and their signed volumes."""
     face_corners = body.face_corners[body.face_index]
     tetrahedra = np.stack([np.zeros_like(face_corners), face_corners, body.edge_starts, body.edge_ends], axis=1)
     return tetrahedra, np.linalg.det(tetrahedra[:, 1:]) / 6
 
 
 def _quadrature_orders(max_phase, triangles):
-    """Return the number of Gauss points in each dimension of the triangles for a given largest phase q r.
+    """Return the number of Gauss points in each dimension of the spherical triangles, for each largest phase.
 
-    The numbers are multiples of 8, so that many q share the same points.
+    The phase is q times the distance of the farthest corner. The numbers are multiples of 8, so that many q share the
+    same points.
     """
     edge_cosines = np.einsum("tci,tci->tc", triangles, np.roll(triangles, 1, axis=1))
     return (8 * np.ceil(2 + 0.08 * np.arccos(edge_cosines.min()) * max_phase)).astype(int)

@@ -30,19 +30,26 @@ MIN_BODY_PROBABILITY = 0.95
 NOT_DETERMINED = "not determined"
 """Text in place of a body if none is probable enough."""
 MAX_WRITTEN_CANDIDATES = 5
-"""Largest number of candidates with a fitted curve."""
+"""Largest number of parametric candidates whose fitted curves are written. They are the most probable ones."""
 MIN_RELATIVE_DENSITY = 1e-5
-"""Fraction of the largest density below which a drawn density is set to zero."""
+"""Smallest density with a credible band, relative to the largest drawn density.
+
+At sizes where all drawn densities are smaller, the band is zero.
+"""
 NODE_STRIDE = 2
-"""Stride of the nodes at which the size distribution is written."""
+"""Step in the node index between the written points of the size distribution."""
 MIN_CHI2_FALL = 25.0
-"""Smallest decrease of chi-squared by which particles must improve on a background alone."""
+"""Smallest decrease of chi-squared from a background alone to the best fit with particles.
+
+If the decrease is smaller, no particles are detected. The limit is multiplied by the reduced chi-squared of the best
+fit if that exceeds 1.
+"""
 MAX_LOG_RADIUS_ERROR = 0.3
 """Standard error of ln R above which the size counts as not determined."""
 MAX_INTERVAL_RATIO = 1.3
-"""Largest ratio of the upper to the lower end of the number-weighted mean's interval.
+"""Largest ratio of the upper to the lower end of the credible interval of the number-weighted mean radius.
 
-If a free distribution exceeds it, a message warns that this mean is uncertain.
+If the ratio of a free distribution is larger, a message warns that this mean is uncertain.
 """
 MAX_PRINTED_CHI2 = 1000.0
 """Largest reduced chi-squared that is printed as a number."""
@@ -54,7 +61,9 @@ MAX_REDUCED_CHI2 = 2.0
 class SaxsResult(Result):
     """Result for one measured I(Q).
 
-    `intervals` has the number-weighted radius, pd and r_eq, and the volume-weighted mean_diameter and width.
+    `intervals` contains the credible intervals of the number-weighted radius, pd and r_eq, and of the volume-weighted
+    mean_diameter and width. pd is the relative standard deviation of the radius, and r_eq is the radius of the sphere
+    of equal volume.
     """
 
     technique: ClassVar[str] = "saxs"
@@ -66,11 +75,14 @@ class SaxsResult(Result):
     sigma: np.ndarray | None = None
     """Standard error of I(Q), stated by the file or inferred, [point]."""
     sizes: SizeDistribution | None = None
-    """Size distribution of the best candidate, with its 90 % band over all candidates."""
+    """Size distribution of the best candidate, with a 90 % credible band that includes all candidates."""
 
     @property
     def body(self) -> str:
-        """The most probable body, "not determined" if its probability is too small, or empty if no fit succeeded."""
+        """Name of the most probable body, or an empty text if no fit succeeded.
+
+        If the probability of this body is too small, the text is "not determined".
+        """
         if not self.types:
             return ""
         name, probability = max(self.types.items(), key=lambda item: item[1])
@@ -83,7 +95,7 @@ class SaxsResult(Result):
 
     @property
     def distribution(self) -> dict[str, np.ndarray]:
-        """The volume-weighted and number-weighted size distribution as columns by name, or empty if there is none."""
+        """Columns of the volume-weighted and the number-weighted size distribution by name, empty if there is none."""
         return self.sizes.table if self.sizes else {}
 
 
@@ -104,7 +116,7 @@ def build_result(
         fits: Fits of all bodies and distributions.
         element: Element of the particles, or "".
         distributions: Names of the distributions that are compared.
-        scale_factor: Factor that converts the scale to a volume fraction.
+        scale_factor: Factor that converts the fitted scale to a volume fraction, or 1 if the scale is arbitrary.
     """
     empty_result = SaxsResult(
         measurement.name, measurement.sha256, element, "failed",
@@ -118,7 +130,10 @@ def build_result(
     background_chi2 = float(np.sum(np.asarray(saxs_data.whitened_data.data, float) ** 2))
     minimum_chi2 = min(entry.chi2 for entry in usable_fits)
     if background_chi2 - minimum_chi2 < MIN_CHI2_FALL * max(minimum_chi2 / max(saxs_data.n_points - 4, 1), 1.0):
-        message = "A background alone explains the data: this range of Q shows no particles. Check the file."
+        message = (
+            "A background alone explains the data, so no particles are detected. Check the file, or change the range "
+            "of Q (--qmin, --qmax)."
+        )
         return dataclasses.replace(empty_result, message=message)
     model_average = model_averaging.average_models(
         saxs_data,
@@ -182,7 +197,7 @@ def _body_candidate(
     saxs_data: SaxsData,
     fitted_curve: FittedCurve | None,
 ) -> Candidate:
-    """Return the candidate of a result from one fit."""
+    """Return the candidate that describes one fit."""
     body_fit = model_average.body_fits[row]
     log_errors = (
         dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True))
@@ -229,7 +244,11 @@ def _body_candidate(
 
 
 def _fit_notes(body_fit: BodyFit, size_moments: Moments, saxs_data: SaxsData) -> dict[str, float]:
-    """Return the additional columns of a fit: its reduced chi-squared and its volume-weighted sizes."""
+    """Return further values of a fit, which become columns of the table of candidates.
+
+    They are the reduced chi-squared, the volume-weighted mean diameter in Å and width, and the median and sigma of a
+    lognormal distribution.
+    """
     notes = {
         "chi2": body_fit.chi2 / max(saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers), 1)
     }
@@ -244,7 +263,7 @@ def _fit_notes(body_fit: BodyFit, size_moments: Moments, saxs_data: SaxsData) ->
 
 
 def _population_values(body_fit: BodyFit, log_errors: dict[str, float], population_number: int = 0) -> dict[str, Value]:
-    """Return radius and pd of a population. If it has a number, the names end with it."""
+    """Return radius and pd of a population. If the number of the population is given, the names end with it."""
     suffix = f"_{population_number}" if population_number else ""
     component = max(population_number - 1, 0)
     radius, width = (math.exp(value) for value in body_fit.log_parameters[component])
@@ -267,12 +286,12 @@ def _two_population_values(body_fit: BodyFit, log_errors: dict[str, float]) -> d
 
 
 def _scaled_error(value: float, error: float | None) -> float | None:
-    """Return the error of a value from the error of its logarithm."""
+    """Return the standard error of a value from the standard error of its logarithm."""
     return None if error is None else value * float(error)
 
 
 def _size_values(size_moments: Moments, draws: SizeDraws, row: int) -> dict[str, Value]:
-    """Return mean radius and pd of a distribution with several populations, with errors from its draws."""
+    """Return mean radius and pd of a distribution, with errors from its random draws."""
     is_draw_of_fit = draws.fit_index == row
     errors = [
         float(np.std(column[is_draw_of_fit])) if is_draw_of_fit.any() else None
@@ -285,7 +304,7 @@ def _size_values(size_moments: Moments, draws: SizeDraws, row: int) -> dict[str,
 
 
 def _log_parameter_errors(body_fit: BodyFit, chi2_factor: float) -> dict[str, float]:
-    """Return the errors of ln radius, ln pd and ln scale of a fit whose curve is not evaluated."""
+    """Return the standard errors of ln radius, ln pd and ln scale of a fit whose curve is not evaluated."""
     covariance, is_free = evidence.covariance(body_fit, chi2_factor)
     n_populations = len(body_fit.amplitude)
     log_errors: dict[str, float] = {}
@@ -315,7 +334,7 @@ def _background_values(terms: np.ndarray, fitted_curve: FittedCurve | None, saxs
 def _free_candidate(
     free_fit: FreeDistributionFit, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData
 ) -> Candidate:
-    """Return the candidate of a result from the fit with the free distribution."""
+    """Return the candidate that describes the fit with the free distribution."""
     radius = np.exp(model_average.log_radius)
     size_moments = moments(free_fit.volume_shares, radius)
     draws = SizeDraws(
@@ -363,7 +382,7 @@ def _free_candidate(
 
 
 def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[str, Interval]:
-    """Return the sizes of the best candidate with their 90 % credible intervals over all fits."""
+    """Return the sizes of the best candidate, with 90 % credible intervals that include all fits."""
     size_moments, weight = model_average.draws.sizes, model_average.draws.weight
     columns = {
         "radius": (best.values["radius"].value, size_moments.mean),
@@ -379,7 +398,7 @@ def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[st
 
 
 def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDistribution:
-    """Return the size distribution of the best candidate with the 90 % band over all fits."""
+    """Return the size distribution of the best candidate, with a 90 % credible band that includes all fits."""
     radius, step = np.exp(model_average.log_radius), model_average.log_radius[1] - model_average.log_radius[0]
     if best.family == "free" and model_average.free_distribution_fit:
         share = model_average.free_distribution_fit.volume_shares
@@ -407,7 +426,10 @@ def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDist
 
 
 def _facts(model_average: ModelAverage, saxs_data: SaxsData) -> dict[str, Any]:
-    """Return further facts about the data and the noise."""
+    """Return the number of fitted points, the factor on the variance of the noise, and two flags.
+
+    The flags state whether the noise was inferred from the scatter of the points, and whether the curves are smeared.
+    """
     return {
         "points": saxs_data.n_points,
         "noise_scale": model_average.noise.variance_scale,
@@ -419,7 +441,7 @@ def _facts(model_average: ModelAverage, saxs_data: SaxsData) -> dict[str, Any]:
 def _remarks(
     model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate
 ) -> tuple[list[str], list[str]]:
-    """Return the reasons for a weak status, and remarks that a user should know."""
+    """Return the reasons for the status "weak", and further remarks for the user."""
     weak_reasons, remarks = [], []
     best_probability = next(iter(types.values()))
     if len(types) > 1 and best_probability < MIN_BODY_PROBABILITY:
@@ -428,7 +450,10 @@ def _remarks(
     chi2, error = best.notes["chi2"], best.values["radius"].error
     if chi2 > MAX_REDUCED_CHI2 and not saxs_data.noise_is_inferred:
         chi2_text = f"{chi2:.1f}" if chi2 < MAX_PRINTED_CHI2 else f"above {MAX_PRINTED_CHI2:.0f}"
-        weak_reasons.append(f"no body explains the data within their errors (reduced chi-squared {chi2_text})")
+        weak_reasons.append(
+            f"no body explains the data within their errors (reduced chi-squared {chi2_text}): check the errors, or "
+            "raise --qmin if aggregates scatter at low Q"
+        )
     is_uncertain = error is not None and error > MAX_LOG_RADIUS_ERROR * best.values["radius"].value
     if is_uncertain or "radius at its bound" in best.remark:
         weak_reasons.append(
@@ -438,13 +463,13 @@ def _remarks(
     max_qmin = math.pi / best.values["radius"].value
     if saxs_data.q[0] > max_qmin:
         weak_reasons.append(
-            f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to determine the size of such large particles: measure below "
-            f"{max_qmin:.2g} 1/Å"
+            f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to determine the size of such large particles: lower --qmin or "
+            f"measure below {max_qmin:.2g} 1/Å"
         )
     if best.remark and "radius" not in best.remark:
         remarks.append(best.remark.replace("at its bound", "is at its bound and has no standard error"))
     if not best.converged:
-        remarks.append("the fit has not converged")
+        remarks.append("the best fit has not converged, so its values and errors may be wrong")
     radius_draws = model_average.draws.sizes.mean
     low, high = statistics.quantiles(radius_draws, CENTRAL_90, weight=model_average.draws.weight)
     if best.family == "free" and high > MAX_INTERVAL_RATIO * low:

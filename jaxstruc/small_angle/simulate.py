@@ -5,10 +5,10 @@ A body is a shape of particle, e.g. a sphere. The fits and `jaxstruc.simulate_sa
 $$I(Q) = 10^{-4} s\, \Delta\rho^2 \sum_i \phi_i V_i P(Q R_i)\, S(Q) + B + A Q^{-m}$$
 
 The sum is over sizes i. $\phi_i$ is the volume fraction of a size among the particles (`size_distributions`), $R_i$ the
-radius of the sphere of equal volume in Å, and $V_i = 4/3\, \pi R_i^3$ its volume in Å³. P is the form factor, S the
-structure factor, and B + A Q⁻ᵐ the background. If the contrast $\Delta\rho$ is given in 10⁻⁶/Å² and I in 1/cm, s is the
-volume fraction of the particles in the sample. If the scale is arbitrary, the contrast is set to 1. The resolution
-smears only the first term.
+radius of the sphere of equal volume in Å, and $V_i = 4/3\, \pi R_i^3$ its volume in Å³. P is the form factor and S the
+structure factor. The background is the sum of a constant B and a power law $A Q^{-m}$. If the contrast $\Delta\rho$ is
+given in 10⁻⁶/Å² and I in 1/cm, the scale s is the volume fraction of the particles in the sample. If the scale is
+arbitrary, the contrast is set to 1. The resolution smears only the scattering of the particles, not the background.
 """
 
 import math
@@ -54,7 +54,7 @@ class CurveScale(NamedTuple):
     """Scale, background and contrast of a curve."""
 
     scale: Float[Array, "*batch"] | float = 1.0
-    """Volume fraction of the particles, or a factor in arbitrary units."""
+    """Volume fraction of the particles, or an arbitrary factor."""
     background: Float[Array, "*batch"] | float = 0.0
     """Constant background in the unit of I."""
     power_scale: Float[Array, "*batch"] | float = 0.0
@@ -83,16 +83,16 @@ def simulate_saxs(
 
     Args:
         body: Shape of the particles: sphere, core-shell, spheroid, cylinder, or a polyhedron of `jaxstruc saxs`.
-        radius: Number-weighted mean radius in Å: R of a sphere, otherwise the radius of the sphere of equal volume.
-        pd: Number-weighted standard deviation of the radius over its mean.
+        radius: Number-weighted mean radius in Å. Unless the body is a sphere, R is that of the sphere of equal volume.
+        pd: Number-weighted standard deviation of the radius divided by its mean.
         distribution: Size distribution: none, gaussian, lognormal, schulz or uniform. It has no effect if pd is 0.
         qmin: Start of the range of Q in 1/Å.
         qmax: End of the range of Q in 1/Å.
-        qstep: Step of Q in 1/Å [1/200 of the range].
+        qstep: Step of Q in 1/Å. The default is 1/200 of the range.
         options: Scale, contrast, background, resolution, hard-sphere interaction, and parameters of some bodies.
 
     Returns:
-        Q in 1/Å, I(Q) in 1/cm (if the contrast is given), and the step of Q.
+        Q in 1/Å, I(Q), and the step of Q in 1/Å. I is in 1/cm if the contrast is given, otherwise it is relative.
 
     Raises:
         ValueError: If the body or distribution is unknown, or a value is out of range.
@@ -119,7 +119,7 @@ def simulate_saxs(
 
 
 def form_factor(body: str, options: SimulateSaxsOptions) -> FormFactor:
-    """Return the form factor of a named body. That of a core-shell sphere includes its contrasts."""
+    """Return the form factor of a named body. For a core-shell sphere it includes the contrasts of core and shell."""
     if body == "sphere":
         return FormFactor(
             lambda q, radius: form_factors.sphere(q * radius),
@@ -135,7 +135,7 @@ def form_factor(body: str, options: SimulateSaxsOptions) -> FormFactor:
 
 
 def core_shell(thickness: float, *, core: float, shell: float) -> FormFactor:
-    """Return the form factor of spheres with a shell of the same thickness at all sizes.
+    """Return the form factor of core-shell spheres whose shells have the same thickness for all sizes.
 
     A sphere whose radius is smaller than the thickness consists of shell only.
 
@@ -168,9 +168,9 @@ def intensity(
         body: Form factor of the body.
         sizes: Size distribution of R_eq.
         sample: Scale, background and contrast.
-        dq: Standard deviation of the pinhole resolution in 1/Å [no smearing].
-        structure: Function of q, body and sizes that returns S(Q), e.g. `structure_factor.decoupling` with its volume
-            fraction bound by `partial` [no interaction].
+        dq: Standard deviation of the pinhole resolution in 1/Å. By default the curve is not smeared.
+        structure: Function of q, body and sizes that returns S(Q), e.g. `partial(decoupling, fraction=0.1)` with the
+            function of `structure_factor`. By default S(Q) is 1.
     """
 
     def particles(q):
@@ -183,10 +183,10 @@ def intensity(
 def mean_over_sizes(
     squares: Float[Array | np.ndarray, "*q node"], sizes: SizeFractions
 ) -> Float[Array | np.ndarray, "*q"]:
-    """Return the sum of V P over the volume fractions, in 1/cm for a contrast of 10⁻⁶/Å².
+    """Return the mean of V P over all sizes, weighted by volume fraction, in 1/cm for a contrast of 10⁻⁶/Å².
 
     Args:
-        squares: P at each size, or another squared amplitude over the squared volume.
+        squares: P at each Q and size, or P times the squared contrast (`FormFactor.square`).
         sizes: Size distribution of R_eq.
     """
     return INTENSITY_UNIT * (squares @ (4 / 3 * np.pi * sizes.volume_fraction * sizes.radius**3))
@@ -199,11 +199,11 @@ def with_background(q: Float[Array, "*q"], values: Float[Array, "*q"], sample: C
 
 
 def check_sizes(distribution: str, pd: float, *, largest_qr: float) -> None:
-    """Check that the distribution can have the width, and that Q times radius is not too large.
+    """Check that the distribution can have the width pd, and that Q times radius is not too large.
 
     Args:
         distribution: Name of the size distribution.
-        pd: Number-weighted standard deviation of the radius over its mean.
+        pd: Number-weighted standard deviation of the radius divided by its mean.
         largest_qr: Largest Q times the mean radius.
 
     Raises:
@@ -232,7 +232,7 @@ def _longest_chord(body: str, aspect: float) -> float:
 def _simulated_intensity(
     q: Float[Array, " q"], body: FormFactor, sizes: SizeFractions, options: SimulateSaxsOptions
 ) -> Float[Array, " q"]:
-    """Return I(Q), computed for a batch of Q at once to limit the memory."""
+    """Return I(Q), computed in batches of Q to limit the memory."""
     sample = CurveScale(
         options.scale, options.background, options.power_scale, options.power_law,
         1.0 if body.has_contrast else options.contrast,

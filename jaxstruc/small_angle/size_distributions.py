@@ -1,7 +1,7 @@
 r"""Size distributions as volume fractions of the particles at given radii, for fits and simulations.
 
-Each distribution is defined by its number-weighted mean radius and by `pd`, the number-weighted standard deviation over
-the mean. In the formulas, m is the mean, p is pd, and the argument u is ln R (R in Å).
+Each distribution is defined by its number-weighted mean radius and by `pd`. This is the number-weighted standard
+deviation divided by the mean. In the formulas, m is the mean, p is pd, and the argument u is ln R (R in Å).
 
 A distribution is evaluated at nodes that are equally spaced in ln R. The curve of any distribution is then the product
 of one matrix with its volume fractions. For a smooth density the sum over the nodes has the relative error
@@ -11,8 +11,8 @@ SIAM Rev. 56, 385 (2014), doi 10.1137/130932132).
 The Gaussian is truncated at R = 0. This raises its mean by 0.2 % at the largest pd, 0.35, and by less than 1e-6 if pd
 is below 0.2.
 
-sasmodels defines the lognormal distribution by the median of R and the standard deviation of ln R, and sums all
-distributions over a few nodes that are equally spaced in R. `sasmodels_distribution` does the same for comparisons.
+The program sasmodels defines the lognormal distribution by the median of R and the standard deviation of ln R, and sums
+all distributions over a few nodes that are equally spaced in R. `sasmodels_distribution` does the same for comparisons.
 """
 
 import math
@@ -29,9 +29,12 @@ MIN_WIDTH = 0.7
 MAX_WIDTHS_FROM_MEAN, MAX_LOG_RADIUS_FROM_MEAN = 30.0, 9.0
 """Largest distance of a node from the mean in ln R: in units of pd, and absolute."""
 N_TRIAL_NODES = 8001
-"""Number of trial nodes over this distance, which determine the range with a non-negligible weight."""
+"""Number of trial nodes up to the largest distance. They determine the sizes with a non-negligible weight."""
 NEGLIGIBLE_WEIGHT = 1e-14
-"""Relative weight, by number and by squared volume, below which a size gets no node."""
+"""Weight of a size, relative to the largest weight, below which the size gets no node.
+
+Both the weight by number and the weight by squared volume must be below it.
+"""
 LONGEST_CHORD = 3.3
 """Longest chord of all compact bodies in units of R_eq: the edge of the tetrahedron."""
 BANDWIDTH = 9.0
@@ -59,7 +62,7 @@ class DistributionShape(NamedTuple):
     """A parametric size distribution."""
 
     n_parameters: int
-    """Number of parameters: 2 for mean and pd, 1 for a single size."""
+    """Number of parameters: 2 (mean and pd), or 1 (the radius) for a single size."""
     max_pd: float
     """Largest pd that can be chosen or fitted."""
     volume_shares: Callable[..., Float[Array, " node"]]
@@ -67,16 +70,16 @@ class DistributionShape(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Means and widths of size distributions, as radii of spheres of equal volume in Å."""
+    """Means and widths of size distributions. A radius is that of the sphere of equal volume."""
 
     mean: Float[np.ndarray, "*batch"]
     """Number-weighted mean radius in Å."""
     width: Float[np.ndarray, "*batch"]
-    """Number-weighted standard deviation over the mean (pd)."""
+    """Number-weighted standard deviation of the radius divided by the mean (pd)."""
     volume_weighted_mean: Float[np.ndarray, "*batch"]
     """Volume-weighted mean radius in Å."""
     volume_weighted_width: Float[np.ndarray, "*batch"]
-    """Volume-weighted standard deviation over the mean."""
+    """Volume-weighted standard deviation of the radius divided by the mean."""
 
 
 def gaussian(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
@@ -132,12 +135,12 @@ DISTRIBUTION_SHAPES = {
 def size_distribution(
     name: str, mean: float, pd: float, *, qmax: float, longest_chord: float = LONGEST_CHORD
 ) -> SizeFractions:
-    """Return a distribution on nodes that are fine enough for all Q up to `qmax`.
+    """Return a distribution at nodes that are close enough for all Q up to `qmax`.
 
     Args:
         name: Name of the distribution, a key of `DISTRIBUTION_SHAPES`.
         mean: Number-weighted mean radius in Å.
-        pd: Number-weighted standard deviation over the mean, 0 for a single size.
+        pd: Number-weighted standard deviation divided by the mean, 0 for a single size.
         qmax: Largest Q in 1/Å.
         longest_chord: Longest chord of the body in units of R_eq.
     """
@@ -168,15 +171,15 @@ def distribution_by_number(
 
 
 def sasmodels_distribution(name: str, centre: float, pd: float) -> SizeFractions:
-    """Return a distribution on the nodes that sasmodels 1.1.0 uses by default, in double precision.
+    """Return a distribution at the nodes that sasmodels 1.1.0 uses by default, in double precision.
 
     sasmodels truncates distributions at 3 or 8 standard deviations. A Gaussian with pd = 0.2 therefore loses 0.9 % of
     I(0), and a lognormal with pd = 0.5 loses 38 %.
 
     Args:
-        name: Name of the distribution here. The uniform distribution is called `rectangle` in sasmodels.
-        centre: Centre of the distribution, the median of a lognormal.
-        pd: Relative standard deviation, for a lognormal the standard deviation of ln R.
+        name: Name of the distribution in this module. sasmodels calls the uniform distribution `rectangle`.
+        centre: Centre of the distribution in Å. For a lognormal, this is the median.
+        pd: Relative standard deviation of R. For a lognormal, this is the standard deviation of ln R.
     """
     count, reach = (35, 3.0) if name == "gaussian" else (35, np.sqrt(3)) if name == "uniform" else (80, 8.0)
     t = np.linspace(-reach, reach, count)
@@ -210,7 +213,7 @@ def moments(fraction: Float[np.ndarray, "*batch node"], radius: Float[np.ndarray
 
 
 def _cubic_kernel(x):
-    """Return the kernel of cubic convolution at a distance in node steps.
+    """Return the kernel of cubic convolution at a distance x in steps between the nodes.
 
     R. G. Keys, IEEE Trans. Acoust. Speech Signal Process. 29, 1153 (1981), doi 10.1109/TASSP.1981.1163711.
     """
@@ -223,7 +226,11 @@ def _cubic_kernel(x):
 
 
 def _cubic_integral(x):
-    """Return the integral of the kernel up to x, the fraction of a node that is below an edge x steps above it."""
+    """Return the integral of `_cubic_kernel` from minus infinity to x.
+
+    This is the fraction of a node that lies below the edge of a uniform distribution, if the edge is x steps above the
+    node.
+    """
     distance = jnp.minimum(jnp.abs(x), 2.0)
     inner_value = distance * (1 + distance**2 * (0.375 * distance - 2.5 / 3))
     outer_value = distance * (2 + distance * (-2 + distance * (2.5 / 3 - 0.125 * distance))) - 1 / 6

@@ -1,12 +1,12 @@
 r"""Smearing of a curve by a pinhole resolution: a Gaussian in Q with the standard deviation dQ at each Q.
 
-$I_s(Q) = \int I(Q') e^{-(Q' - Q)^2 / 2\,dQ^2} dQ' / \int e^{-(Q' - Q)^2 / 2\,dQ^2} dQ'$, with integrals from
-Q - 2.5 dQ to Q + 3 dQ as sums over equally spaced nodes. J. S. Pedersen, D. Posselt, K. Mortensen, J. Appl. Cryst. 23,
-321 (1990), doi 10.1107/S0021889890003946.
+$I_s(Q) = \int I(Q') e^{-(Q' - Q)^2 / 2\,dQ^2} dQ' / \int e^{-(Q' - Q)^2 / 2\,dQ^2} dQ'$. The integrals are computed as
+sums over equally spaced nodes from Q - 2.5 dQ to Q + 3 dQ. J. S. Pedersen, D. Posselt, K. Mortensen, J. Appl. Cryst.
+23, 321 (1990), doi 10.1107/S0021889890003946.
 
 sasmodels 1.1.0 truncates the Gaussian at the same limits, so that results can be compared. The truncation omits 2 % of
-the Gaussian and makes the resolution 3 % sharper. On a steep curve the omitted lower tail matters more: for dQ = 0.15 Q
-it is 6 % of the intensity on the first steep decrease of a sphere's curve.
+the Gaussian and makes the resolution 3 % sharper. On a steep curve the omitted lower tail matters more. For dQ = 0.15 Q
+it contributes 6 % of the intensity on the first steep decrease of the curve of a sphere.
 """
 
 from collections.abc import Callable

@@ -28,7 +28,7 @@ INTENSITY_UNIT_FACTORS = {"1/cm": 1.0, "1/m": 0.01, "": 1.0}
 
 
 class SaxsPlan(NamedTuple):
-    """Element and options of an analysis, the same for all measurements of a run."""
+    """Element and options of an analysis. They are the same for all measurements of a run."""
 
     element: str = ""
     options: SaxsOptions = SaxsOptions()
@@ -63,7 +63,7 @@ class SaxsPlan(NamedTuple):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Everything except the file that determines a result, as JSON values."""
+        """All settings that determine a result in addition to the measured file, as JSON values."""
         settings = {"command": "saxs", "element": self.element} | self.options.recorded_values
         return settings | {"version": jaxstruc.__version__}
 
@@ -73,7 +73,7 @@ def check_saxs_plan(plan: SaxsPlan, *, background: Measurement | None = None) ->
 
     Args:
         plan: Element and options.
-        background: Measured I(Q) of the solvent, if it is given instead of its file.
+        background: Measured I(Q) of the solvent, if it is not read from a file.
 
     Raises:
         ValueError: If an option is missing, unknown or contradicts another one.
@@ -121,7 +121,7 @@ def prepare_saxs_measurement(
         background: Measured I(Q) of the solvent, used instead of the file in the plan.
 
     Raises:
-        ValueError: If the settings contradict the data, or if nothing can be fitted.
+        ValueError: If the settings contradict the data, or if the data cannot be fitted.
     """
     data = plan.data
     if background is None and data.background is not None:
@@ -175,7 +175,10 @@ def solve_saxs_measurements(
 def saxs_result_from_fits(
     measurement: Measurement, saxs_data: SaxsData, fits: fit.SaxsFits, plan: SaxsPlan
 ) -> SaxsResult:
-    """Return the result of one measurement from its fits, with the scale as a volume fraction if it is absolute."""
+    """Return the result of one measurement from its fits.
+
+    If the intensities are absolute, the scale is the volume fraction of the particles.
+    """
     scale_factor = INTENSITY_UNIT_FACTORS[measurement.intensity_unit] / plan.contrast**2 if plan.fit.absolute else 1.0
     saxs_result = result.build_result(
         measurement, saxs_data, fits, element=plan.element, distributions=plan.distributions, scale_factor=scale_factor

@@ -1,8 +1,8 @@
 r"""Structure factor S(Q) of hard spheres, and three approximations that apply it to particles of many sizes.
 
 S(Q) is the solution of M. S. Wertheim, Phys. Rev. Lett. 10, 321 (1963), doi 10.1103/PhysRevLett.10.321, to the equation
-of J. K. Percus, G. J. Yevick, Phys. Rev. 110, 1 (1958), doi 10.1103/PhysRev.110.1. With $x = 2QR$ and the volume
-fraction $\phi$, it is
+of J. K. Percus, G. J. Yevick, Phys. Rev. 110, 1 (1958), doi 10.1103/PhysRev.110.1. With the radius R and the volume
+fraction $\phi$ of the spheres, and $x = 2QR$, the solution is
 
 $$1/S = 1 + 24\phi \int_0^1 s^2 \frac{\sin xs}{xs} (\alpha + \beta s + \gamma s^3)\, ds, \quad
 \alpha = \frac{(1 + 2\phi)^2}{(1 - \phi)^4},\ \beta = -6\phi \frac{(1 + \phi/2)^2}{(1 - \phi)^4},\
@@ -23,13 +23,13 @@ from jaxstruc.small_angle.size_distributions import SizeFractions
 MAX_QUADRATURE_X = 3.0
 """Largest x at which a Gauss quadrature computes the integral. The closed form is used beyond it."""
 N_QUADRATURE_NODES = 12
-"""Number of Gauss points of this integral."""
+"""Number of Gauss points of this quadrature."""
 
 
 def hard_spheres(
     q: Float[Array, "*q"], radius: Float[Array | np.ndarray, "*#q"] | float, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
-    """Return S(Q) of hard spheres with one radius in Å at a given volume fraction."""
+    """Return S(Q) of equal hard spheres with a radius in Å and a volume fraction."""
     x, fraction = 2 * q * radius, jnp.asarray(fraction, q.dtype)
     alpha = (1 + 2 * fraction) ** 2 / (1 - fraction) ** 4
     beta = -6 * fraction * (1 + fraction / 2) ** 2 / (1 - fraction) ** 4
@@ -45,17 +45,22 @@ def hard_spheres(
 def effective_radius(
     q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
-    """Return S(Q) of spheres with the number-weighted mean R_eq. sasmodels uses this approximation by default."""
+    """Return S(Q) of equal hard spheres with the number-weighted mean radius of the particles.
+
+    The radius of a particle that is no sphere is that of the sphere of equal volume. sasmodels uses this approximation
+    by default.
+    """
     return hard_spheres(q, jnp.sum(sizes.number_fraction * sizes.radius), fraction)
 
 
 def decoupling(
     q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
-    r"""Return $1 + \beta (S - 1)$ with $\beta = \langle F \rangle^2 / \langle F^2 \rangle$ and S of the mean R_eq.
+    r"""Return $1 + \beta (S - 1)$ with $\beta = \langle F \rangle^2 / \langle F^2 \rangle$ and S of `effective_radius`.
 
-    The approximation assumes that sizes and positions of the particles are independent.
-    M. Kotlarchyk, S.-H. Chen, J. Chem. Phys. 79, 2461 (1983), doi 10.1063/1.446055.
+    F is the scattering amplitude. The means are over sizes and orientations of the particles. The approximation assumes
+    that sizes and positions of the particles are independent. M. Kotlarchyk, S.-H. Chen, J. Chem. Phys. 79, 2461
+    (1983), doi 10.1063/1.446055.
     """
     radius = jnp.asarray(sizes.radius)
     volume = radius**3
