@@ -240,11 +240,10 @@ def read_entries(
     """
     entries: list[CurveEntry] = []
     for path in paths:
-        checksum = _file_checksum(path)
         try:
             file_curves = read_file(path)
         except (ValueError, OSError) as error:
-            entries.append(CurveEntry(path, None, checksum, " ".join(str(error).split())))
+            entries.append(CurveEntry(path, None, _file_checksum(path), " ".join(str(error).split())))
             continue
         for number, curve in enumerate(file_curves, start=1):
             if isinstance(curve, Measurement):
@@ -253,7 +252,7 @@ def read_entries(
                 entries.append(CurveEntry(path, frame, curve.sha256, curve))
             else:
                 frame = number if len(file_curves) > 1 else None
-                entries.append(CurveEntry(path, frame, checksum, " ".join(str(curve).split())))
+                entries.append(CurveEntry(path, frame, _file_checksum(path), " ".join(str(curve).split())))
     return entries
 
 

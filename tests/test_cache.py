@@ -2,7 +2,9 @@ import os
 import subprocess
 import sys
 
+import ase.io
 import pytest
+from ase.cluster import Icosahedron
 
 from jaxstruc import cache
 
@@ -61,6 +63,15 @@ def test_a_second_run_writes_nothing_on_standard_error(tmp_path):
     """On processors of AMD the compiler logs errors of several kB for each program that is loaded from the cache."""
     for _ in range(2):
         assert run_python(CODE, "yes", JAXSTRUC_CACHE=str(tmp_path)).stderr == ""
+
+
+def test_a_second_run_of_a_command_writes_nothing_on_standard_error(tmp_path):
+    ase.io.write(tmp_path / "Au13.xyz", Icosahedron("Au", 2))
+    code = "import sys; from jaxstruc.cli import main; main.main(sys.argv[1:])"
+    variables = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    for _ in range(2):
+        assert run_python(code, "simulate", str(tmp_path / "Au13.xyz"), **variables).stderr == ""
+    assert len(list(tmp_path.iterdir())) > 1
 
 
 @pytest.mark.parametrize(
