@@ -184,7 +184,7 @@ def _damped_sum_jvp(span, primals, tangents):
 
 
 def _damped_terms(span: TableRange, shell_functions, stretch, half_variance, q):
-    """Return the sum over the shells, the terms of the sum [q, shell], and its derivative with respect to Qs.
+    """Return the sum over the shells, its terms [q, shell], and the derivative of the sum with respect to Qs.
 
     The damping is kept constant in the derivative.
     """
@@ -208,7 +208,9 @@ def _shell_weights(distance: Float[Array, " pair"]) -> Float[Array, "pair shell"
 
 @lru_cache
 def _shell_interpolation() -> tuple[Float[np.ndarray, " shell"], Float[np.ndarray, "point shell"]]:
-    """Return the distances of the shells, in units of the bond length, and L_j at distances d that are even in 1/d.
+    """Return the distances of the shells, in units of the bond length, and L_j at distances d.
+
+    The distances d are equally spaced in 1/d.
 
     A QR decomposition with pivoting selects the shells from the leading singular vectors of many damping curves. The
     parameters of these curves are drawn at random with a fixed seed.

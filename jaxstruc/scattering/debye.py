@@ -34,8 +34,8 @@ MIN_WIDTH_DISTANCE = 1e-3
 class Instrument(NamedTuple):
     """Parameters of the vibrations and of the instrument. All are differentiable.
 
-    The defaults leave the curve unchanged. None means that the effect is absent. It is static under `jit`, so that the
-    compiled code is faster than with a parameter that has no effect, e.g. delta1 = 0.
+    The defaults leave the curve unchanged. None means that the effect is absent. None is static under `jit`, so that
+    the compiled code is faster than with a parameter that has no effect, e.g. delta1 = 0.
     """
 
     uiso: Float[Array, "..."] | float = 0.0
@@ -78,7 +78,7 @@ class SpreadPairs(NamedTuple):
     distance: Float[Array | np.ndarray, " node"]
     """Distance of each node, in Å."""
     weight: Float[Array, "channel node"]
-    """Weight of each node, i.e. its share of the weights of all pairs."""
+    """Weights $W_n$ of the nodes, as defined in `fast_debye`."""
     first_kind: Int[np.ndarray, " channel"]
     """First kind of each channel."""
     second_kind: Int[np.ndarray, " channel"]
@@ -157,7 +157,7 @@ def spread_positions(
 def kind_channels(
     n_kinds: int,
 ) -> tuple[Int[np.ndarray, "kind kind"], Int[np.ndarray, " channel"], Int[np.ndarray, " channel"]]:
-    """Return the channel of each pair of kinds, the first kind of each channel, and its second kind."""
+    """Return the channel of each pair of kinds, and the first and the second kind of each channel."""
     first_kind, second_kind = np.triu_indices(n_kinds)
     channel_table = np.zeros((n_kinds, n_kinds), np.int32)
     channel_table[first_kind, second_kind] = channel_table[second_kind, first_kind] = np.arange(len(first_kind))
@@ -381,7 +381,7 @@ def _sinc_matrix(q, distance, dtype):
 
 
 def apply_to_products(host_function, traced_function, rows, columns):
-    """Return a function of each product of an element of `rows` and an element of `columns`, [row, column].
+    """Return the values of a function at the products of all elements of `rows` and `columns`, [row, column].
 
     If both arguments are constants (NumPy arrays), the function is evaluated in double precision, because a large phase
     would lose its digits in single precision.

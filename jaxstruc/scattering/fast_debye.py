@@ -2,8 +2,8 @@ r"""Pair distances spread over equally spaced nodes. A few thousand nodes repres
 
 A scattering curve is a sum over pairs p of $w_p\, g(d_p)$. Here $w_p$ is the weight of a pair, $d_p$ is its distance,
 and g(d) is a sine of Qd with Q up to qmax. Such a band-limited function may be interpolated between nodes $x_n$ at even
-distances: $g(d) \approx \sum_n c_n(d)\, g(x_n)$. Only the few nodes around d, which are called its window, have $c_n(d)
-\ne 0$. Then
+distances: $g(d) \approx \sum_n c_n(d)\, g(x_n)$. Only the few nodes around d have $c_n(d) \ne 0$. They are called the
+window of d. Then
 
 $$\sum_p w_p\, g(d_p) \approx \sum_n W_n g(x_n), \qquad W_n = \sum_p w_p c_n(d_p)$$
 
@@ -34,7 +34,7 @@ needs fewer nodes in total. These numbers gave the shortest times.
 MAX_BLOCK_ATOMS = 128
 """Largest number of atoms in a block of `spread_positions`. The pairs of two blocks fit into the processor's cache."""
 PADDING_DISTANCE = 1e5
-"""Distance in Å between padding and all atoms, and between padding and other padding."""
+"""Lower limit of the distance in Å between padding and atoms, and between padding and other padding."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def _block_sizes(n_atoms: int) -> tuple[int, int]:
 def _position_moments(nodes: SpreadingNodes, table_bytes: bytes, block_size: int, positions, atom_kinds):
     """Return the moments of the cells for all ordered pairs, including the pair of each atom with itself.
 
-    Each channel has two rows in addition to the cells. One is for distances that exceed `nodes.max_distance`, and one
-    is for pairs with padding.
+    The moments are sums of powers of the position t in the cell. Each channel has two rows in addition to the cells.
+    One is for distances that exceed `nodes.max_distance`, and one is for pairs with padding.
     """
     zero_moments = _zero_moments(nodes, table_bytes, positions.dtype)
     coordinates, atom_kinds, block_pairs = _split_into_blocks(positions, atom_kinds, block_size)
@@ -276,8 +276,9 @@ def _window_weights(distance, nodes: SpreadingNodes):
 def _node_weights(moments, nodes: SpreadingNodes, n_channels: int) -> Float[Array, "channel node"]:
     """Return the weights of the nodes from the moments of the cells.
 
-    A matrix product gives the weights in each window. The overlapping windows are then added by a scatter, because the
-    compiler would evaluate a sum of shifted windows again for each Q.
+    The moments are sums of powers of the position t in the cell. A matrix product gives the weights in each window. The
+    overlapping windows are then added by a scatter, because the compiler would evaluate a sum of shifted windows again
+    for each Q.
     """
     coefficients = jnp.asarray(_window_kernel(nodes.window_width, nodes.accuracy)[1], moments.dtype)
     window_weights = jnp.matmul(moments, coefficients, precision="highest").reshape(
@@ -360,7 +361,10 @@ def _window_coefficients(width: int, phase: float) -> Float[np.ndarray, "power w
 
 
 def _window_error(width: int, phase: float) -> float:
-    """Return the largest error of the interpolation of all waves with at most `phase` between neighbouring nodes."""
+    """Return the largest error of the interpolation of waves.
+
+    The phases of the waves change by at most `phase` between neighbouring nodes.
+    """
     t = np.linspace(-1, 1, 65)
     q = np.linspace(0, phase, 65)[:, None]
     powers = t[:, None] ** np.arange(width)

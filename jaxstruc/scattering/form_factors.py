@@ -94,7 +94,7 @@ def bond_length(symbol: str) -> float:
     This is twice the metallic radius for 12 neighbours.
 
     Raises:
-        ValueError: If the symbol is not an element, or if the table has no metallic radius of it.
+        ValueError: If the symbol is not an element, or if the table has no metallic radius of the element.
     """
     return 2 * _metallic_radii(symbol)[1]
 

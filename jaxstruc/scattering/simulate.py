@@ -86,10 +86,10 @@ def simulate(
 
     Args:
         atoms: The cluster, or several clusters of one element. If a periodic unit cell cuts a cluster into pieces, they
-            are joined. Partial occupancies are used, see `jaxstruc.scattering.simulate`.
-        atom_fractions: Fraction of the atoms of the mixture that belong to each cluster. By default all are equal.
-            I(Q) of a mixture is the mean over its particles.
-        options: All options. A keyword argument below overrides the field of its name.
+            are joined. Partial occupancies are taken into account, see `jaxstruc.scattering.simulate`.
+        atom_fractions: Fraction of the atoms of the mixture that belong to each cluster. By default all
+            fractions are equal. I(Q) of a mixture is the mean over its particles.
+        options: All options. A keyword argument below overrides the field of the same name.
         signal: Simulated curve: iq, sq, fq or gr.
         qmin: Start of the Q range, in 1/Å.
         qmax: End of the Q range, in 1/Å.

@@ -59,7 +59,7 @@ class SaxsData(NamedTuple):
     background_powers: tuple[float, ...]
     """Powers of 1/Q of the background terms, e.g. 0 for a constant."""
     max_intensity: float
-    """Largest intensity. `whitened_data.inverse_sigma` is given in units of it."""
+    """Largest intensity, which is the unit of intensity in `whitened_data.inverse_sigma`."""
     noise_is_inferred: bool
     """Whether `sigma` is inferred from the scatter of the points."""
     n_measured: int

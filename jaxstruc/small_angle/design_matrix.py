@@ -61,7 +61,7 @@ class RadiusWindow(NamedTuple):
     step: Float[Array, "*batch"]
     """Step between the nodes in ln R."""
     width: Float[Array, "*batch"]
-    """Relative standard deviation of the start distribution."""
+    """Relative standard deviation of the radius in the size distribution from which a fit starts."""
 
 
 class DesignMatrix(NamedTuple):

@@ -117,7 +117,8 @@ def covariance(body_fit: BodyFit, chi2_factor: float) -> tuple[Float[np.ndarray,
 def stable_inverse(normal_matrix: Float[np.ndarray, "parameter parameter"]) -> Float[np.ndarray, "parameter parameter"]:
     """Return the inverse of a normal matrix.
 
-    Eigenvalues below `MIN_EIGENVALUE` are raised to it first, because rounding in float32 makes them inaccurate.
+    The matrix is first scaled to a unit diagonal. Eigenvalues below `MIN_EIGENVALUE` are then raised to this value,
+    because rounding in float32 makes them inaccurate.
     """
     scales = np.sqrt(np.maximum(np.diagonal(normal_matrix), 1e-30))
     eigenvalues, eigenvectors = np.linalg.eigh(normal_matrix / (scales[:, None] * scales))

@@ -36,7 +36,7 @@ CHI2_TOLERANCE = 1e-6
 MAX_STEP_LENGTH = 0.5
 """Largest change of ln mean or ln width in one step."""
 BOUND_MARGIN = 0.02
-"""Largest distance of a value at a bound from this bound, in ln mean or ln width."""
+"""Distance from a bound, in ln mean or ln width, below which a value counts as being at the bound."""
 MIN_SQUARED_NORM = 1e-30
 BATCH_SIZE = 16
 """Number of pairs of a pattern and a body that are fitted in one batch."""
@@ -77,7 +77,7 @@ class _SizeFitPoint(NamedTuple):
 
 
 class _SizeFitDescent(NamedTuple):
-    """State of several fits after a number of steps."""
+    """State of several fits after a number of Levenberg-Marquardt steps."""
 
     point: _SizeFitPoint
     trial_parameters: Float[Array, "fit population 2"]
@@ -115,7 +115,7 @@ class BodyFit(NamedTuple):
 
 
 class SaxsFits(NamedTuple):
-    """All fits to one pattern."""
+    """All fits to one measured I(Q)."""
 
     body_fits: tuple[BodyFit, ...]
     window: RadiusWindow
@@ -128,7 +128,7 @@ def fit_distributions(
     start_parameters: Float[Array, "fit population 2"],
     names: tuple[str, ...],
 ) -> SizeFit:
-    """Fit size distributions of one body to one pattern.
+    """Fit size distributions of one body to one measured I(Q).
 
     Args:
         design: Curves of the body at all sizes.
@@ -240,7 +240,7 @@ def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
 
 @jax.jit
 def start_grid(sphere_table: FormFactorTable, q) -> StartGrid:
-    """Return the trial curves of spheres. The form factors are stacked along an axis of length 1."""
+    """Return the trial curves of spheres. The arrays of the table have a first axis of length 1."""
     return design_matrix.start_grid(jax.tree.map(lambda leaf: leaf[0], sphere_table), q)
 
 
@@ -296,7 +296,7 @@ def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[
 
 
 def _initial_state(start_parameters: Float[Array, "fit population 2"]) -> _SizeFitDescent:
-    """Return the state before the first step, whose chi-squared is infinite."""
+    """Return the state before the first step. Its chi-squared is infinite."""
     n_fits, n_populations, _ = start_parameters.shape
     n_nonlinear, n_parameters = 2 * n_populations, 3 * n_populations
     point = _SizeFitPoint(
@@ -386,7 +386,7 @@ def _solve_cholesky(matrix, right_side):
 
 
 def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
-    """Return all fits to at most `BATCH_SIZE` patterns of equal shape."""
+    """Return all fits to at most `BATCH_SIZE` patterns whose arrays have equal shapes."""
     single_distributions = tuple(name for name in distributions if name in DISTRIBUTION_SHAPES)
     if not single_distributions and "two" not in distributions:
         single_distributions = ("gaussian",)  # This fit gives the range of sizes of the free distribution.

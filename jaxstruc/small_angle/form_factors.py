@@ -436,7 +436,7 @@ def _stored_x(max_x: float = MAX_TABLE_X) -> np.ndarray:
 
 
 def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return Gauss points for the cosine of an angle from 0 to 1, and their weights.
+    """Return Gauss points from 0 to 1 for the cosine of an angle, and their weights.
 
     Args:
         phase: Change of the phase of the amplitude between the cosines 0 and 1. A larger change needs more points.

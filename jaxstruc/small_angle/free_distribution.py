@@ -44,7 +44,7 @@ class FreeDistribution(NamedTuple):
     n_determined: float
     """Effective number of parameters that the data determine."""
     log_evidence: float
-    """Logarithm of the evidence, averaged over all strengths with a uniform prior on their logarithm."""
+    """Logarithm of the evidence. The evidence is averaged over all strengths, which have equal prior probabilities."""
     amplitude_draws: Float[np.ndarray, "draw bin"]
     """Amplitudes drawn from the posterior."""
 
@@ -52,7 +52,7 @@ class FreeDistribution(NamedTuple):
 def hat_functions(
     log_radius: Float[np.ndarray, " node"],
 ) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, "node bin"]]:
-    """Return ln R of the bin centres, and a triangular function of ln R for each bin, with the sum 1 over the nodes."""
+    """Return ln R of the bin centres, and a triangular function of ln R for each bin. Its sum over the nodes is 1."""
     centers = np.linspace(log_radius[0], log_radius[-1], N_BINS + 2)[1:-1]
     hats = np.maximum(1 - np.abs(log_radius[:, None] - centers) / (centers[1] - centers[0]), 0.0)
     return centers, hats / hats.sum(axis=0)
@@ -66,7 +66,7 @@ def fit_free_distribution(
     n_draws: int = 0,
     seed: int = 0,
 ) -> FreeDistribution:
-    """Fit a free distribution to a pattern.
+    """Fit a free distribution to a measured I(Q).
 
     Args:
         bin_curves: Curve of each bin, divided by the noise and with the background projected out.
@@ -125,7 +125,7 @@ def second_differences(n_bins: int) -> Float[np.ndarray, "row bin"]:
 def nonnegative_minimum(
     matrix: Float[np.ndarray, "batch bin bin"], right_side: Float[np.ndarray, "batch bin"]
 ) -> Float[np.ndarray, "batch bin"]:
-    """Return the minima of $x^T A x / 2 - b^T x$ over x >= 0, accurate to a millionth of its largest element.
+    """Return the minima of $x^T A x / 2 - b^T x$ over x >= 0, accurate to a millionth of the largest x.
 
     Each item of a batch stops when it has converged. The function returns the best point that it evaluated. All
     elements of x start at 1, in units in which A has a unit diagonal and the largest |b| is 1.

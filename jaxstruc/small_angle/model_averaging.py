@@ -1,4 +1,4 @@
-"""Bayesian average over all fits to a pattern: their weights, and size distributions drawn from all of them.
+"""Bayesian average over all fits to a measured I(Q): weights of the fits, and size distributions drawn from them.
 
 The average covers every body (shape of particle) with every parametric size distribution. The free distribution
 (`free_distribution`) of the most probable body is included if no parametric distribution explains the data.
@@ -23,7 +23,7 @@ N_REPORT_NODES, MIN_LOG_RADIUS_RANGE = 400, 2.4
 MAX_TAIL_SHARE = 1e-3
 """Volume fraction that is cut off at each end of the parametric distributions to obtain their inner range of sizes."""
 LOG_RADIUS_MARGIN = 0.3
-"""Distance in ln R by which the free distribution extends beyond each end of the inner range.
+"""Distance in ln R by which the free distribution extends beyond each end of the inner range (`MAX_TAIL_SHARE`).
 
 Half of the length of the inner range is added to it.
 """
@@ -49,7 +49,7 @@ class FreeDistributionFit(NamedTuple):
 
 
 class ModelAverage(NamedTuple):
-    """All fits to a pattern with their weights."""
+    """All fits to a measured I(Q), with their weights."""
 
     body_fits: tuple[BodyFit, ...]
     """Fits with parametric distributions, the most probable first."""

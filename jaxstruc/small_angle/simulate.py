@@ -83,7 +83,7 @@ def simulate_saxs(
 
     Args:
         body: Shape of the particles: sphere, core-shell, spheroid, cylinder, or a polyhedron of `jaxstruc saxs`.
-        radius: Number-weighted mean radius in Å. Unless the body is a sphere, R is that of the sphere of equal volume.
+        radius: Number-weighted mean radius in Å. A body that is no sphere has the radius of the sphere of equal volume.
         pd: Number-weighted standard deviation of the radius divided by its mean.
         distribution: Size distribution: none, gaussian, lognormal, schulz or uniform. It has no effect if pd is 0.
         qmin: Start of the range of Q in 1/Å.
@@ -169,8 +169,8 @@ def intensity(
         sizes: Size distribution of R_eq.
         sample: Scale, background and contrast.
         dq: Standard deviation of the pinhole resolution in 1/Å. By default the curve is not smeared.
-        structure: Function of q, body and sizes that returns S(Q), e.g. `partial(decoupling, fraction=0.1)` with the
-            function of `structure_factor`. By default S(Q) is 1.
+        structure: Function of q, body and sizes that returns S(Q), e.g.
+            `partial(structure_factor.decoupling, fraction=0.1)`. By default S(Q) is 1.
     """
 
     def particles(q):

@@ -25,11 +25,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 MIN_WIDTH = 0.7
-"""Smallest width of a smooth distribution in node steps of ln R, for an accuracy of 1e-4."""
+"""Smallest width of a smooth distribution in steps between the nodes, for curves that are accurate to 1e-4."""
 MAX_WIDTHS_FROM_MEAN, MAX_LOG_RADIUS_FROM_MEAN = 30.0, 9.0
 """Largest distance of a node from the mean in ln R: in units of pd, and absolute."""
 N_TRIAL_NODES = 8001
-"""Number of trial nodes up to the largest distance. They determine the sizes with a non-negligible weight."""
+"""Number of trial nodes up to this distance. They determine the range of sizes with a non-negligible weight."""
 NEGLIGIBLE_WEIGHT = 1e-14
 """Weight of a size, relative to the largest weight, below which the size gets no node.
 
