@@ -1,11 +1,12 @@
 """Containers of a cluster, their conversion to and from ASE, and the reader of structure files.
 
-A `Structure` holds padded arrays in Å. A `Cluster` has a name and a nearest-neighbour distance of 1.
+A `Structure` holds padded arrays in Å. A `Cluster` has a name and a nearest-neighbour distance of 1. A frame is one of
+several structures in a file.
 
-A structure file may state a periodic unit cell. If the faces of the cell cut through a cluster, its pieces are joined
-along their bonds. Two atoms have a bond if their distance, also through the faces of the cell, is at most
-`BOND_TOLERANCE` times the sum of their covalent radii. A structure whose bonds continue from one cell to the next
-without an end is a crystal, not a cluster.
+A structure file may state a periodic unit cell. If the faces of the cell cut through a cluster, the pieces of the
+cluster are joined along their bonds. Two atoms have a bond if their distance is at most `BOND_TOLERANCE` times the sum
+of their covalent radii. Distances through the faces of the cell are included. A structure whose bonds continue from one
+cell to the next without an end is a crystal, not a cluster.
 """
 
 import contextlib
@@ -32,9 +33,9 @@ from scipy.spatial.distance import pdist
 MIN_ATOM_DISTANCE = 0.85
 """Smallest plausible distance between two atoms, in units of the bond length."""
 MAX_CLUSTER_ATOMS = 5000
-"""Largest number of atoms in a cluster of the user."""
+"""Largest number of atoms in a cluster that the user provides."""
 MAX_CLUSTER_DIAMETER = 1000.0
-"""Largest distance in a cluster of the user, in Å. The distances are counted in bins up to this one."""
+"""Largest distance between two atoms in a cluster that the user provides, in Å. It limits the size of histograms."""
 MAX_STRUCTURE_FILE_BYTES = 64 * 2**20
 """Largest size of a structure file, in bytes."""
 MAX_ERROR_CHARACTERS = 200
@@ -42,36 +43,37 @@ MAX_ERROR_CHARACTERS = 200
 MAX_FRAMES = 10_000
 """Largest number of structures (frames) in a file."""
 FRAME_NOTATION = re.compile(r"(.+)@(-?\d+|-?\d*:-?\d*(?::-?\d*)?)")
-"""Path and frames in the notation of ASE: name.xyz@2 is the third structure, name.xyz@0:2 are the first two."""
+"""Path and frames in the notation of ASE: name.xyz@2 is the third structure, name.xyz@0:2 are the first two structures.
+"""
 BOND_TOLERANCE, SHORT_BOND_TOLERANCE, MIN_CONTACT_RATIO = 1.25, 1.1, 0.6
-"""Largest length of a bond, largest length of a bond that surely is one, and smallest distance between two atoms, in
-units of the sum of the covalent radii."""
+"""Largest length of a bond, largest length of a bond in a narrow cell (see `make_whole`), and smallest distance between
+two atoms, in units of the sum of the covalent radii."""
 MAX_BOND = 6.0
 """Largest bond length in a cluster of one element, in Å."""
 MIN_CELL_HEIGHT, MAX_CELL_LENGTH = 1.0, 1e5
-"""Smallest distance between opposite faces of a unit cell, and largest length of its edges, in Å."""
+"""Smallest distance between opposite faces of a unit cell, and largest component of its vectors, in Å."""
 MIN_ATOM_VOLUME = 1.0
-"""Smallest volume of a unit cell for each of its atoms, in Å³. PDB files without a cell often state a cube of 1 Å³."""
+"""Smallest volume of a unit cell per atom, in Å³. PDB files without a real cell often state a cube of 1 Å³."""
 MAX_SAME_PLACE_DISTANCE = 1e-3
-"""Largest distance between rows of a CIF file that share a site, in units of the cell edges, as in ASE."""
+"""Largest distance between atoms of a CIF file that share a site, in fractional coordinates, as in ASE."""
 MAX_COORDINATE = 1e7
 """Largest coordinate of an atom, in Å."""
 MIN_SITE_DISTANCE = 0.5
 """Smallest distance between two atoms, in Å."""
 MAX_CROWDED_ATOMS = 8
-"""Largest number of atoms within `MIN_SITE_DISTANCE` of an atom in a structure whose bonds are determined."""
+"""Largest number of atoms within `MIN_SITE_DISTANCE` of an atom. If there are more, no bonds are determined."""
 OCCUPANCY_COLUMNS = ("occupancy", "occupancies", "occ", "occupation", "site_occupancy", "sof")
 """Names of the columns that state the occupancy of each site, in lower case."""
 MAX_OCCUPANCY_ERROR = 1e-3
-"""Largest difference of an occupancy from 1 that is due to rounding."""
+"""Largest difference between an occupancy and 1 that is considered a rounding error."""
 HYDROGEN_ISOTOPES = {"D": 2.014, "T": 3.016}
-"""Masses of the isotopes of hydrogen that have a symbol, in u. ASE describes them as H with this mass."""
+"""Masses of the hydrogen isotopes D and T, in u. ASE describes an isotope as H with this mass."""
 LIGHT_ELEMENTS = frozenset({"H", "C", "N", "O", "S", "P"})
-"""Elements of the ligands of a metal core."""
+"""Elements of ligands, i.e. of the molecules around a metal core."""
 MAX_INNER_LIGHT_SHARE = 0.1
-"""Largest share of the light atoms within the median radius of the metal atoms if the light atoms are ligands."""
+"""Largest share of ligand atoms that lie within the median radius of the metal atoms."""
 REMARKS = "jaxstruc_remarks"
-"""Key of a list of remarks in the `info` of atoms that were read, e.g. that pieces were joined."""
+"""Key of the remarks on a structure in the `info` of its atoms. A remark states e.g. that pieces were joined."""
 MAX_LISTED_NAMES = 3
 """Largest number of structures that a remark names."""
 JOINED_REMARK = "the faces of the unit cell cut through the cluster, and its pieces were joined along their bonds"
@@ -89,7 +91,7 @@ class Structure(NamedTuple):
     numbers: Int[Array, " atom"]
     """Atomic numbers."""
     mask: Bool[Array, " atom"]
-    """True for atoms, False for padding."""
+    """Mask of the rows that hold atoms. It is False for padding."""
 
 
 class Cluster(NamedTuple):
@@ -98,7 +100,7 @@ class Cluster(NamedTuple):
     family: str
     """Name of the family, a key of `families.FAMILIES` for a cluster of the library."""
     label: str
-    """Parameters within the family, e.g. "layers 2-3-4 of (100)(110)(111)"."""
+    """Parameters of the cluster within its family, e.g. "layers 2-3-4 of (100)(110)(111)"."""
     positions: np.ndarray
     """Positions [atom, 3] in units of the nearest-neighbour distance."""
 
@@ -117,8 +119,8 @@ class WholeCluster(NamedTuple):
     is_crystal: bool
     """Whether the bonds continue from one unit cell to the next without an end."""
     n_pieces: int
-    """Number of pieces that no bond connects. It is 1 for atoms without a unit cell, and 0 if the images of the
-    structure overlap."""
+    """Number of pieces that are not connected by bonds. It is 1 for atoms without a unit cell. It is 0 if the periodic
+    images of the structure overlap."""
 
 
 def read_atoms(path: Path) -> ase.Atoms:
@@ -129,7 +131,7 @@ def read_atoms(path: Path) -> ase.Atoms:
 
     Raises:
         ValueError: If the file does not exist, if ASE cannot read it, if it has several structures and none is
-            selected, or if it has no atoms at finite positions. The message names the file.
+            selected, or if the structure has no atoms or positions that are not finite. The message names the file.
     """
     frames = read_frames(path)
     if len(frames) > 1:
@@ -141,23 +143,27 @@ def read_atoms(path: Path) -> ase.Atoms:
 
 
 def split_frames(path: Path) -> tuple[Path, str]:
-    """Return the path of a structure file, and the frames that follow it after an "@"; "" if there are none."""
+    """Return the path of a structure file, and the frames that follow the path after an "@".
+
+    The second value is "" if there are no frames. Example: "name.xyz@0:2" gives "name.xyz" and "0:2".
+    """
     match = FRAME_NOTATION.fullmatch(str(path))
     return (path, "") if match is None or path.is_file() else (Path(match[1]), match[2])
 
 
 def read_frames(path: Path) -> dict[str, ase.Atoms]:
-    """Return the atoms of all structures (frames) in a file by their names. The positions are in Å.
+    """Return the atoms of all structures (frames) in a file by the names of the structures. The positions are in Å.
 
-    The name of the only structure of a file is the path. The names of several structures are path@0, path@1, ..., as in
-    ASE. D and T are read as hydrogen with the mass of the isotope.
+    If a file has only one structure, its name is the path. Several structures have the names path@0, path@1, ..., as
+    in ASE. D and T are read as hydrogen with the mass of the isotope.
 
     Args:
-        path: Structure file. Frames after an "@" select some structures, e.g. name.xyz@2 or name.xyz@0:2.
+        path: Structure file. Numbers after an "@" select some structures, e.g. name.xyz@2 or name.xyz@0:2.
 
     Raises:
-        ValueError: If the file does not exist, if ASE cannot read it, if it has too many structures or not the selected
-            ones, or if one has no atoms at finite positions. The message names the file.
+        ValueError: If the file does not exist, if ASE cannot read it, if it has too many structures, if a selected
+            structure is missing, or if a structure has no atoms or positions that are not finite. The message names the
+            file.
     """
     path, selection = split_frames(path)
     frames = _read_all_frames(path)
@@ -180,7 +186,7 @@ def _read_all_frames(path: Path) -> list[ase.Atoms]:
     """Return all structures of a file.
 
     Raises:
-        ValueError: If the file does not exist, if ASE cannot read it, or if it has too many structures.
+        ValueError: If the file is missing or too large, if ASE cannot read it, or if it has too many structures.
     """
     if not path.is_file():
         raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
@@ -233,9 +239,9 @@ def check_atoms(atoms: ase.Atoms, source: str) -> None:
 
 
 def read_clusters(path: Path) -> dict[str, ase.Atoms]:
-    """Return all clusters of one element in a structure file by their names, see `read_frames`.
+    """Return all structures in a file by their names (see `read_frames`). Each must be a cluster of one element.
 
-    Pieces are joined through the faces of the unit cell, as in `whole_cluster`. The positions are in Å.
+    Pieces of a cluster are joined through the faces of the unit cell, as in `whole_cluster`. The positions are in Å.
 
     Raises:
         ValueError: If `read_frames` cannot read the file, or if a structure is not a cluster of one element. The
@@ -255,8 +261,8 @@ def check_cluster(atoms: ase.Atoms, source: str) -> None:
         source: Name of the structure in messages, e.g. the path of its file.
 
     Raises:
-        ValueError: If the number of atoms, the elements, the occupancies or the distances are not those of such a
-            cluster. The message names the source.
+        ValueError: If there are too few or too many atoms, several elements, partly occupied sites, or distances that
+            are too short or too long. The message names the source.
     """
     check_atoms(atoms, source)
     if not 2 <= len(atoms) <= MAX_CLUSTER_ATOMS:
@@ -293,8 +299,8 @@ def check_cluster(atoms: ase.Atoms, source: str) -> None:
 def whole_cluster(atoms: ase.Atoms, source: str) -> ase.Atoms:
     """Return a cluster whose pieces are joined through the faces of its unit cell.
 
-    If pieces were joined, the `info` of the atoms has a remark on this (key `REMARKS`). Atoms without periodic boundary
-    conditions are returned unchanged.
+    If pieces were joined, the `info` of the returned atoms has a remark about this (key `REMARKS`). Atoms without
+    periodic boundary conditions are returned unchanged.
 
     Args:
         atoms: Structure with positions in Å.
@@ -336,7 +342,7 @@ def make_whole(atoms: ase.Atoms, source: str) -> WholeCluster:
     if bonds is None:
         return WholeCluster(free_atoms, is_torn=False, is_crystal=False, n_pieces=0)
     image, piece, is_crystal = _unwrap(bonds, len(atoms))
-    if is_crystal:  # the images of a cluster in a narrow cell may be a little farther apart than bonded atoms
+    if is_crystal:  # in a narrow cell, the periodic images of a cluster may be only a little farther apart than bonds
         image, piece, is_crystal = _unwrap(bonds.select(bonds.relative_length < SHORT_BOND_TOLERANCE), len(atoms))
         is_crystal |= bool(piece.any())
     n_pieces = int(piece.max()) + 1
@@ -349,7 +355,7 @@ def make_whole(atoms: ase.Atoms, source: str) -> WholeCluster:
 
 
 def structure_remarks(atoms: Mapping[str, ase.Atoms]) -> list[str]:
-    """Return the remarks on structures. Each remark names its structures.
+    """Return the remarks on structures. Each remark names the structures to which it applies.
 
     Args:
         atoms: Structures by their names or paths.
@@ -366,18 +372,19 @@ def structure_remarks(atoms: Mapping[str, ase.Atoms]) -> list[str]:
 
 
 def site_occupancies(atoms: ase.Atoms, source: str) -> list[dict[str, float]]:
-    """Return the occupancy of each site by the elements and hydrogen isotopes that share it.
+    """Return the occupancies of each site, by the elements and hydrogen isotopes that share the site.
 
-    The occupancies are those of a CIF file, of a PDB file, or of a column of an extended xyz file. All are 1 if the
-    structure states none, and if the structure is a result of this program, whose column `occupancy` holds the
-    probabilities of the atoms.
+    A CIF file, a PDB file or a column of an extended xyz file may state occupancies. All occupancies are 1 if the
+    structure states none. They are also 1 if the structure is a result of this program, because its column `occupancy`
+    holds the probabilities of the atoms.
 
     Args:
-        atoms: Structure.
+        atoms: Structure whose sites are considered.
         source: Name of the structure in messages, e.g. the path of its file.
 
     Raises:
-        ValueError: If an occupancy is not a number from 0 to 1, or if all are 0. The message names the source.
+        ValueError: If an occupancy or the sum of a site is not a number from 0 to 1, or if all occupancies are 0. The
+            message names the source.
     """
     symbols = isotope_symbols(atoms)
     try:
@@ -448,7 +455,7 @@ class _CellBonds(NamedTuple):
     second: np.ndarray
     """Second atom of each bond [bond]."""
     image: np.ndarray
-    """Lattice vectors by which the second atom is displaced [bond, 3], as integers."""
+    """Numbers of lattice vectors by which the second atom of each bond is displaced [bond, 3], as integers."""
     relative_length: np.ndarray
     """Length of each bond divided by the sum of the radii of its atoms [bond]."""
 
@@ -477,10 +484,10 @@ def _check_cell(atoms: ase.Atoms, source: str) -> None:
 
 
 def _atom_volume(atoms: ase.Atoms) -> float:
-    """Return the volume of the unit cell for each atom, in Å³.
+    """Return the volume of the unit cell per atom, in Å³.
 
-    The volume is that of a rectangular box with the same distances between its faces. Directions without a period have
-    the extent of the atoms.
+    It is the volume of a rectangular box with the same distances between opposite faces. In a direction that is not
+    periodic, the length of the box is the extent of the atoms.
     """
     normals = np.linalg.inv(atoms.cell.complete().array)
     heights = 1 / np.linalg.norm(normals, axis=0)
@@ -489,13 +496,19 @@ def _atom_volume(atoms: ase.Atoms) -> float:
 
 
 def _find_bonds(atoms: ase.Atoms, source: str) -> _CellBonds | None:
-    """Return the bonds of a structure, or None if the structure is whole and its images overlap in a narrow cell."""
+    """Return the bonds of a structure, or None if the atoms or their periodic images overlap.
+
+    Overlapping images mean that the structure is whole and the cell is too narrow.
+
+    Raises:
+        ValueError: If the images overlap and the structure has several pieces.
+    """
     if len(atoms) > MAX_CROWDED_ATOMS + 1:
         distances = KDTree(atoms.positions).query(atoms.positions, k=MAX_CROWDED_ATOMS + 2)[0]
         if distances[:, -1].min() < MIN_SITE_DISTANCE:
             return None
     radii = covalent_radii[atoms.numbers]
-    if len(atoms) > 1 and len(set(atoms.numbers)) == 1:  # a metal may have longer bonds than its covalent radius gives
+    if len(atoms) > 1 and len(set(atoms.numbers)) == 1:  # bonds of a metal may exceed twice its covalent radius
         nearest_distance = KDTree(atoms.positions).query(atoms.positions, k=2)[0][:, 1]
         radii = np.maximum(radii, min(np.median(nearest_distance), MAX_BOND) / 2)
     first, second, length, image = neighbor_list("ijdS", atoms, BOND_TOLERANCE * radii)
@@ -514,7 +527,10 @@ def _find_bonds(atoms: ase.Atoms, source: str) -> _CellBonds | None:
 
 
 def _unwrap(bonds: _CellBonds, n_atoms: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Return the lattice vectors that join each piece [atom, 3], the piece of each atom, and whether one has no end."""
+    """Return the lattice vectors that join pieces [atom, 3], the piece of each atom, and whether a piece has no end.
+
+    A piece without an end continues from one unit cell to the next.
+    """
     order = np.lexsort((bonds.image.any(axis=1), bonds.second, bonds.first))
     first, second, image, _ = bonds.select(order)
     is_new = np.ones(len(first), bool)
@@ -534,7 +550,7 @@ def _unwrap(bonds: _CellBonds, n_atoms: int) -> tuple[np.ndarray, np.ndarray, bo
 
 
 def _gather_pieces(atoms: ase.Atoms, piece: np.ndarray, pbc: np.ndarray) -> None:
-    """Move each piece by lattice vectors, so that its centre lies as close as possible to that of the largest piece."""
+    """Move each piece by lattice vectors until its centre is as close as possible to that of the largest piece."""
     main_centre = atoms.positions[piece == np.bincount(piece).argmax()].mean(axis=0)
     complete_cell = atoms.cell.complete().array
     for index in range(int(piece.max()) + 1):
@@ -545,7 +561,7 @@ def _gather_pieces(atoms: ase.Atoms, piece: np.ndarray, pbc: np.ndarray) -> None
 
 
 def _stated_occupancies(atoms: ase.Atoms, symbols: Sequence[str]) -> list[dict[str, float]] | None:
-    """Return the occupancies that a structure states, by site, or None if it states none."""
+    """Return the stated occupancies of each site by element, or None if the structure states no occupancies."""
     by_kind = atoms.info.get("occupancy")
     if isinstance(by_kind, Mapping):
         site_kinds = atoms.arrays.get("spacegroup_kinds", np.arange(len(atoms)))
@@ -569,7 +585,7 @@ def _occupancy(value) -> float:
 
 
 def _other_elements(occupancies: Sequence[Mapping[str, float]]) -> list[str]:
-    """Return the sorted elements of a structure if there are several."""
+    """Return the sorted elements of a structure that has several elements, otherwise an empty list."""
     elements = sorted({symbol for site in occupancies for symbol, occupancy in site.items() if occupancy > 0})
     return elements if len(elements) > 1 else []
 
@@ -584,7 +600,7 @@ def _has_ligand_shell(atoms: ase.Atoms) -> bool:
 
 
 def _read_with_isotopes(path: Path) -> ase.Atoms | list[ase.Atoms]:
-    """Return all structures of a file. D and T become hydrogen with the mass of the isotope."""
+    """Return all structures of a file. The symbols D and T are read as hydrogen with the mass of the isotope."""
     symbol_spans = {".xyz": _xyz_symbol_spans, ".extxyz": _xyz_symbol_spans, ".pdb": _pdb_symbol_spans}
     suffix, index = path.suffix.lower(), slice(0, MAX_FRAMES + 1)
     if suffix not in symbol_spans:
@@ -613,9 +629,10 @@ def _read_with_isotopes(path: Path) -> ase.Atoms | list[ase.Atoms]:
 
 
 def _rows_at_one_place(path: Path) -> tuple[int, int] | None:
-    """Return the numbers of two atoms at one place in a CIF file that ASE would read as one atom, or None.
+    """Return the numbers of two atoms of a CIF file that ASE would merge into one atom, or None.
 
-    They are atoms of one element, or atoms whose occupancies have a sum above 1. The numbers begin at 1.
+    The two atoms are at one place. They have the same element, or the sum of their occupancies is above 1. The numbers
+    begin at 1.
     """
     for block in ase.io.cif.parse_cif(str(path)):
         if not block.has_structure() or block.get_cell().rank < 3:
@@ -631,7 +648,10 @@ def _rows_at_one_place(path: Path) -> tuple[int, int] | None:
 
 
 def _has_unnamed_occupancies(lines: Sequence[str]) -> bool:
-    """Return whether the first structure of an .xyz file has an unnamed column of different numbers from 0 to 1."""
+    """Return whether an .xyz file has one unnamed column after the coordinates, with different numbers from 0 to 1.
+
+    Only the first structure is checked.
+    """
     if len(lines) < 3 or "properties=" in lines[1].lower() or not lines[0].strip().isdecimal():
         return False
     columns = [line.split()[4:] for line in lines[2 : 2 + int(lines[0])]]
@@ -658,18 +678,21 @@ def _xyz_symbol_spans(lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:
 
 
 def _pdb_symbol_spans(lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:
-    """Yield the line, the start and the end of the symbol of each atom in a PDB file, or of its name without symbol."""
+    """Yield the line, the start and the end of the symbol of each atom in a PDB file.
+
+    If an atom has no symbol, the start and the end of its name are given.
+    """
     for index, line in enumerate(lines):
         if line.startswith(("ATOM", "HETATM")):
             yield (index, 76, 78) if line[76:78].strip() else (index, 12, 16)
 
 
 def _check_counts(lines: Sequence[str]) -> None:
-    """Refuse an .xyz file that announces more atoms or columns than it has, because ASE would need very long for it."""
+    """Refuse an .xyz file that states too many atoms or columns, because ASE would take very long to read it."""
     if any(len(count) > 3 for line in lines for count in re.findall(r":[RILS]:([^\s:\"']+)", line)):
         raise ValueError("its Properties have a thousand columns or more")
     line_index = 0
-    with contextlib.suppress(ValueError):  # a line that is no number, e.g. after the lines of a cell, is left to ASE
+    with contextlib.suppress(ValueError):  # ASE handles lines that are not numbers, e.g. after the lines of a cell
         while line_index < len(lines) and lines[line_index].strip():
             line_index += 2 + max(int(lines[line_index]), 0)
     if line_index > len(lines):

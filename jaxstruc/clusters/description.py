@@ -11,13 +11,14 @@ from scipy.spatial.distance import pdist, squareform
 from jaxstruc.clusters.structure_type import NEIGHBOUR_DISTANCE, identify_structure_type, mean_bond
 
 MIN_FACET_COSINE = math.cos(math.radians(12))
-"""Cosine of the largest angle between two triangles of one facet. Facets of low indices make larger angles."""
+"""Cosine of the largest angle between two triangles of the convex hull that belong to one facet. Angles between
+different facets of low indices are larger."""
 FACET_PLANE_TOLERANCE = 0.15
-"""Largest distance of the atoms of a facet from its plane, in units of the bond length."""
+"""Largest distance between an atom of a facet and the plane of the facet, in units of the bond length."""
 SQUARE_DIAGONAL_RANGE = (1.3, 1.55)
-"""Range of the diagonal of a square of neighbours, in units of the bond length."""
+"""Range of the diagonal of a square of four neighbouring atoms, in units of the bond length."""
 MAX_EDGE_DIRECTIONS = 50
-"""Largest number of edge directions in the search for the least width."""
+"""Largest number of directions of edges in the search for the least width of a cluster."""
 REGULAR_BODIES = {
     ("fcc", 4, 4): "tetrahedron",
     ("fcc", 6, 8): "cube",
@@ -26,7 +27,7 @@ REGULAR_BODIES = {
     ("bcc", 6, 8): "cube",
     ("bcc", 12, 14): "rhombic dodecahedron",
 }
-"""Names of bodies with equal facets, by structure type, number of facets and number of vertices."""
+"""Names of shapes with equal facets, by structure type, number of facets and number of vertices."""
 
 
 class Description(NamedTuple):
@@ -43,13 +44,13 @@ class Description(NamedTuple):
     least_width: float
     """Smallest distance between two parallel planes that enclose all atoms. It is 0 if the atoms lie in one plane."""
     hexagonal_share: float
-    """Share of hexagonal layers, as in `structure_type.StructureType`."""
+    """Share of hexagonal layers in a stack of close-packed layers, as in `structure_type.StructureType`."""
     facets_111: float
-    """Share of close-packed facets, {111} or {0001} of hcp, in the area of the convex hull. It is NaN for bcc, sc and
-    unknown types."""
+    """Area of close-packed facets, divided by the area of the convex hull. These are the {111} facets, or the {0001}
+    facets of hcp. The share is NaN for bcc, sc and unknown types."""
     facets_100: float
-    """Share of facets with a square lattice, {100}, in the area of the convex hull. It is NaN for hcp, bcc, sc and
-    unknown types."""
+    """Area of {100} facets, whose atoms form squares, divided by the area of the convex hull. The share is NaN for hcp,
+    bcc, sc and unknown types."""
 
 
 class _Facets(NamedTuple):
@@ -58,14 +59,14 @@ class _Facets(NamedTuple):
     areas: np.ndarray
     """Area of each facet [facet]."""
     is_on_facet: np.ndarray
-    """Whether an atom lies on a facet [facet, atom]."""
+    """Mask of the atoms that lie on each facet [facet, atom]."""
 
 
 def describe_cluster(positions: np.ndarray, *, family: str = "", label: str = "") -> Description:
     """Return the description of a cluster.
 
-    The facets are those of the convex hull of the centres of the atoms. The plane that bridges a re-entrant groove,
-    e.g. of a Marks decahedron, is one facet.
+    The facets belong to the convex hull of the centres of the atoms. If a particle has a groove, e.g. a Marks
+    decahedron, the plane across the groove is one facet.
 
     Args:
         positions: Positions [atom, 3] of at least two atoms, finite, in any unit.
@@ -110,14 +111,14 @@ def describe_cluster(positions: np.ndarray, *, family: str = "", label: str = ""
 
 
 def rescale(description: Description, unit: float) -> Description:
-    """Return the description of a cluster that is `unit` times as large."""
+    """Return the description with its lengths multiplied by `unit`."""
     return description._replace(
         longest_diameter=unit * description.longest_diameter, least_width=unit * description.least_width
     )
 
 
 def sentence(description: Description) -> str:
-    """Return a description as one line. The lengths of the description are in Å.
+    """Return a description as one line of text. The lengths of the description must be in Å.
 
     Example: "truncated octahedron, 201 atoms, 17.6 x 13.6 Å, 78 % {111}, 22 % {100}".
     """
@@ -133,7 +134,7 @@ def sentence(description: Description) -> str:
 
 
 def outline(family: str, label: str, *, type: str, atoms: int, longest: float) -> str:
-    """Return a line on a cluster from its family and label only, without its positions.
+    """Return one line of text on a cluster whose positions are not known.
 
     Example: "truncated octahedron, 201 atoms, 17.6 Å".
 
@@ -149,14 +150,14 @@ def outline(family: str, label: str, *, type: str, atoms: int, longest: float) -
 
 
 def _packing(name: str, type: str) -> list[str]:
-    """Return the structure type in words, or nothing if the name of the shape implies it."""
+    """Return a list with the structure type in words. It is empty if the name of the shape implies the type."""
     if name and (type in ("", "icosahedron", "decahedron") or (type == "fcc" and name.endswith("octahedron"))):
         return []
     return [{"faulted": "faulted close-packed", "": "of no known type"}.get(type, type)]
 
 
 def _name_from_label(family: str, label: str) -> str:
-    """Return the name of the shape that a label describes. It is empty for spheres and other cuts."""
+    """Return the name of the shape that a label describes, or "" if the shape has no name."""
     if family == "octahedron" and (match := re.fullmatch(r"(.+) length \d+ cutoff \d+", label)):
         return match[1]
     if family == "icosahedron" and (match := re.fullmatch(r"(\d+) shells", label)):
@@ -168,7 +169,10 @@ def _name_from_label(family: str, label: str) -> str:
 
 
 def _find_facets(x: np.ndarray, hull: ConvexHull) -> _Facets:
-    """Return the facets of a convex hull: groups of its triangles that lie in one plane, the largest triangle first."""
+    """Return the facets of a convex hull. A facet is a group of triangles of the hull that lie in one plane.
+
+    Each group begins with the largest triangle that belongs to no other group.
+    """
     corners = x[hull.simplices]
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     planes, is_unassigned = hull.equations, np.ones(len(areas), bool)
@@ -190,7 +194,7 @@ def _find_facets(x: np.ndarray, hull: ConvexHull) -> _Facets:
 
 
 def _facet_shares(x: np.ndarray, facets: _Facets) -> tuple[float, float]:
-    """Return the area shares of the facets whose neighbours form triangles, {111}, and squares, {100}."""
+    """Return the area shares of {111} facets (atoms form triangles) and of {100} facets (atoms form squares)."""
     is_surface = facets.is_on_facet.any(axis=0)
     distances = squareform(pdist(x[is_surface]))
     is_neighbour = (distances < NEIGHBOUR_DISTANCE) & (distances > 0)
@@ -204,7 +208,7 @@ def _facet_shares(x: np.ndarray, facets: _Facets) -> tuple[float, float]:
 
 
 def _count_common_neighbours(is_pair: np.ndarray, is_neighbour: np.ndarray, is_on_facet: np.ndarray) -> np.ndarray:
-    """Return the number of triples on each facet [facet]: a pair of atoms and a common neighbour of both."""
+    """Return the number of triples on each facet [facet]. A triple is a pair of atoms with a common neighbour."""
     first_atom, second_atom = np.nonzero(np.triu(is_pair))
     pair, third_atom = np.nonzero(is_neighbour[first_atom] & is_neighbour[second_atom])
     return (is_on_facet[:, first_atom[pair]] & is_on_facet[:, second_atom[pair]] & is_on_facet[:, third_atom]).sum(
@@ -215,7 +219,7 @@ def _count_common_neighbours(is_pair: np.ndarray, is_neighbour: np.ndarray, is_o
 def _least_width(x: np.ndarray, hull: ConvexHull) -> float:
     """Return the least width of a convex hull.
 
-    It is found along the normal of a facet, or along a direction perpendicular to two edges.
+    The direction of the least width is the normal of a facet, or it is perpendicular to two edges.
     """
     edges = np.concatenate([x[hull.simplices[:, [a, b]]] for a, b in ((0, 1), (1, 2), (2, 0))])
     directions = edges[:, 1] - edges[:, 0]
@@ -231,7 +235,7 @@ def _least_width(x: np.ndarray, hull: ConvexHull) -> float:
 
 
 def _regular_body_name(x: np.ndarray, facets: _Facets, structure_type: str) -> str:
-    """Return the name of a body whose facets are all equal. It is empty for other bodies."""
+    """Return the name of a shape whose facets are all equal, or "" for other shapes."""
     vertices = x[facets.is_on_facet.sum(axis=0) >= 3]
     name = REGULAR_BODIES.get((structure_type, len(facets.areas), len(vertices)), "")
     radii = np.linalg.norm(vertices - vertices.mean(axis=0), axis=1) if name else np.ones(1)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 from scipy.spatial.distance import pdist
 
 DISTANCE_BLOCK_SIZE = 8000
-"""Number of distances that `histogram` processes at once, so that its arrays stay in the processor's cache."""
+"""Number of distances that `histogram` processes at once. Its arrays then fit into the cache of the processor."""
 
 
 class Histogram(NamedTuple):
@@ -21,7 +21,7 @@ class Histogram(NamedTuple):
     variance: Float[Array | np.ndarray, "*batch bin"]
     """Variance of the distances in each bin, in the squared unit of the positions."""
     atoms: Float[Array | np.ndarray, "*batch"] | float
-    """Number of atoms."""
+    """Number of atoms of the cluster."""
 
 
 def distances(
@@ -29,8 +29,8 @@ def distances(
 ) -> Float[Array, "a b"]:
     r"""Return the distances $r_{ij} = |a_i - b_j|$ between all points of `a` and of `b`, in the unit of the points.
 
-    By default, `b` is `a`. If two points coincide, the gradient of their distance is 0. The sum over the axes is
-    written out because this is several times faster in a batch.
+    By default, `b` is `a`. If two points coincide, the gradient of their distance is 0. The sum over x, y and z is
+    written out, because this is several times faster in a batch.
     """
     b = a if b is None else b
     x, y, z = ((a[:, None, k] - b[None, :, k]) ** 2 for k in range(3))
@@ -40,13 +40,13 @@ def distances(
 def pair_distances(positions: Float[Array, "atom 3"], mask: Bool[Array, " atom"]) -> tuple[Array, Array]:
     """Return the distances of all pairs [row, atom], and the weights of the pairs [row, atom].
 
-    Row k holds the distances between each atom i and atom i + k + 1 (modulo the number of atoms). The weight of a pair
-    is 1, or 0 if one of its atoms is padding. If the number of atoms is even, the last row holds each pair twice, with
-    weight 1/2.
+    Row k holds the distances between each atom i and atom i + k + 1 (modulo the number of rows of `positions`). The
+    weight of a pair is 1, or 0 if one of its atoms is padding. If the number of rows of `positions` is even, the last
+    row holds each pair twice, with half the weight.
 
     Args:
         positions: Positions of the atoms, in any unit.
-        mask: True for atoms, False for padding.
+        mask: Mask of the rows that hold atoms. It is False for padding.
     """
     n_atoms = mask.size
     n_rows = n_atoms // 2
@@ -63,7 +63,7 @@ def pair_distances(positions: Float[Array, "atom 3"], mask: Bool[Array, " atom"]
 
 
 def safe_sqrt(x: Float[Array | np.ndarray, "*any"]) -> Float[Array, "*any"]:
-    """Return the square root of x. If x is not positive, the value and the gradient are 0. NaN gives NaN."""
+    """Return the square root of x. If x is negative or 0, the value and the gradient are 0. NaN gives NaN."""
     is_not_positive = x <= 0
     return jnp.where(is_not_positive, 0.0, jnp.sqrt(jnp.where(is_not_positive, 1.0, x)))
 
@@ -107,7 +107,7 @@ def traced_histogram(
     width: float,
     max_distance: float,
 ) -> Histogram:
-    """Return the histogram of pairs inside `jit`. It is differentiable and holds all bins up to `max_distance`.
+    """Return a histogram that is differentiable and may be computed inside `jit`. It holds all bins to `max_distance`.
 
     Args:
         distance: Distance of each pair, in any unit.
@@ -128,6 +128,9 @@ def traced_histogram(
 
 
 def distinct_distances(positions: Float[np.ndarray, "atom 3"], *, digits: int = 6) -> Histogram:
-    """Return the distinct pair distances, rounded to `digits`, as float64 NumPy arrays. Their variances are 0."""
+    """Return a histogram with one bin for each distinct pair distance, as float64 NumPy arrays.
+
+    The distances are rounded to `digits` decimal places. The variances are 0.
+    """
     values, counts = np.unique(np.round(pdist(positions), digits), return_counts=True)
     return Histogram(2.0 * counts, values, np.zeros_like(values), len(positions))

@@ -1,7 +1,7 @@
 """Families of candidate clusters for cluster mining. A rule lists the clusters of each family.
 
-Lengths are in units of the bond length: the mean nearest-neighbour distance of each cluster is 1. A rule may list a
-shape several times, with different parameters. `library.build` keeps one of them.
+Lengths are in units of the bond length, i.e. the mean nearest-neighbour distance of each cluster is 1. A rule may list
+the same cluster several times with different parameters. `library.build` keeps one of these entries.
 
 A stack of close-packed layers is described by its stacking sequence, a string with one letter for each layer. The
 letter is h (hexagonal) if the two adjacent layers lie at the same lateral position, and c (cubic) otherwise.
@@ -35,15 +35,15 @@ from jaxstruc.clusters.lattices import (
 )
 
 VERSION = 2
-"""Version of the rules below. A library in the cache is not used if another version made it."""
+"""Version of the rules in this module. A library in the cache is used only if the same version made it."""
 MAX_BLOCK_CELLS = 20
-"""Largest number of unit cells along a side of a block, twice the number in the data sets of DeepStruc."""
+"""Largest number of unit cells along a side of an hcp block. It is twice the number in the data sets of DeepStruc."""
 HCP_CELL = np.array([[1, 0, 0], [-0.5, math.sqrt(0.75), 0], [0, 0, 2 * LAYER_SPACING]])
 HCP_BASIS = np.array([[0, 0, 0], [1 / 3, 2 / 3, 0.5]])
 
 
 def icosahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield Mackay icosahedra, and spheres cut from a large icosahedron about points near its centre."""
+    """Yield Mackay icosahedra, and spheres that are cut from a large icosahedron about points near its centre."""
     shells = 1
     while (n_atoms := _mackay_number(shells)) <= max_atoms:
         if n_atoms >= min_atoms:
@@ -61,9 +61,10 @@ def icosahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 
 
 def decahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield Ino decahedra (r = 0), Marks decahedra (p, q, r), and spheres cut from a large decahedron near its axis.
+    """Yield decahedra, and spheres that are cut from a large decahedron about points near its axis.
 
-    Decahedra whose height and width differ by a factor above `MAX_ASPECT_RATIO` are left out.
+    Ino decahedra (r = 0) and Marks decahedra have the parameters (p, q, r) of `ase.cluster.Decahedron`. Decahedra whose
+    height exceeds `MAX_ASPECT_RATIO` times their width are left out.
     """
     for label, positions in _decahedra_pqr(min_atoms, max_atoms):
         yield unit_bond_cluster("decahedron", label, positions)
@@ -95,7 +96,7 @@ def octahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 def fcc_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
     """Yield fcc polyhedra with {100}, {110} and {111} planes, tetrahedra, rods, plates and spheres.
 
-    They are cut about many centres.
+    The clusters are cut about many centres in the unit cell.
     """
     points = points_within(
         fcc_lattice(math.ceil(2.3 * _bounding_radius(max_atoms))) * math.sqrt(0.5), 1.6 * _bounding_radius(max_atoms)
@@ -127,17 +128,23 @@ def fcc_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 
 
 def bcc_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield bcc polyhedra with {110}, {100} and {111} planes, rods, plates and spheres, cut about many centres."""
+    """Yield bcc polyhedra with {110}, {100} and {111} planes, rods, plates and spheres.
+
+    The clusters are cut about many centres in the unit cell.
+    """
     yield from _cubic_clusters("bcc", np.array([(0, 0, 0), (0.5, 0.5, 0.5)]), 2 / math.sqrt(3), min_atoms, max_atoms)
 
 
 def sc_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield simple cubic polyhedra with {110}, {100} and {111} planes, rods, plates and spheres about many centres."""
+    """Yield simple cubic polyhedra with {110}, {100} and {111} planes, rods, plates and spheres.
+
+    The clusters are cut about many centres in the unit cell.
+    """
     yield from _cubic_clusters("sc", np.zeros((1, 3)), 1.0, min_atoms, max_atoms)
 
 
 def hcp_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield truncated hcp prisms and bipyramids and spheres about many centres, and blocks of unit cells."""
+    """Yield hcp clusters: truncated prisms, bipyramids and spheres about many centres, and blocks of unit cells."""
     centres = [(site, height) for site in LAYER_SITES for height in (0, 0.25, 0.5)]
     yield from _stack_clusters("hcp", "hcp", "h", centres, min_atoms, max_atoms, growth=1.12)
     for block_size in itertools.combinations_with_replacement(range(2, MAX_BLOCK_CELLS + 1), 3):
@@ -165,8 +172,8 @@ def twinned_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 def faulted_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
     """Yield prisms, bipyramids and spheres of close-packed layers with stacking faults.
 
-    The stacking sequences are fcc with a fault, with a twin lamella or with a few more hexagonal layers, hcp with a
-    fault, sequences with a short period, and random sequences.
+    There are four groups of stacking sequences: fcc with a few hexagonal layers (a fault or a twin lamella), hcp with a
+    few cubic layers, sequences with a short period, and random sequences.
     """
     sequences = {
         f"{sequence} in fcc": _embed_sequence(sequence, "c")
@@ -196,9 +203,9 @@ FAMILIES: dict[str, Callable[[int, int], Iterator[Cluster]]] = {
     "twin": twinned_clusters,
     "fault": faulted_clusters,
 }
-"""Rules of the families. Each yields the clusters between a smallest and a largest number of atoms.
+"""Rules of the families. A rule yields the clusters between a smallest and a largest number of atoms.
 
-A shape that several families list is assigned to the first of them.
+If several families list the same cluster, it belongs to the first of these families.
 """
 
 FAMILY_TYPES = {
@@ -216,7 +223,7 @@ FAMILY_TYPES = {
 
 
 def _embed_sequence(sequence: str, host_letter: str) -> str:
-    """Return a stacking sequence of 64 layers that begins with some letters, followed by one repeated letter."""
+    """Return a stacking sequence of 64 layers: the given letters, followed by one repeated letter."""
     return sequence + host_letter * (64 - len(sequence))
 
 
@@ -254,7 +261,7 @@ def _decahedra_pqr(min_atoms: int, max_atoms: int) -> Iterator[tuple[str, np.nda
 def _cubic_clusters(
     family: str, basis: np.ndarray, lattice_constant: float, min_atoms: int, max_atoms: int
 ) -> Iterator[Cluster]:
-    """Yield polyhedra, rods, plates and spheres cut from a cubic lattice about points in an eighth of its cell."""
+    """Yield polyhedra, rods, plates and spheres that are cut from a cubic lattice about points in its unit cell."""
     steps = np.arange(-math.ceil(1.6 * _bounding_radius(max_atoms)), math.ceil(1.6 * _bounding_radius(max_atoms)) + 1)
     cells = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 1, 3)
     points = points_within((cells + basis).reshape(-1, 3) * lattice_constant, 1.6 * _bounding_radius(max_atoms))
@@ -283,9 +290,9 @@ def _stack_clusters(
     *,
     growth: float = MIN_GROWTH_RATIO,
 ) -> Iterator[Cluster]:
-    """Yield hexagonal prisms, bipyramids and spheres cut from a stack.
+    """Yield hexagonal prisms, bipyramids and spheres that are cut from a stack of close-packed layers.
 
-    The centres are pairs of a site in `LAYER_SITES` and a height in layers.
+    Each centre is a site in `LAYER_SITES` and a height in layers.
     """
     points = points_within(stack(sequence), 1.6 * _bounding_radius(max_atoms) + 2)
     for site, height in centres:

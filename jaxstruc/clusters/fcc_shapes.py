@@ -20,7 +20,7 @@ FCC_SURFACES = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
 
 
 def fcc_cluster(layers: tuple[int, int, int]) -> Cluster:
-    """Return the fcc cluster with the given numbers of layers along (100), (110) and (111)."""
+    """Return the fcc cluster with the given numbers of layers from the centre along (100), (110) and (111)."""
     atoms = FaceCenteredCubic("Au", FCC_SURFACES, layers, latticeconstant=math.sqrt(2))
     label = f"layers {'-'.join(map(str, layers))} of (100)(110)(111)"
     return Cluster("fcc", label, atoms.positions - atoms.positions.mean(axis=0))
@@ -28,10 +28,11 @@ def fcc_cluster(layers: tuple[int, int, int]) -> Cluster:
 
 @functools.cache
 def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Cluster, ...]:
-    """Return the distinct fcc clusters of a grid of layers, sorted by size.
+    """Return the distinct fcc clusters with given numbers of layers, sorted by the number of atoms.
 
-    The grid of the KDD 2020 paper (2 to 8 layers, fewer than 100 atoms) gives 8 clusters, because many triples of
-    layers give the same shape. The result is cached. Copy it before you change it.
+    All combinations of the numbers of layers along (100), (110) and (111) are tried. The numbers of the KDD 2020 paper
+    (2 to 8 layers, fewer than 100 atoms) give 8 clusters, because many combinations give the same shape. The result is
+    cached. Copy it before you change it.
 
     Args:
         layers: Numbers of layers along each of the three directions.
@@ -59,11 +60,11 @@ def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Clu
 
 @functools.cache
 def wide_fcc_family(*, min_atoms: int = 13, max_atoms: int = 100) -> tuple[Cluster, ...]:
-    """Return the distinct fcc clusters of a larger set, sorted by size.
+    """Return the distinct fcc clusters of a larger set, sorted by the number of atoms.
 
-    The set holds the polyhedra cut by (100), (110) and (111) planes at all distances from each of `FCC_CENTRES`, the
-    spheres about these centres, and all of these clusters with one of the least-coordinated atoms missing. Clusters
-    that are not connected are left out. The result is cached. Copy it before you change it.
+    The set holds polyhedra cut by (100), (110) and (111) planes at all distances from each of `FCC_CENTRES`, and
+    spheres about these centres. It also holds each of these clusters without one of its least-coordinated atoms.
+    Clusters that are not connected are left out. The result is cached. Copy it before you change it.
 
     Args:
         min_atoms: Smallest number of atoms in a cluster.
@@ -87,9 +88,10 @@ def wide_fcc_family(*, min_atoms: int = 13, max_atoms: int = 100) -> tuple[Clust
 
 
 def distinct_clusters(clusters: list[Cluster]) -> list[Cluster]:
-    """Return the first cluster of each set of clusters with equal distances, sorted by the number of atoms.
+    """Return the clusters without repetitions, sorted by the number of atoms.
 
-    The distances are compared to 1e-5 of the bond length.
+    If several clusters have equal pair distances, the first one is kept. The distances are rounded to 1e-5 of the bond
+    length for this comparison.
     """
     cluster_by_fingerprint: dict[bytes, Cluster] = {}
     for cluster in clusters:
@@ -98,15 +100,15 @@ def distinct_clusters(clusters: list[Cluster]) -> list[Cluster]:
 
 
 def fingerprint(positions: np.ndarray) -> bytes:
-    """Return the sorted pair distances as bytes, rounded to 1e-5.
+    """Return the sorted pair distances, rounded to 1e-5, as bytes.
 
-    The result is equal for congruent clusters and for mirror images.
+    Congruent clusters and mirror images give the same result.
     """
     return np.round(np.sort(pdist(positions)) * 1e5).astype(np.int64).tobytes()
 
 
 def _cut_clusters(lattice: np.ndarray, name: str, centre: np.ndarray) -> list[Cluster]:
-    """Return the clusters that planes and spheres about a centre cut from the lattice, each set of atoms once."""
+    """Return the clusters that planes and spheres about a centre cut from the lattice, without repetitions."""
     depth_by_plane = plane_depths(lattice - centre)
     levels = [[level for level in np.unique(np.round(depth, 6)) if level < 5.5] for depth in depth_by_plane.values()]
     label_by_rows: dict[bytes, str] = {}

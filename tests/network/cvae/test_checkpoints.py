@@ -51,7 +51,7 @@ def test_a_run_with_other_settings_is_not_overwritten(tmp_path):
     training.claim_folder(tmp_path, CONFIG)
     config_text = (tmp_path / "config.json").read_text()
     training.claim_folder(tmp_path, CONFIG)
-    with pytest.raises(ValueError, match=r"to have rate 0\.1, got 0\.0003"):
+    with pytest.raises(ValueError, match=r"has rate 0\.0003, but the options have 0\.1"):
         training.claim_folder(tmp_path, replace(CONFIG, rate=0.1))
     assert (tmp_path / "config.json").read_text() == config_text and json.loads(config_text)["seeds"] == [3, 0]
 
