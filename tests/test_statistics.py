@@ -167,5 +167,5 @@ def test_rounding_errors_of_squares_are_those_of_the_cauchy_schwarz_inequality()
         expected_error, rel=1e-6
     )
     zero_error = float(statistics.rounding_of_squares(jnp.zeros(()), jnp.array(data_squares)))
-    assert zero_error == pytest.approx(9 * epsilon**2, rel=1e-6)
-    assert float(statistics.squares_floor(jnp.array(data_squares))) == pytest.approx(9 * epsilon**2, rel=1e-6)
+    assert zero_error == pytest.approx(9 * epsilon**2, rel=1e-6, abs=0)
+    assert float(statistics.squares_floor(jnp.array(data_squares))) == pytest.approx(9 * epsilon**2, rel=1e-6, abs=0)

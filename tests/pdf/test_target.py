@@ -245,3 +245,16 @@ def test_curves_of_low_q_are_those_of_all_waves_in_their_range():
         curve = curve - background_basis @ (background_basis.T @ curve)
         share = np.sum((vectors.T @ curve) ** 2) / np.sum(curve**2)
         assert (share > 0.97) if is_inside else (share < 0.2), q
+
+
+def test_settings_that_are_not_replaced_stay():
+    g = band_limited_pdf(R)[0]
+    made_target = fit_target(g, lowest_qmin=0.3, qbroad=0.01)
+    for changes in ({}, {"qmin": 0.4}, {"qdamp": 0.05}, {"qmin": 1.5, "qdamp": 0.0}):
+        changed_target = target.replace_settings(made_target, **changes)
+        qmin, qdamp = changes.get("qmin", 1.0), changes.get("qdamp", 0.03)
+        assert (changed_target.qmin, changed_target.qdamp, changed_target.qbroad) == (qmin, qdamp, 0.01)
+        assert float(changed_target.basis.qdamp) == pytest.approx(qdamp)
+        assert changed_target.n_independent == pytest.approx((R[-1] - R[0]) * (22 - qmin) / np.pi)
+        used_q = np.asarray(changed_target.basis.q)[np.asarray(changed_target.basis.q) > 0]
+        assert qmin < used_q.min() < qmin + 0.05 and len(changed_target.basis.q) == len(made_target.basis.q)
