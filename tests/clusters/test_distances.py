@@ -10,6 +10,8 @@ from scipy.spatial.distance import cdist, pdist
 from jaxstruc.clusters import distances
 from jaxstruc.clusters.library import BIN_WIDTH
 
+distance_sum_gradient = jax.jit(jax.grad(lambda x: distances.distances(x).sum()))
+
 
 def test_distances_are_those_of_ase(x64):
     atoms = Icosahedron("Au", 2)
@@ -27,16 +29,16 @@ def test_distances_to_other_points_are_those_of_scipy(x64):
 
 def test_coincident_atoms_have_a_finite_gradient():
     positions = jnp.array([[0.0, 0, 0], [0, 0, 0], [1, 0, 0]])
-    gradient = jax.grad(lambda x: distances.distances(x).sum())(positions)
+    gradient = distance_sum_gradient(positions)
     assert np.isfinite(gradient).all()
     assert gradient[2, 0] == pytest.approx(4.0)
 
 
 def test_the_gradient_is_zero_where_points_coincide_and_right_elsewhere(x64):
-    coincident_gradient = jax.grad(lambda x: distances.distances(x).sum())(jnp.ones((3, 3)))
+    coincident_gradient = distance_sum_gradient(jnp.ones((3, 3)))
     np.testing.assert_array_equal(coincident_gradient, 0.0)
     positions = jnp.asarray(np.random.default_rng(1).normal(size=(5, 3)))
-    check_grads(lambda x: jnp.sum(distances.distances(x) ** 3), (positions,), order=1, modes=["rev", "fwd"])
+    check_grads(jax.jit(lambda x: jnp.sum(distances.distances(x) ** 3)), (positions,), order=1, modes=["rev", "fwd"])
 
 
 def test_a_position_that_is_nan_makes_its_distances_nan():
@@ -85,6 +87,9 @@ def test_whole_numbers_of_bonds_fall_into_one_bin():
         assert in_bin.sum() == 1 and histogram.variance[in_bin] < 1e-9
 
 
+traced_histogram = jax.jit(distances.traced_histogram, static_argnames=("width", "max_distance"))
+
+
 def disordered():
     """Return the positions of 43 atoms in Å, and their distances and weights as pairs."""
     positions = np.random.default_rng(3).normal(size=(43, 3)) * 3
@@ -93,11 +98,10 @@ def disordered():
 
 def test_a_histogram_under_jit_is_that_of_the_host(x64):
     positions, distance, weight = disordered()
-    build_histogram = jax.jit(distances.traced_histogram, static_argnames=("width", "max_distance"))
-    traced_histogram = build_histogram(distance, weight, 43.0, width=0.06, max_distance=30.0)
-    is_filled = np.asarray(traced_histogram.weight) > 0
+    histogram = traced_histogram(distance, weight, 43.0, width=0.06, max_distance=30.0)
+    is_filled = np.asarray(histogram.weight) > 0
     filled_histogram = distances.Histogram(
-        *(column[is_filled] for column in traced_histogram[:3]), traced_histogram.atoms
+        *(np.asarray(column)[is_filled] for column in histogram[:3]), histogram.atoms
     )
     assert filled_histogram.variance.max() > 1e-5
     chex.assert_trees_all_close(filled_histogram, distances.histogram(positions, width=0.06), rtol=1e-6, atol=1e-7)
@@ -105,7 +109,7 @@ def test_a_histogram_under_jit_is_that_of_the_host(x64):
 
 def test_pairs_longer_than_the_histogram_are_left_out_and_fractions_count_in_part(x64):
     _, distance, weight = disordered()
-    short_histogram = distances.traced_histogram(distance, 0.25 * weight, jnp.array(43.0), width=0.06, max_distance=6.0)
+    short_histogram = traced_histogram(distance, 0.25 * weight, 43.0, width=0.06, max_distance=6.0)
     expected_weight = 0.5 * np.sum(np.asarray(distance) < 6.0)
     assert float(short_histogram.weight.sum()) == pytest.approx(expected_weight)
     assert float(short_histogram.mean.max()) < 6.0
@@ -139,7 +143,7 @@ def test_pairs_come_once_each(atoms):
     """The pairs equal SciPy's, with one atom absent, for even and odd numbers of atoms."""
     positions = np.random.default_rng(0).normal(size=(atoms, 3))
     mask = np.arange(atoms) != 2
-    distance, weight = map(np.asarray, distances.pair_distances(jnp.asarray(positions), jnp.asarray(mask)))
+    distance, weight = map(np.asarray, jax.jit(distances.pair_distances)(jnp.asarray(positions), jnp.asarray(mask)))
     assert weight.sum() == len(pdist(positions[mask]))
     order = np.argsort(distance[weight > 0])
     repeated_distances = np.repeat(np.sort(pdist(positions[mask])), 2)

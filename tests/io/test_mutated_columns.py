@@ -78,6 +78,7 @@ def read_completely(path, options):
     return measurements
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_or_refused_in_one_line(case, tmp_path):
     rng, n_read, n_refused = np.random.default_rng(29), 0, 0
     raw = {name: case(name).read_bytes() for name in CASES}
