@@ -1,11 +1,11 @@
 """Sets of lattice sites that the atoms of a particle may occupy, and a prior on which sites are occupied.
 
-A packing is an arrangement of atoms without an end: bcc, sc, a stack of close-packed layers, an icosahedron or a
-decahedron. Its sites near an origin are the sites of a particle.
+A packing is an unlimited arrangement of atoms: bcc, sc, a stack of close-packed layers, an icosahedron or a decahedron.
+A particle occupies sites of a packing near an origin.
 
-The prior comes from the clusters of the library. It is the share of sites that are occupied, for each number of
-occupied neighbours and each number of occupied next neighbours (a pseudo-likelihood: J. Besag, The Statistician 24,
-179 (1975)). These two numbers are called the surroundings of a site. Lengths are in units of the bond length.
+The surroundings of a site are two numbers: how many neighbours and how many next neighbours of the site are occupied.
+The prior is the share of occupied sites among all sites with given surroundings, determined from the clusters of the
+library (a pseudo-likelihood: J. Besag, The Statistician 24, 179 (1975)). Lengths are in units of the bond length.
 """
 
 import json
@@ -20,26 +20,27 @@ from scipy.spatial import KDTree
 from jaxstruc.clusters import lattices, size_classes, structure_type
 
 NEIGHBOUR_DISTANCE = 1.13
-"""Largest distance of neighbours, in units of the bond length. It includes the strained neighbours of icosahedra and
-excludes the second shell of bcc."""
+"""Largest distance between neighbours, in units of the bond length. It includes the strained bonds of icosahedra and
+excludes the second-nearest atoms of bcc."""
 NEXT_NEIGHBOUR_DISTANCE = 1.52
-"""Largest distance of next neighbours, in units of the bond length."""
+"""Largest distance between next neighbours, in units of the bond length."""
 UNSTACKED_PACKINGS = ("bcc", "sc", "icosahedron", "decahedron")
 """Packings that are not a stack of close-packed layers."""
 OCCUPANCY_FILE = Path(__file__).with_name("occupied.json")
-"""Numbers of empty and of occupied sites for each kind of surroundings, made by `tools/make_occupied.py`."""
+"""File with the numbers of empty and of occupied sites for all surroundings. `tools/make_occupied.py` writes it."""
 UNKNOWN_SITE_SHARE = 0.05
-"""Share of sites whose occupation is random, because real particles are less regular than those of the library."""
+"""Share of sites whose occupation is assumed to be random. Real particles are less regular than library clusters."""
 NEIGHBOUR_PSEUDOCOUNT = 2.0
-"""Number of pseudo-observations of each kind of surroundings. They have the share that belongs to its number of
-neighbours, so that rare surroundings get about this share."""
+"""Number of pseudo-observations that are added for all surroundings. Their share of occupied sites is the mean share
+for the same number of neighbours. Rare surroundings then get about this mean share."""
 
 
 class LatticeSites(NamedTuple):
-    """Sites of a packing, sorted by their distance from the origin or from given atoms."""
+    """Sites of a packing, sorted by distance from the origin or from given atoms."""
 
     packing: str
-    """Packing: bcc, sc, icosahedron, decahedron, or the stacking sequence of close-packed layers, e.g. "hc"."""
+    """Packing: bcc, sc, icosahedron, decahedron, or the stacking sequence of close-packed layers, e.g. "hc" (see
+    `lattices.stack`)."""
     positions: np.ndarray
     """Positions of the sites [site, 3] relative to the origin, in units of the bond length."""
     origin: np.ndarray
@@ -47,13 +48,13 @@ class LatticeSites(NamedTuple):
 
 
 class OccupancyPrior(NamedTuple):
-    """Prior on the occupation of sites, given their surroundings."""
+    """Prior on the occupation of sites for given surroundings (numbers of occupied neighbours and next neighbours)."""
 
     cost: np.ndarray
-    """Negative logarithm of the share of sites that are empty (0) or occupied (1) [occupied, neighbours, next
-    neighbours]."""
+    """Negative logarithm of the share of empty sites (index 0) and of occupied sites (index 1) [occupied, neighbours,
+    next neighbours]."""
     typical_cost_law: tuple[float, float]
-    """Factor and exponent of a power law in the number of atoms. It gives the summed cost of a typical particle of the
+    """Factor and exponent of a power law in the number of atoms. It gives the summed cost of a typical cluster of the
     library."""
 
 
@@ -64,8 +65,8 @@ def nearest_sites(
 
     Args:
         packing: Packing, as in `LatticeSites`.
-        origin: Position of the origin in the packing [3], in units of the bond length. The packing itself has an atom,
-            an axis or a centre at 0.
+        origin: Position of the origin in the packing [3], in units of the bond length. An atom, the axis or the centre
+            of the packing is at 0.
         n_sites: Number of sites.
         atom_positions: Positions of atoms [atom, 3] relative to the origin, in units of the bond length. If they are
             given, the sites nearest to these atoms are returned.
@@ -83,7 +84,7 @@ def nearest_sites(
 def packing_sites(packing: str, reach: int) -> np.ndarray:
     """Return the sites of a packing [site, 3] within the distance `reach` of 0, with a mean bond length of 1.
 
-    The packing has an atom, an axis or a centre at 0.
+    An atom, the axis or the centre of the packing is at 0.
     """
     if packing in ("icosahedron", "decahedron"):
         positions = size_classes.fivefold_positions(packing, reach + 3)
@@ -100,10 +101,10 @@ def packing_sites(packing: str, reach: int) -> np.ndarray:
 
 
 def random_origins(packing: str, size: float, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return random positions [count, 3] in a packing that may be the centre of a particle.
+    """Return random positions [count, 3] in a packing at which a particle may be centred.
 
-    They cover the unit cell of a lattice. In a five-fold packing, they are at most 0.35 diameters from its centre or
-    axis. The first position is 0, the atom, the axis or the centre itself.
+    In a lattice, the positions cover the unit cell. In an icosahedron or a decahedron, they are at most 0.35 particle
+    diameters away from its centre or axis. The first position is 0, i.e. an atom, the axis or the centre.
 
     Args:
         packing: Packing, as in `LatticeSites`.
@@ -124,11 +125,11 @@ def random_origins(packing: str, size: float, count: int, rng: np.random.Generat
 
 
 def site_surroundings(lattice: LatticeSites, is_occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the surroundings of the occupied sites of a particle, and of the empty sites next to them.
+    """Return the surroundings of the occupied sites of a particle and of the empty sites that are neighbours of them.
 
     Args:
         lattice: Sites of the particle.
-        is_occupied: Whether a site is occupied [site].
+        is_occupied: Mask of the occupied sites [site].
 
     Returns:
         Three arrays [site]: 1 if the site is occupied and 0 if it is empty, the number of occupied neighbours, and the
@@ -148,13 +149,13 @@ def site_surroundings(lattice: LatticeSites, is_occupied: np.ndarray) -> tuple[n
 
 
 def excess_occupancy_cost(lattice: LatticeSites, is_occupied: np.ndarray) -> float:
-    """Return the summed cost of the sites of a particle, minus that of a typical particle with as many atoms.
+    """Return the summed cost of the sites of a particle, minus the cost of a typical particle with as many atoms.
 
-    The result is a negative logarithm of a probability. A positive value means that the shape is unusual.
+    A cost is the negative logarithm of a probability. A positive result means that the shape is unusual.
 
     Args:
         lattice: Sites of the particle.
-        is_occupied: Whether a site is occupied [site].
+        is_occupied: Mask of the occupied sites [site].
     """
     prior = occupancy_prior(lattice.packing)
     surrounding_index = tuple(
@@ -170,7 +171,8 @@ def occupancy_cost(site_counts: np.ndarray) -> np.ndarray:
     """Return the negative logarithms of the shares of empty and of occupied sites, with the shape of `site_counts`.
 
     Args:
-        site_counts: Numbers of sites that are empty (0) or occupied (1) [occupied, neighbours, next neighbours].
+        site_counts: Numbers of empty sites (index 0) and of occupied sites (index 1) [occupied, neighbours, next
+            neighbours].
     """
     neighbour_counts = site_counts.sum(axis=2, keepdims=True)
     neighbour_share = (neighbour_counts + 0.5) / (neighbour_counts.sum(axis=0, keepdims=True) + 1)

@@ -1,8 +1,8 @@
 """Lattices and stacks of close-packed layers, and the clusters that planes and spheres cut from them.
 
-Lengths are in units of the bond length unless another unit is stated. The depth of a point along a set of planes is
-its distance from the centre along the nearest normal of these planes. A cluster consists of the points whose depths do
-not exceed given levels.
+Lengths are in units of the bond length unless another unit is stated. The depth of a point with respect to a set of
+equivalent planes is its largest distance from the centre along one of their normals. A cluster consists of the points
+whose depths do not exceed given levels.
 """
 
 import itertools
@@ -16,19 +16,19 @@ from scipy.spatial import KDTree
 from jaxstruc.clusters.cluster import Cluster
 
 NEIGHBOUR_SHELL_RATIO = 1.1
-"""Largest distance of nearest neighbours, in units of the median nearest distance. The strain of icosahedra is 5 %, and
-the second shell of bcc lies at 1.155."""
+"""Largest distance between nearest neighbours, in units of the median nearest-neighbour distance. Bonds of icosahedra
+differ by 5 %, and the second-nearest atoms of bcc are at 1.155."""
 MIN_GROWTH_RATIO = 1.08
-"""Smallest ratio of the number of atoms of a sphere to that of the next smaller sphere, and of the levels of a plane.
-It reduces the number of large clusters."""
+"""Smallest ratio of the numbers of atoms of two successive spheres, and of two successive levels of a set of planes. It
+limits the number of large clusters."""
 MAX_ASPECT_RATIO = 2.5
 """Largest ratio of height to width, and of width to height, of decahedra and prisms."""
 TRUNCATION_DEPTHS = (0.0, 0.3, 0.8, 1.3, 1.8, 2.3)
-"""Distances from the outermost atoms at which planes cut off corners and edges."""
+"""Depths of the cuts that planes make at corners and edges, measured from the outermost atoms."""
 LAYER_SPACING = math.sqrt(2 / 3)
 """Distance between close-packed layers."""
 HOLLOW_DISTANCE = 1 / math.sqrt(3)
-"""Distance within the layer between an atom and an adjacent hollow."""
+"""Distance within a close-packed layer between an atom and an adjacent hollow (centre of three atoms)."""
 LAYER_SITES = {
     "atom": (0.0, 0.0),
     "bridge": (0.5, 0.0),
@@ -59,12 +59,12 @@ def fcc_lattice(reach: int) -> np.ndarray:
 
 
 def stack(sequence: str, *, reach: int = 18) -> np.ndarray:
-    """Return a stack of close-packed layers [point, 3]. Layer 0 has an atom at 0.
+    """Return the points of a stack of close-packed layers [point, 3]. Layer 0 has an atom at 0.
 
     Args:
-        sequence: Stacking sequence with a letter h or c for each layer, beginning with layer 0. It is repeated. A layer
-            is h if the two adjacent layers lie at the same lateral position, and c otherwise.
-        reach: Number of layers on each side of layer 0, and radius of each layer.
+        sequence: Stacking sequence with a letter h or c for each layer, beginning with layer 0. The sequence is
+            repeated. A layer is h if the two adjacent layers lie at the same lateral position, otherwise c.
+        reach: Number of layers on each side of layer 0, and radius of each layer in units of the bond length.
     """
     i, j = np.meshgrid(np.arange(-2 * reach, 2 * reach + 1), np.arange(-2 * reach, 2 * reach + 1))
     layer = np.stack([i + j / 2, j * math.sqrt(0.75), 0 * i], axis=-1).reshape(-1, 3)
@@ -96,7 +96,7 @@ def unit_bond_cluster(family: str, label: str, positions: np.ndarray) -> Cluster
     Args:
         family: Family of the cluster.
         label: Label within the family.
-        positions: Positions [atom, 3] in any unit. If many atoms coincide, the result is not finite.
+        positions: Positions [atom, 3] in any unit. If half of the atoms coincide with others, the result is not finite.
     """
     tree = KDTree(positions)
     nearest_distance = np.median(tree.query(positions, k=2)[0][:, 1])
@@ -111,13 +111,17 @@ def centred_cluster(family: str, label: str, positions: np.ndarray) -> Cluster:
 
 
 def is_connected(positions: np.ndarray, *, bond: float = 1.0) -> bool:
-    """Return whether all atoms are connected by neighbours whose distance is below 1.2 times `bond`."""
+    """Return whether chains of neighbours connect all atoms. Neighbours are closer than 1.2 times `bond`."""
     is_neighbour = np.linalg.norm(positions[:, None] - positions[None], axis=-1) < 1.2 * bond
     return connected_components(is_neighbour, directed=False)[0] == 1
 
 
 def plane_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the depths of offsets from a centre [point, 3] along the nearest (100), (110) and (111) directions."""
+    """Return the depths of points with respect to the {100}, {110} and {111} planes, by the name of the planes.
+
+    Args:
+        offsets: Points relative to the centre [point, 3].
+    """
     sorted_coordinates = np.sort(np.abs(offsets), axis=1)[:, ::-1]
     return {
         "(100)": sorted_coordinates[:, 0],
@@ -127,7 +131,13 @@ def plane_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def prism_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the depths of offsets [point, 3] along the axis of a stack, its six sides and the slopes between them."""
+    """Return the depths of points with respect to the base, the six sides and the slopes of a hexagonal prism.
+
+    The slopes are the planes between the base and the sides.
+
+    Args:
+        offsets: Points relative to the centre [point, 3]. The axis of the prism is z.
+    """
     angles = math.pi / 2 + np.arange(3) * math.pi / 3
     side = abs(offsets[:, :2] @ np.array([np.cos(angles), np.sin(angles)])).max(axis=1)
     height = abs(offsets[:, 2])
@@ -136,9 +146,12 @@ def prism_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def folded_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the depths of offsets [point, 3] along the (111), (100) and base planes of a crystal and its mirror image.
+    """Return the depths of points with respect to the {111}, {100} and base planes of a crystal and its mirror image.
 
     The mirror plane is z = 0.
+
+    Args:
+        offsets: Points relative to the centre [point, 3].
     """
     folded_offsets = offsets * np.array([1, 1, 0]) + abs(offsets) * np.array([0, 0, 1])
     angles = math.pi / 2 + np.arange(3) * 2 * math.pi / 3
@@ -158,7 +171,7 @@ def spheres(
     *,
     growth: float = MIN_GROWTH_RATIO,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the labels and points of spheres about a centre.
+    """Yield the labels of spheres about a centre, and the lattice points [point, 3] within each sphere.
 
     Args:
         points: Points of the lattice [point, 3].
@@ -166,7 +179,7 @@ def spheres(
         centre_label: Description of the centre in the label.
         min_atoms: Smallest number of atoms in a sphere.
         max_atoms: Largest number of atoms in a sphere.
-        growth: Smallest ratio of the number of atoms of a sphere to that of the sphere before it.
+        growth: Smallest ratio of the numbers of atoms of two successive spheres.
     """
     radius = np.linalg.norm(points - centre, axis=1)
     order = np.argsort(radius, kind="stable")
@@ -190,18 +203,18 @@ def polyhedra(
     growth: float = MIN_GROWTH_RATIO,
     truncations: tuple[float, ...] = TRUNCATION_DEPTHS,
 ) -> Iterator[Cluster]:
-    """Yield the clusters that two sets of planes bound, truncated by a third set of planes.
+    """Yield the clusters between two sets of planes whose corners or edges are cut off by a third set of planes.
 
     Args:
         family: Family of the clusters.
         points: Points of the lattice [point, 3].
-        depth: Depths of the points along the three sets of planes, by the names of the sets.
+        depth: Depths of the points with respect to the three sets of planes, by the names of the sets.
         centre_label: Description of the centre in the label.
         min_atoms: Smallest number of atoms in a cluster.
         max_atoms: Largest number of atoms in a cluster.
-        depth_ratio: Smallest and largest ratio of the level of the second set to that of the first set.
-        growth: Smallest ratio of a level to the level before it.
-        truncations: Distances from the outermost atoms at which the third set cuts.
+        depth_ratio: Smallest and largest ratio of the level of the second set to the level of the first set.
+        growth: Smallest ratio of two successive levels of a set.
+        truncations: Depths of the cuts of the third set, measured from the outermost atoms.
     """
     (first_planes, first_depth), (second_planes, second_depth), (third_planes, third_depth) = depth.items()
     known_atom_sets = set()
@@ -228,7 +241,7 @@ def polyhedra(
 
 
 def _plane_levels(depth: np.ndarray, growth: float) -> list[float]:
-    """Return the levels of a set of planes. Each is larger than the last by at least 0.2 and by the factor `growth`.
+    """Return the levels of a set of planes. Each exceeds the previous level by at least 0.2 and the factor `growth`.
 
     A margin of 1e-5 is added to each level, so that rounding does not exclude points.
     """

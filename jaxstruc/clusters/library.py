@@ -23,30 +23,32 @@ from jaxstruc.clusters.lattices import is_connected, unit_bond_cluster
 BIN_WIDTH = 0.02
 """Width of a bin of distances, in units of the bond length."""
 DISTANCE_TOLERANCE = 1e-4
-"""Largest difference of the means and of the standard deviations of a bin between two clusters that are taken as equal,
-in units of the bond length."""
+"""Largest difference between the bins of two clusters that are considered equal, in units of the bond length. It
+applies to the mean and, as its square, to the variance of a bin."""
 MOMENT_RESOLUTION = 1e5 * math.pi
-"""Number of rounding steps of `moments` per squared bond length. It is irrational, because the moments of lattices are
-fractions and must not lie halfway between two steps."""
+"""Number of rounding steps of `moments` per squared bond length. The moments of lattices are fractions and must not lie
+halfway between two steps. The number is therefore irrational."""
 FILE_VERSION = 1
 """Version of the format of the cached file."""
 
 
 class Library(NamedTuple):
-    """Candidates, sorted by the number of atoms.
+    """Candidate clusters with the histograms of their distances.
 
-    The atoms of candidate i are the rows `atom_starts[i]` to `atom_starts[i + 1]` of `positions`. Its bins are the rows
-    `bin_starts[i]` to `bin_starts[i + 1]` of `weight`, `mean` and `variance`.
+    The candidates are sorted by the number of atoms, except in a library of `from_clusters`.
+
+    The atoms of candidate i are the rows `atom_starts[i]` to `atom_starts[i + 1]` of `positions`. The histogram of
+    candidate i has the rows `bin_starts[i]` to `bin_starts[i + 1]` of `weight`, `mean` and `variance`.
     """
 
     families: np.ndarray
     """Family of each candidate [candidate]."""
     labels: np.ndarray
-    """Label of each candidate within its family [candidate]."""
+    """Label of each candidate, with its parameters within its family [candidate]."""
     atoms: np.ndarray
     """Number of atoms of each candidate [candidate]."""
     diameter: np.ndarray
-    """Largest distance in each candidate [candidate], in units of the bond length."""
+    """Largest distance between two atoms of each candidate [candidate], in units of the bond length."""
     atom_starts: np.ndarray
     """First row of each candidate in `positions` [candidate + 1]."""
     positions: np.ndarray
@@ -70,13 +72,14 @@ def build(
 ) -> Library:
     """Return the library of some families.
 
-    Clusters with equal distances are listed once, in the first family that has them.
+    Clusters with equal distances are listed once. They belong to the first family that contains them.
 
     Args:
         names: Names of families in `families.FAMILIES`, in any order.
         min_atoms: Smallest number of atoms, at least 2.
         max_atoms: Largest number of atoms.
-        progress: Function that is called as progress(number of finished families, number of families, name).
+        progress: Function that is called with the number of finished families, the number of all families, and the name
+            of the next family.
 
     Raises:
         ValueError: If a family is unknown, if the limits are not valid, or if there is no cluster within the limits.
@@ -101,7 +104,10 @@ def build(
 
 
 def collect(candidates: Iterable[Cluster]) -> Library:
-    """Return a library of clusters sorted by the number of atoms. Of clusters with equal distances, the first stays."""
+    """Return a library of clusters, sorted by the number of atoms.
+
+    If several clusters have equal distances, only the first one is kept.
+    """
     entries: list[tuple[Cluster, Histogram]] = []
     histograms_by_moments: dict[tuple[int, ...], list[Histogram]] = {}
     for cluster in candidates:
@@ -126,7 +132,7 @@ def load_or_build(
 ) -> Library:
     """Return the library of `build` from the cache, or build it and write it to the cache.
 
-    A damaged file in the cache is replaced. If the cache cannot be written, the library is returned all the same.
+    A damaged file in the cache is replaced. If the cache cannot be written, the library is still returned.
 
     Args:
         names: Names of families, as in `build`.
@@ -154,14 +160,15 @@ def load_or_build(
 
 
 def from_files(paths: Iterable[Path]) -> tuple[Library, list[str]]:
-    """Return the library of all structures in files and in the files of folders, and remarks on the structures.
+    """Return the library of all structures in files, and remarks on the structures.
 
-    The clusters are scaled to a bond length of 1. Their family is "user". Pieces of a cluster are joined through the
-    faces of its unit cell. Of structures with equal distances, the first is kept.
+    A path may be a folder, whose files are read. The clusters are scaled to a bond length of 1. Their family is "user".
+    Pieces of a cluster are joined through the faces of its unit cell. If several structures have equal distances, only
+    the first one is kept.
 
     Raises:
-        ValueError: If a file does not exist, if ASE cannot read it, or if it does not hold a cluster of one element.
-            The message names the file.
+        ValueError: If a folder is empty, if a file does not exist, if ASE cannot read it, or if a structure is not a
+            cluster of one element. The message names the file.
     """
     structure_files: list[Path] = []
     for path in map(Path, paths):
@@ -179,7 +186,7 @@ def from_files(paths: Iterable[Path]) -> tuple[Library, list[str]]:
 
 
 def from_clusters(clusters: Iterable[Cluster]) -> Library:
-    """Return the library of the clusters in their order. Equal clusters are kept."""
+    """Return the library of all given clusters in the given order, including equal clusters."""
     return _pack_library([(cluster, histogram(cluster.positions, width=BIN_WIDTH)) for cluster in clusters])
 
 
@@ -241,10 +248,10 @@ def select(
 
 
 def moments(positions: np.ndarray) -> tuple[int, int, int]:
-    r"""Return the number of atoms, the rounded mean of d² and the rounded ratio of the means of d⁴ and d².
+    r"""Return the number of atoms, the rounded mean of d², and the rounded ratio of the means of d⁴ and d².
 
-    The means are taken over all pairs of atoms. The result is equal for clusters with equal distances. It is computed
-    from sums over the n atoms. With positions x relative to their mean, the matrix X of all positions, and $a = |x|^2$:
+    Here d are the distances of all pairs of atoms. Clusters with equal distances give equal results. Sums over the n
+    atoms are enough. Let x be a position relative to the mean position, X the matrix of all x, and $a = |x|^2$. Then
 
     $$\sum d^2 = 2 n \sum a, \qquad \sum d^4 = 2 n \sum a^2 + 2 \left(\sum a\right)^2 + 4 \|X^T X\|^2$$
     """
@@ -257,12 +264,12 @@ def moments(positions: np.ndarray) -> tuple[int, int, int]:
 
 
 def _is_connected_cut(cluster: Cluster) -> bool:
-    """Return whether a cluster that was cut from a lattice is connected. Clusters of more than 60 atoms always are."""
+    """Return whether a cluster cut from a lattice is connected, which is assumed for clusters of more than 60 atoms."""
     return len(cluster.positions) > 60 or is_connected(cluster.positions)
 
 
 def _have_equal_distances(first_histogram: Histogram, second_histogram: Histogram) -> bool:
-    """Return whether two histograms have equal distances, to `DISTANCE_TOLERANCE`."""
+    """Return whether two histograms have equal distances within `DISTANCE_TOLERANCE`."""
     return (
         len(first_histogram.mean) == len(second_histogram.mean)
         and np.array_equal(first_histogram.weight, second_histogram.weight)
@@ -272,7 +279,7 @@ def _have_equal_distances(first_histogram: Histogram, second_histogram: Histogra
 
 
 def _pack_library(entries: Sequence[tuple[Cluster, Histogram]]) -> Library:
-    """Return the library of clusters and their histograms, whose arrays are concatenated."""
+    """Return the library of clusters and their histograms. The arrays of all clusters are concatenated."""
     histograms = [histogram for _, histogram in entries]
     atoms = np.array([len(cluster.positions) for cluster, _ in entries], np.int32)
     bin_counts = np.array([len(cluster_histogram.mean) for cluster_histogram in histograms], np.int64)

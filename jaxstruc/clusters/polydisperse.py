@@ -1,9 +1,10 @@
 """Populations of particles of one packing whose sizes follow a distribution.
 
-The particles are balls. All their shells of atoms are complete except the last. The size of a particle is the diameter
-of a sphere of equal volume. The mean and the width (standard deviation divided by the mean) of the distribution are
-weighted by volume. The particles stand at even quantiles of this distribution, so that each represents the same number
-of atoms. Lengths are in units of the bond length.
+A packing is an arrangement of atoms such as fcc or an icosahedron. The particles are balls: they consist of the atoms
+nearest to a centre. All shells of equally distant atoms are complete except the last. The size of a particle is the
+diameter of a sphere of equal volume. The mean and the width (standard deviation divided by the mean) of the sizes are
+weighted by volume. The sizes of the particles are equally spaced quantiles of their distribution, so that each particle
+represents the same number of atoms of the sample. Lengths are in units of the bond length.
 """
 
 import math
@@ -22,15 +23,16 @@ DISTRIBUTION_SHAPES = ("lognormal", "schulz")
 MIN_ATOMS, MAX_ATOMS = 13, 20000
 """Smallest and largest number of atoms of a particle."""
 FAULT_SEQUENCE = "hhccchc"
-"""Stacking sequence of the packing `fault`, which is repeated."""
+"""Stacking sequence of the packing `fault` (h or c for each close-packed layer). The sequence is repeated."""
 MAX_TWIN_OFFSET = 0.35
-"""Largest distance of a twin plane from the centre of the particle, in units of its diameter."""
+"""Largest distance of a twin plane from the centre of the particle, in units of the diameter of the particle."""
 MAX_FIVEFOLD_OFFSET = 1.0
-"""Largest distance between the centre of a ball and that of the five-fold packing, in units of the bond length."""
+"""Largest distance between the centre of a ball and the centre of an icosahedron or decahedron, in units of the bond
+length."""
 
 
 class ParticlePopulation(NamedTuple):
-    """Particles that each represent the same number of atoms."""
+    """Particles of a sample. Each particle represents the same number of atoms of the sample."""
 
     clusters: tuple[Cluster, ...]
     sizes: np.ndarray
@@ -57,8 +59,8 @@ def particle_population(
         mean: Volume-weighted mean size, in units of the bond length.
         width: Volume-weighted standard deviation of the sizes, divided by their mean.
         shape: Form of the distribution, lognormal or schulz.
-        n_particles: Number of particles, which stand at even quantiles.
-        seed: Seed of the centres of the balls and of the atoms of the last shells.
+        n_particles: Number of particles.
+        seed: Seed of the random centres of the balls and of the random atoms in the last shells.
 
     Raises:
         ValueError: If the packing or the form is unknown, or if the sizes are not valid.
@@ -98,7 +100,10 @@ def _check_distribution(packing: str, shape: str, mean: float, width: float, n_p
 
 
 def _ball_particle(packing: str, n_atoms: int, rng: np.random.Generator) -> Cluster:
-    """Return the `n_atoms` sites nearest to a random centre. The atoms of the last shell are chosen at random."""
+    """Return a cluster of the `n_atoms` sites that are nearest to a random centre.
+
+    The atoms of the last shell are chosen at random.
+    """
     radius = size_classes.equivalent_sphere_diameter(n_atoms, size_classes.atom_volume(packing)) / 2
     site_positions = _packing_sites(packing, math.ceil(radius) + 3)
     centre = rng.uniform(-0.5, 0.5, 3)
@@ -114,7 +119,7 @@ def _ball_particle(packing: str, n_atoms: int, rng: np.random.Generator) -> Clus
 
 @lru_cache(maxsize=64)
 def _packing_sites(packing: str, reach: int) -> np.ndarray:
-    """Return the sites of a packing [site, 3] within a distance of its centre that is a little above `reach`."""
+    """Return the sites of a packing [site, 3] up to a distance from its centre that exceeds `reach`."""
     if packing in ("icosahedron", "decahedron"):
         points = size_classes.fivefold_positions(packing, reach + 2)
         inner_points = points[np.linalg.norm(points, axis=1) < reach + 1]

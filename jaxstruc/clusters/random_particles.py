@@ -1,13 +1,14 @@
-"""Random particles for training, cut from packings of atoms on the accelerator.
+"""Random particles for the training of the classifier, cut from packings of atoms with JAX.
 
-A particle is a convex polyhedron or a ball. It may have a rough surface, an incomplete last shell, missing edge atoms,
-displaced atoms or a contracted surface. A packing is an arrangement of atoms such as fcc or an icosahedron. The faces
-of a polyhedron belong to families of equivalent directions, e.g. {111}. The depth of a site is the smallest size of a
-polyhedron or ball that contains the site.
+A packing is an arrangement of atoms such as fcc or an icosahedron. A particle is a convex polyhedron or a ball that is
+cut from a packing. It may have a rough surface, an incomplete last shell, missing edge atoms, displaced atoms or a
+contracted surface. The faces of a polyhedron belong to families of equivalent directions, e.g. {111}. All polyhedra or
+balls with the same centre and shape differ only in their size. The depth of a site is the smallest of these sizes at
+which the polyhedron or ball contains the site.
 
-The structure type of a particle and its hexagonal layers follow from its construction. `structure_type` finds the same
-from the atoms, if they show the type (tested). All array shapes are static: a particle has a fixed number of rows, and
-rows without an atom have mask False. Lengths are in units of the bond length.
+The construction of a particle determines its structure type and its hexagonal layers. `structure_type` finds the same
+type from the positions of the atoms if the atoms show it (tested). All array shapes are static: a particle has a fixed
+number of rows, and rows without an atom have mask False. Lengths are in units of the bond length.
 """
 
 import itertools
@@ -23,24 +24,26 @@ from jaxstruc.clusters import lattice_sites, lattices, size_classes, structure_t
 
 STRUCTURE_TYPES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
 PACKINGS = ("fcc", "hcp", "stack", "bcc", "sc", "icosahedron", "decahedron")
-"""Packings of the particles, in the order of `STRUCTURE_TYPES`. A stack has random hexagonal and cubic layers. If all
-its layers are equal by chance, it is fcc or hcp."""
+"""Packings of the particles, in the order of `STRUCTURE_TYPES`. A stack has random hexagonal and cubic layers. Its type
+is fcc or hcp if almost all inner layers are equal by chance, otherwise faulted."""
 FCC, HCP, STACK, BCC, SIMPLE_CUBIC, ICOSAHEDRON, DECAHEDRON = range(7)
 MIN_ATOMS = 8
 """Smallest number of atoms of a particle."""
 SITE_REACH_RATIO, SITE_REACH_MARGIN = 1.7, 2.2
-"""Radius of the region that holds sites: a factor on the radius of a ball with as many atoms, and a margin."""
+"""Factor and margin that give the radius of the region with sites. The factor multiplies the radius of a ball with as
+many atoms as the particle, and the margin is added."""
 MAX_EDGE_NEIGHBOURS = np.array([7, 7, 7, 8, 4, 7, 7])
 """Largest number of neighbours of an atom on an edge or a vertex [packing]."""
 BULK_NEIGHBOURS = np.array([12, 12, 12, 14, 6, 12, 12])
 """Number of neighbours of an atom in the interior [packing]."""
 NEIGHBOUR_DISTANCE = 1.2
-"""Largest distance of neighbours. It includes the second shell of bcc."""
+"""Largest distance between neighbours. It includes the second-nearest atoms of bcc."""
 LOG_ABSENT_FACE_DISTANCE = 20.0
-"""Logarithm of the distance of the faces that are padding."""
+"""Logarithm of the distance of padding faces from the centre. They are so far away that they never cut."""
 MAX_FAMILY_SPREAD, MAX_FACE_SPREAD, MAX_ELONGATION, MAX_AXIAL_ELONGATION = 0.25, 0.2, 0.3, 1.2
-"""Largest spreads of the logarithms of the face distances: between families, between the faces of a family, along a
-random direction, and along the axis of the packing (needles and plates)."""
+"""Largest variations of the logarithm of the distance of a face from the centre. The first two are standard deviations
+between families and between the faces of a family. The last two are elongations along a random direction and along the
+axis of the packing (needles and plates)."""
 (
     BALL_PROBABILITY,
     NEEDLE_PROBABILITY,
@@ -52,20 +55,21 @@ random direction, and along the axis of the packing (needles and plates)."""
     DISPLACEMENT_PROBABILITY,
     CONTRACTION_PROBABILITY,
 ) = 0.2, 0.2, 0.35, 0.3, 0.3, 0.15, 0.25, 0.4, 0.25
-"""Shares of particles that are balls, that are needles or plates, whose faces of one family have equal distances, that
-are centred at a point of high symmetry, and that have an incomplete last shell, a rough surface, missing edges,
-displaced atoms, or a contracted surface."""
+"""Shares of particles with each property. In this order, the properties are: ball, needle or plate, equal distances of
+all faces of a family, centre at a point of high symmetry, incomplete last shell, rough surface, missing edge atoms,
+displaced atoms, contracted surface."""
 MAX_CENTRE_OFFSET = 0.65
-"""Largest distance between the centre of a particle and that of its five-fold packing, in units of its radius."""
+"""Largest distance of the centre of a particle from the centre or axis of an icosahedron or decahedron, in units of the
+radius of the particle."""
 MAX_ROUGHNESS, MAX_DISPLACEMENT, MAX_CONTRACTION = 0.35, 0.045, 0.045
-"""Largest depth of a rough surface, largest root mean square displacement along an axis, and largest inward shift of
-the surface atoms."""
+"""Largest depth of the roughness of a surface, largest root mean square displacement along each axis, and largest
+inward shift of the surface atoms."""
 CHOICE_NAMES = (
     *"stacking hexagonal_share x y z centre_offset is_centred is_ball has_equal_faces family_spread".split(),
     *"face_spread elongation surface_finish site_order roughness misses_atoms missing_share is_displaced".split(),
     *"displacement is_contracted contraction is_needle axial_elongation".split(),
 )
-"""Names of the random numbers that are drawn once for each particle."""
+"""Names of the random numbers of which a particle has one each."""
 MAX_FACE_FAMILIES = 8
 """Largest number of face families of a packing."""
 
@@ -74,43 +78,45 @@ class PackingGeometry(NamedTuple):
     """Sites and faces of all packings."""
 
     site_positions: Float[Array | np.ndarray, "packing site 3"]
-    """Positions of the sites. Padding lies far outside. The layers of stacks are not yet shifted laterally."""
+    """Positions of the sites. Padding lies far outside. The layers of fcc, hcp and stack are not yet shifted laterally.
+    """
     site_layer: Int[Array | np.ndarray, " site"]
-    """Layer of each site of a stack, counted from 0."""
+    """Index of the layer of each site of a stack, counted from 0."""
     face_normals: Float[Array | np.ndarray, "packing face 3"]
     """Unit vectors perpendicular to the faces."""
     face_family: Int[Array | np.ndarray, "packing face"]
-    """Family of each face. It is -1 for padding."""
+    """Index of the family of each face. It is -1 for padding."""
     reach: Float[Array | np.ndarray, " packing"]
     """Largest distance of the sites from the centre of the packing."""
 
 
 class RandomParticle(NamedTuple):
-    """A random particle, with its mean position at 0."""
+    """A random particle. Without the displacements of the atoms, its mean position is 0."""
 
     positions: Float[Array, "atom 3"]
     """Positions of the atoms in units of the bond length. They are 0 for padding."""
     mask: Bool[Array, " atom"]
-    """True for atoms, False for padding."""
+    """Mask of the rows that hold atoms. It is False for padding."""
     type_index: Int[Array, ""]
     """Index of the structure type in `STRUCTURE_TYPES`."""
     hexagonal_share: Float[Array, ""]
-    """Share of hexagonal layers among the inner layers. It is NaN unless the particle is a stack of at least three
-    layers."""
+    """Share of hexagonal layers among the inner layers of fcc, hcp and stacks. It is NaN for other packings and for
+    fewer than three layers."""
     aspect_ratio: Float[Array, ""]
     """Ratio of the largest to the smallest root mean square extent along the principal axes."""
     shows_type: Bool[Array, ""]
-    """Whether the atoms show the structure type: the particle has at least `MIN_TYPE_ATOMS` atoms, and at least
-    `MIN_TYPE_LAYERS` layers or a five-fold axis or centre in its interior."""
+    """Whether the atoms show the structure type. The particle must have `MIN_TYPE_ATOMS` atoms or more. For fcc, hcp and
+    stacks, it must have `MIN_TYPE_LAYERS` layers or more. For icosahedra and decahedra, it must contain the five-fold
+    centre or axis."""
     is_complete: Bool[Array, ""]
-    """Whether the particle has at least `MIN_ATOMS` atoms and ends within the region that holds sites."""
+    """Whether the particle has at least `MIN_ATOMS` atoms and ends inside the region with sites."""
 
 
 class ParticleRandomNumbers(NamedTuple):
-    """Random numbers of a particle. Some are uniform from 0 to 1, the others have a standard normal distribution."""
+    """Random numbers of a particle: uniform numbers from 0 to 1, and standard normal numbers."""
 
     choices: Float[Array, " choice"]
-    """Uniform numbers of the choices in `CHOICE_NAMES`, see the method `choice`."""
+    """Uniform numbers in the order of `CHOICE_NAMES`. The method `choice` returns one of them."""
     layer_numbers: Float[Array, " layer"]
     """Uniform numbers of the layers."""
     site_numbers: Float[Array, " site"]
@@ -127,16 +133,16 @@ class ParticleRandomNumbers(NamedTuple):
     """Normal numbers of the displacements of the atoms."""
 
     def choice(self, name: str) -> Array:
-        """Return the uniform number of a choice."""
+        """Return the uniform number with this name in `CHOICE_NAMES`."""
         return self.choices[CHOICE_NAMES.index(name)]
 
     def occurs(self, name: str, probability: float) -> Array:
-        """Return whether an event with this probability occurs."""
+        """Return whether the uniform number with this name is below a probability."""
         return self.choice(name) < probability
 
 
 def required_reach(packing: str, max_atoms: int) -> float:
-    """Return the radius of the region that must hold sites for particles of at most `max_atoms` atoms."""
+    """Return the radius of the region in which particles of at most `max_atoms` atoms need sites."""
     return (
         SITE_REACH_RATIO * size_classes.equivalent_sphere_diameter(max_atoms, size_classes.atom_volume(packing)) / 2
         + SITE_REACH_MARGIN
@@ -144,7 +150,7 @@ def required_reach(packing: str, max_atoms: int) -> float:
 
 
 def number_of_layers(max_atoms: int) -> int:
-    """Return the number of layers of the stacks for particles of at most `max_atoms` atoms."""
+    """Return the number of close-packed layers that particles of at most `max_atoms` atoms need."""
     return 2 * math.ceil(required_reach("fcc", max_atoms) / lattices.LAYER_SPACING) + 1
 
 
@@ -178,7 +184,7 @@ def packing_geometry(max_atoms: int) -> PackingGeometry:
 def draw_random_numbers(
     key: Array, geometry: PackingGeometry, *, n_particles: int, capacity: int
 ) -> ParticleRandomNumbers:
-    """Return the random numbers of `n_particles` particles. Each array has a leading axis of particles.
+    """Return the random numbers of `n_particles` particles. The first axis of each array is the particle.
 
     Args:
         key: Random key.
@@ -222,8 +228,9 @@ def cut_particle(
 
     Args:
         random_numbers: Random numbers of the particle.
-        packing: Index in `PACKINGS`.
-        max_atoms: Largest number of atoms. Only complete layers are removed, unless the last shell is incomplete.
+        packing: Index of the packing in `PACKINGS`.
+        max_atoms: Largest number of atoms. The particle may be smaller, because sites of equal depth are all inside or
+            all outside. Particles with an incomplete last shell are an exception.
         geometry: Sites and faces, as `packing_geometry(capacity)` returns them.
         capacity: Number of rows of the particle.
     """
@@ -273,7 +280,7 @@ def cut_particle(
 
 
 def face_families(packing: str) -> tuple[np.ndarray, ...]:
-    """Return the face families of a packing. Each family is an array of unit vectors [face, 3].
+    """Return the face families of a packing. Each family is an array of unit vectors perpendicular to faces [face, 3].
 
     Args:
         packing: Packing. The orientation of bcc, sc, icosahedron and decahedron is that of
@@ -297,14 +304,14 @@ def face_families(packing: str) -> tuple[np.ndarray, ...]:
 
 
 def cubic_faces() -> tuple[np.ndarray, ...]:
-    """Return the directions {100}, {110} and {111} of a cubic lattice whose axes are x, y and z."""
+    """Return the unit vectors along {100}, {110} and {111} of a cubic lattice whose axes are x, y and z."""
     directions = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
     lengths = np.linalg.norm(directions, axis=1)
     return tuple(directions[np.isclose(lengths**2, k)] / math.sqrt(k) for k in (1, 2, 3))
 
 
 def fcc_faces() -> tuple[np.ndarray, ...]:
-    """Return the directions {111}, {100} and {110} of fcc with [111] along z."""
+    """Return the unit vectors along {111}, {100} and {110} of fcc with [111] along z."""
     angles = math.pi / 2 + np.arange(3) * 2 * math.pi / 3
     in_plane_directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     octahedron = np.concatenate(
@@ -323,7 +330,7 @@ def fcc_faces() -> tuple[np.ndarray, ...]:
 
 
 def hcp_faces() -> tuple[np.ndarray, ...]:
-    """Return the basal, {10-10}, {11-20} and {10-11} directions of hcp with c along z."""
+    """Return the unit vectors perpendicular to the basal, {10-10}, {11-20} and {10-11} planes of hcp with c along z."""
     angles = math.pi / 6 * np.arange(12)
     prism_directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(12)], axis=1)
     base = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
@@ -333,7 +340,7 @@ def hcp_faces() -> tuple[np.ndarray, ...]:
 
 
 def icosahedron_faces() -> tuple[np.ndarray, ...]:
-    """Return the directions of the faces and of the vertices of an icosahedron."""
+    """Return the unit vectors from the centre of an icosahedron to its faces and to its vertices."""
     golden_ratio = (1 + math.sqrt(5)) / 2
     vertices = [
         np.roll([0.0, a, b * golden_ratio], rotation) for a in (-1, 1) for b in (-1, 1) for rotation in range(3)
@@ -349,15 +356,15 @@ def icosahedron_faces() -> tuple[np.ndarray, ...]:
 
 
 def decahedron_faces(positions: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the directions of the caps, of the sides, and of the edges between the sides of a decahedron about z.
+    """Return the unit vectors towards the caps, the sides, and the edges between sides of a decahedron about z.
 
     Args:
-        positions: Positions of the atoms of a decahedron [point, 3] relative to its axis, in units of the bond length.
+        positions: Positions of the atoms of a decahedron [point, 3] with its axis along z, in units of the bond length.
     """
     ring = positions[(abs(positions[:, 2] - 0.5) < 0.1) & (np.hypot(*positions[:, :2].T) < 1)]
     angles = np.arctan2(ring[0, 1], ring[0, 0]) + math.pi / 5 * np.arange(10)
     in_plane_directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(10)], axis=1)
-    inner_radius = np.linalg.norm(ring[0, :2]) * math.cos(math.pi / 5)  # from the axis to the middle of a side
+    inner_radius = np.linalg.norm(ring[0, :2]) * math.cos(math.pi / 5)  # distance from the axis to the middle of a side
     caps = [
         0.5 * side + inner_radius * np.array([0, 0, sign]) for side in in_plane_directions[1::2] for sign in (-1, 1)
     ]
@@ -365,7 +372,10 @@ def decahedron_faces(positions: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return close-packed layers without lateral shifts [site, 3], up to `radius` + 1, and the layer of each site."""
+    """Return the sites of close-packed layers without lateral shifts [site, 3], and the layer of each site.
+
+    The sites lie within the distance `radius` + 1 of the origin.
+    """
     layer_sites = lattices.stack("c", reach=math.ceil(radius) + 2)
     layer_sites = layer_sites[abs(layer_sites[:, 2]) < 1e-6] * (1, 1, 0)
     layer = np.repeat(np.arange(n_layers), len(layer_sites))
@@ -377,9 +387,9 @@ def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndar
 
 
 def _hexagonal_layers(random_numbers: ParticleRandomNumbers, packing: Array) -> Bool[Array, " layer"]:
-    """Return which layers are hexagonal: none for fcc, all for hcp, and random layers for a stack.
+    """Return a mask of the hexagonal layers: none for fcc, all for hcp, and random layers for a stack.
 
-    The share of hexagonal layers of a stack is random. In some stacks it is close to 0 or to 1.
+    The share of hexagonal layers in a stack is random. In some stacks, it is close to 0 or to 1.
     """
     hexagonal_probability = random_numbers.choice("hexagonal_share") * jnp.where(
         random_numbers.occurs("stacking", 0.5), 1.0, 0.15
@@ -426,10 +436,10 @@ def _cut_centre(random_numbers: ParticleRandomNumbers, packing: Array, max_atoms
 
 
 def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geometry: PackingGeometry, centre: Array):
-    """Return a function that gives the depths of points.
+    """Return a function that computes the depths of points.
 
-    The depth is the distance from the centre for a ball. For a polyhedron with random face distances, it is the factor
-    on these distances at which a face contains the point.
+    For a ball, the depth of a point is its distance from the centre. For a polyhedron, the distances of the faces from
+    the centre are random. The depth is then the factor on these distances with which a face contains the point.
     """
     has_equal_faces, face_family = (
         random_numbers.occurs("has_equal_faces", EQUAL_FACES_PROBABILITY),
@@ -467,10 +477,10 @@ def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geome
 
 
 def _surface_finish(random_numbers: ParticleRandomNumbers, site_positions: Array) -> Float[Array, " site"]:
-    """Return an addition to the depth of each site.
+    """Return a number for each site that is added to its depth before the particle is cut.
 
-    It is 0 for complete faces, a small number that orders the sites of a face for an incomplete last shell, or a random
-    number for a rough surface.
+    It is 0 for most particles. For an incomplete last shell, it is a small number that differs between sites of equal
+    depth, so that only some of them are inside. For a rough surface, it is a random number.
     """
     cap_order = site_positions @ random_numbers.direction_numbers[2] / 100
     site_order = 1e-3 * jnp.where(random_numbers.occurs("site_order", 0.5), random_numbers.site_numbers, cap_order)
@@ -480,7 +490,7 @@ def _surface_finish(random_numbers: ParticleRandomNumbers, site_positions: Array
 
 
 def _cut_depth(depth: Array, max_atoms: Array) -> Array:
-    """Return the largest depth within which at most `max_atoms` sites lie, by bisection."""
+    """Return the largest depth within which at most `max_atoms` sites lie. It is determined by bisection."""
 
     def halve_interval(_, interval):
         low, high = interval
@@ -494,7 +504,7 @@ def _cut_depth(depth: Array, max_atoms: Array) -> Array:
 def _compact_sites(
     site_positions: Array, is_selected: Array, layer: Array, capacity: int
 ) -> tuple[Array, Array, Array]:
-    """Return the positions of the selected sites, padded to `capacity` rows, their mask, and the layer of each row."""
+    """Return the positions of the selected sites, their mask and their layers, each padded to `capacity` rows."""
     row = jnp.where(is_selected, jnp.cumsum(is_selected) - 1, capacity)
     positions = jnp.zeros((capacity, 3)).at[row].set(site_positions, mode="drop")
     return (
@@ -511,7 +521,7 @@ def _neighbour_counts(positions: Array, mask: Array) -> Array:
 
 
 def _missing_atoms(random_numbers: ParticleRandomNumbers, is_weakly_bound: Array) -> Array:
-    """Return which of the weakly bound atoms are missing."""
+    """Return a mask of the atoms that are missing. Only weakly bound atoms may be missing."""
     missing_share = jnp.where(
         random_numbers.occurs("misses_atoms", MISSING_EDGES_PROBABILITY),
         0.6 * random_numbers.choice("missing_share"),

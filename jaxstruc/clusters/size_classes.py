@@ -1,11 +1,12 @@
-r"""Size classes: the clusters of a library grouped by packing and size, with the mean histogram of each class.
+r"""Size classes: groups of clusters of a library with the same packing and about the same size.
 
-The PDF of a sample with many particles is a sum over such classes. A packing is an arrangement of atoms such as fcc,
-fcc with a twin plane, or an icosahedron. All compact members of a class have equal weights. The size of a cluster is
-the diameter of a sphere of equal volume. Lengths are in units of the bond length.
+The PDF of a sample with many particles is a weighted sum over size classes. A packing is an arrangement of atoms such
+as fcc, fcc with a twin plane, or an icosahedron. The size of a cluster is the diameter of a sphere of equal volume. Each
+class has a histogram of distances, the mean over its compact clusters. Lengths are in units of the bond length.
 
-For sizes above those of the library, a class is a ball of diameter D about a random point of its packing. Such a ball
-holds the share
+Some packings have classes above the largest size in the library. For icosahedra and decahedra, such a class is a ball
+about the centre. For fcc, hcp and faulted stacks, it is a ball of diameter D about a random point. This ball holds the
+share
 
 $$\gamma(r) = 1 - \frac{3r}{2D} + \frac{r^3}{2D^3}$$
 
@@ -30,13 +31,13 @@ from jaxstruc.clusters.library import BIN_WIDTH, Library
 LOG_SIZE_STEP = 0.06
 """Width of a class in the natural logarithm of the size."""
 MAX_COMPACT_ELONGATION = 1.3
-"""Largest ratio of the longest extent to the size of a compact cluster."""
+"""Largest ratio of the longest extent of a compact cluster to its size."""
 MAX_CLASS_SIZE = 27.0
 """Size of the largest class, in units of the bond length (about 75 Å)."""
 MAX_CLASS_DISTANCE = 30.0
 """Longest distance in the histograms, in units of the bond length."""
 ATOM_VOLUMES = {"bcc": 4 / (3 * math.sqrt(3)), "sc": 1.0}
-"""Volume of an atom in units of the cubed bond length. Other packings have the volume of a close packing."""
+"""Volume per atom, in units of the cubed bond length. Packings that are not listed have that of close-packed layers."""
 FAMILY_PACKINGS: Mapping[str, str] = {
     "icosahedron": "icosahedron",
     "decahedron": "decahedron",
@@ -56,14 +57,14 @@ BALL_STACKING_SEQUENCES: Mapping[str, tuple[str, ...]] = {
 }
 """Stacking sequences of the balls that are larger than the clusters of the library (h or c for each layer)."""
 MIN_FIVEFOLD_DEPTH: Mapping[str, float] = {"icosahedron": 0.4, "decahedron": 1.0}
-"""Smallest depth of the five-fold centre or axis below the surface of a ball whose atoms show it, in units of the bond
-length."""
+"""Smallest depth of a five-fold centre or axis below the surface of a ball, in units of the bond length. At smaller
+depths, the atoms of the ball do not show the five-fold packing."""
 MAX_SAMPLED_ATOMS = 150
-"""Largest number of atoms of a five-fold ball from which the distances to all other atoms are computed."""
+"""Largest number of atoms in a ball of an icosahedron or decahedron whose distances to all other atoms are computed."""
 
 
 class SizeClasses(NamedTuple):
-    """Classes of clusters, sorted by packing and then by size."""
+    """Size classes of clusters, sorted by packing and then by size."""
 
     packing_names: tuple[str, ...]
     """Names of the packings."""
@@ -76,11 +77,12 @@ class SizeClasses(NamedTuple):
     structure_types: np.ndarray
     """Structure type of each class: fcc, hcp, faulted, bcc, sc, icosahedron, decahedron, or empty [class]."""
     n_members: np.ndarray
-    """Number of compact clusters of the library in each class [class]. It is 0 for the larger balls."""
+    """Number of compact clusters of the library in each class [class]. It is 0 for the balls above the library's sizes.
+    """
     histogram: Histogram
-    """Mean histograms of the classes [class, bin], normalised to one atom."""
+    """Mean histogram of each class, divided by the number of atoms [class, bin]."""
     size_grid: np.ndarray
-    """Sizes in units of the bond length, at even steps of their logarithm."""
+    """Sizes of the classes, in units of the bond length. Their logarithms are equally spaced."""
 
 
 def candidate_sizes(library: Library, rows: np.ndarray) -> np.ndarray:
@@ -91,20 +93,20 @@ def candidate_sizes(library: Library, rows: np.ndarray) -> np.ndarray:
 
 
 def atom_volume(packing: str) -> float:
-    """Return the volume of an atom in a packing, in units of the cubed bond length."""
+    """Return the volume per atom of a packing, in units of the cubed bond length."""
     return ATOM_VOLUMES.get(packing, math.sqrt(0.5))
 
 
 def equivalent_sphere_diameter(n_atoms, volume):
-    """Return the diameter of a sphere that holds `n_atoms` atoms of this volume each."""
+    """Return the diameter of a sphere with the volume of `n_atoms` atoms, given the volume of one atom."""
     return (6 / math.pi * n_atoms * volume) ** (1 / 3)
 
 
 def candidate_packings(library: Library, rows: np.ndarray) -> np.ndarray:
-    """Return the packing of candidates of a library [row]. It is empty if the atoms do not show it.
+    """Return the packing of candidates of a library [row]. It is empty if the atoms do not show the packing.
 
-    The packing follows from the family of a candidate. A ball does not show a five-fold packing if the five-fold axis
-    or centre lies too close to its surface.
+    The family of a candidate determines its packing. A ball of an icosahedron or decahedron does not show its packing
+    if the five-fold centre or axis lies too close to the surface (see `MIN_FIVEFOLD_DEPTH`).
     """
     packings = np.array([FAMILY_PACKINGS[family] for family in library.families[rows]], object)
     radii = candidate_sizes(library, rows) / 2
@@ -116,13 +118,13 @@ def candidate_packings(library: Library, rows: np.ndarray) -> np.ndarray:
 
 
 def fivefold_positions(packing: str, shells: int) -> np.ndarray:
-    """Return the atoms of a large icosahedron or decahedron [atom, 3] relative to its centre.
+    """Return the positions of the atoms of a large icosahedron or decahedron [atom, 3] relative to its centre.
 
-    The unit is the bond length of the fcc crystal from which the grains are made.
+    The unit is the bond length of the fcc crystal of which the grains consist before they are strained.
 
     Args:
         packing: Packing, icosahedron or decahedron.
-        shells: Number of shells, or of atoms along an edge.
+        shells: Number of shells of an icosahedron, or number of atoms along an edge of a decahedron.
     """
     if packing == "icosahedron":
         positions = Icosahedron("Au", shells, latticeconstant=math.sqrt(2)).positions
@@ -132,7 +134,7 @@ def fivefold_positions(packing: str, shells: int) -> np.ndarray:
 
 
 def build_size_classes(library: Library, rows: np.ndarray, packings: np.ndarray) -> SizeClasses:
-    """Return the size classes of some candidates. For sizes above the largest candidate of a packing, balls are added.
+    """Return the size classes of some candidates, and of balls that are larger than the candidates of their packing.
 
     Args:
         library: Library of the candidates.
@@ -177,7 +179,7 @@ def build_size_classes(library: Library, rows: np.ndarray, packings: np.ndarray)
 
 
 def _compact_candidates(diameter: np.ndarray, size: np.ndarray, class_index: np.ndarray) -> np.ndarray:
-    """Return which candidates are compact. If a class has no compact candidate, its most compact one is selected."""
+    """Return a mask of the compact candidates. If a class has none, its most compact candidate is selected."""
     is_compact = (diameter + 1) / size <= MAX_COMPACT_ELONGATION
     for empty_class in np.setdiff1d(class_index, class_index[is_compact]):
         class_members = np.flatnonzero(class_index == empty_class)
@@ -196,7 +198,7 @@ def _candidate_classes(
 
 
 def _class_structure_type(packing: str, size: float) -> str:
-    """Return the structure type of a class. A particle of many layers with one twin plane still has the type fcc."""
+    """Return the structure type of a class. Large particles with one twin plane still have the type fcc."""
     n_layers = size / lattices.LAYER_SPACING + 1
     if packing == "twin" and 1 / max(n_layers - 2, 1) < structure_type.MAX_FCC_HEXAGONAL_SHARE:
         return "fcc"
@@ -204,9 +206,10 @@ def _class_structure_type(packing: str, size: float) -> str:
 
 
 def _class_moments(library: Library, rows: np.ndarray, candidate_class: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return the summed moments of the candidates in each class [3, class, bin].
+    """Return the moments of each class [3, class, bin], summed over its candidates.
 
-    The moments are the number of ordered pairs per atom, and its products with the distance and the squared distance.
+    The first moment is the number of ordered pairs per atom. The other two are the sums of the distance and of the
+    squared distance over these pairs, per atom.
     """
     n_bins = round(MAX_CLASS_DISTANCE / BIN_WIDTH)
     moments = np.zeros((3, n_classes * n_bins))
@@ -260,9 +263,9 @@ def _ball_moments(packing: str, diameter: float) -> np.ndarray | None:
 
 @lru_cache(maxsize=8)
 def _packing_distances(packing: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distances from an atom of an infinite packing, and the mean number of atoms at each distance.
+    """Return the distances from an atom in an infinite packing, and the mean number of atoms at each distance.
 
-    The mean is taken over the layers of the packing.
+    The mean is taken over the layers of all stacking sequences of the packing.
     """
     layer_distances, sequences = [], BALL_STACKING_SEQUENCES[packing]
     for sequence in sequences:
@@ -282,6 +285,6 @@ def _packing_distances(packing: str) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=2)
 def _unit_bond_positions(packing: str) -> np.ndarray:
-    """Return the atoms of a large icosahedron or decahedron relative to its centre, with a mean bond length of 1."""
+    """Return the positions of `fivefold_positions` for the largest class, scaled to a mean bond length of 1."""
     positions = fivefold_positions(packing, math.ceil(MAX_CLASS_SIZE / 2) + 3)
     return positions / structure_type.mean_bond(KDTree(positions[np.linalg.norm(positions, axis=1) < 6]))

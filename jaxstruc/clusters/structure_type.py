@@ -1,9 +1,9 @@
 """The structure type of a cluster, determined from the positions of its atoms only.
 
-Bonds are pairs of neighbours. The lengths in this module are in units of the mean bond length of the cluster, so that
-the positions may have any unit. An inner layer of a stack of close-packed layers is hexagonal (h) if the two adjacent
-layers lie at the same lateral position, and cubic (c) otherwise. A five-fold bond is a bond whose two atoms have five
-common neighbours in a ring.
+A bond is a pair of neighbours. The lengths in this module are in units of the mean bond length of the cluster. The
+positions may therefore have any unit. An inner layer of a stack of close-packed layers is hexagonal (h) if the two
+adjacent layers lie at the same lateral position, otherwise it is cubic (c). A five-fold bond is a bond whose two atoms
+have five common neighbours in a ring.
 """
 
 import math
@@ -13,33 +13,34 @@ import numpy as np
 from scipy.spatial import KDTree
 
 NEIGHBOUR_DISTANCE = 1.25
-"""Largest distance of neighbours. It includes the second shell of bcc and excludes that of fcc, hcp and sc."""
+"""Largest distance between neighbours. It includes the second shell of bcc, but not those of fcc, hcp and sc."""
 SECOND_SHELL_DISTANCE = 1.48
-"""Largest distance in the second shell. It includes the second shells of fcc, hcp and sc and excludes the third shell
-of bcc."""
+"""Largest distance in the second shell (second-nearest atoms). It includes the second shells of fcc, hcp and sc, but
+not the third shell of bcc."""
 LAYER_SPACING = math.sqrt(2 / 3)
 """Distance between close-packed layers, and between {110} layers of bcc."""
 HEIGHT_TOLERANCE = 0.2
-"""Largest deviation of the height of a bond along an axis from 0 (within a layer) or from the layer spacing."""
+"""Largest error of the height of a bond along an axis. The height is 0 within a layer, otherwise the layer spacing."""
 MIN_PARALLEL_TRIANGLE_COSINE = math.cos(math.radians(14))
-"""Cosine of the largest angle between parallel triangles."""
+"""Cosine of the largest angle between triangles of neighbours that are considered parallel."""
 MIN_PARALLEL_BOND_COSINE = math.cos(math.radians(25))
-"""Cosine of the largest angle between parallel five-fold bonds. Displaced atoms tilt single bonds, so it is large."""
+"""Cosine of the largest angle between five-fold bonds that are considered parallel. The angle is large, because
+displaced atoms tilt single bonds."""
 FIVEFOLD_AXIS_ANGLE = math.acos(1 / math.sqrt(5))
 """Angle between two five-fold axes of an icosahedron, 63.4 degrees, in radians."""
 MIN_AXIS_SHARE = 0.45
-"""Smallest ratio of the number of five-fold bonds to the extent of the particle along their axis."""
+"""Smallest ratio of the number of five-fold bonds to the extent of the particle along the axis of these bonds."""
 MIN_ORDERED_BOND_SHARE = 0.85
 """Smallest share of ordered bonds in a stack. An ordered bond lies within a layer or between adjacent layers. The share
 is 1 in a crystal, lower in a particle of several grains, and 0.6 for random directions."""
 N_SAMPLED_BONDS = 60
-"""Smallest number of bonds from which the axes are determined."""
+"""Smallest number of bonds that are sampled in large clusters to determine axes and angles."""
 MIN_SINGLE_STACK_SHARE = 0.97
 """Smallest share of ordered bonds in a particle that is a single stack except for a few atoms."""
 MIN_TYPE_ATOMS, MIN_TYPE_LAYERS = 30, 4
-"""Smallest number of atoms and of layers of a cluster that shows its structure type."""
+"""Smallest number of atoms and smallest number of layers of a cluster that shows its structure type."""
 MAX_FCC_HEXAGONAL_SHARE, MIN_HCP_HEXAGONAL_SHARE = 0.1, 0.9
-"""Share of hexagonal layers below which a stack is fcc, and share above which it is hcp."""
+"""Share of hexagonal layers below which a stack is fcc, and share above which it is hcp. Other stacks are faulted."""
 
 
 class StructureType(NamedTuple):
@@ -51,8 +52,8 @@ class StructureType(NamedTuple):
     """Share of hexagonal layers among the inner layers (all except the outermost two). It is NaN if the cluster is not
     a stack of close-packed layers."""
     shows_type: bool
-    """Whether the type may serve as a true value in a test or training: the cluster has at least 30 atoms, and at least
-    four layers or a five-fold centre or axis."""
+    """Whether the type may serve as a true value in a test or training. The cluster must have at least 30 atoms, and at
+    least four layers or a five-fold centre or axis."""
 
 
 UNKNOWN_TYPE = StructureType("", math.nan, False)
@@ -68,21 +69,20 @@ class _Bonds(NamedTuple):
     vectors: np.ndarray
     """Vector from the first atom to the second atom of each bond [bond, 3]."""
     is_neighbour: np.ndarray
-    """Whether two atoms are neighbours [atom, atom]."""
+    """Mask of the pairs of atoms that are neighbours [atom, atom]."""
     is_common_neighbour: np.ndarray
-    """Whether a neighbour of the first atom of a bond is also a neighbour of the second atom [bond, neighbour]."""
+    """Mask of the entries of `neighbours` that are also neighbours of the second atom of the bond [bond, neighbour]."""
     neighbours: np.ndarray
     """Neighbours of the first atom of each bond [bond, neighbour], padded with the first atom itself."""
     second_shell_ratio: float
-    """Number of pairs in the second shells of fcc and sc, divided by the number of bonds."""
+    """Number of pairs of second-nearest atoms (see `SECOND_SHELL_DISTANCE`), divided by the number of bonds."""
 
 
 def identify_structure_type(positions: np.ndarray) -> StructureType:
     """Return the structure type of a cluster from the neighbours of its atoms.
 
-    A cluster with five-fold bonds is a decahedron if all of them are parallel, otherwise an icosahedron. The number of
-    pairs in the second shell, divided by the number of bonds, distinguishes sc (about 2), close-packed structures (0.3
-    to 0.5) and bcc (0). The stacking sequence distinguishes fcc, hcp and faulted structures.
+    A cluster with five-fold bonds is a decahedron if all these bonds are parallel, otherwise an icosahedron. The ratio
+    of second-nearest pairs to bonds distinguishes sc (about 2), close-packed structures (0.3 to 0.5) and bcc (0). The stacking sequence distinguishes fcc, hcp and faulted structures.
 
     Args:
         positions: Positions of the atoms [atom, 3], in any unit.
@@ -129,7 +129,7 @@ def identify_structure_type(positions: np.ndarray) -> StructureType:
 def stacking_sequence(positions: np.ndarray) -> str:
     """Return the stacking sequence of a cluster: a letter h or c for each inner layer.
 
-    It is empty if the cluster is not a stack of close-packed layers.
+    The sequence is empty if the cluster is not a stack of close-packed layers.
 
     Args:
         positions: Positions of the atoms [atom, 3], in any unit.
@@ -143,7 +143,7 @@ def mean_bond(tree: KDTree) -> float:
     """Return the mean nearest-neighbour distance, in the unit of the positions. It is 0 if two atoms coincide.
 
     Args:
-        tree: Tree of the positions of the atoms.
+        tree: KD-tree of the positions of the atoms.
     """
     nearest_distance = tree.query(tree.data, k=2)[0][:, 1]
     median_distance = float(np.median(nearest_distance))
@@ -186,11 +186,11 @@ def _neighbour_table(pairs: np.ndarray, n_atoms: int) -> np.ndarray:
 
 
 def _identify_fivefold(bonds: _Bonds) -> tuple[str, bool] | None:
-    """Return the five-fold type, and whether its centre or axis lies inside. Return None if there is no such type.
+    """Return the five-fold type, and whether the particle contains its centre or axis, or None if it is not five-fold.
 
     A five-fold axis that extends over less than `MIN_AXIS_SHARE` of the particle occurs at surfaces by chance and does
-    not define a type. A centre is an atom with at least ten five-fold bonds. Without it, the particle may be a part of
-    an icosahedron.
+    not define a type. The centre of an icosahedron is an atom with at least ten five-fold bonds. A particle without
+    this centre may be a part of an icosahedron.
     """
     fivefold_bonds = np.flatnonzero(bonds.is_common_neighbour.sum(axis=1) == 5)
     ring = bonds.neighbours[fivefold_bonds][bonds.is_common_neighbour[fivefold_bonds]].reshape(-1, 5)
@@ -222,15 +222,16 @@ def _is_simple_cubic(bonds: _Bonds) -> bool:
 
 
 def _layer_count(bonds: _Bonds, spacing: float) -> int:
-    """Return the number of layers with this spacing in the smallest extent along the principal axes."""
+    """Return the number of layers with this spacing along the principal axis with the smallest extent."""
     offsets = bonds.positions - bonds.positions.mean(axis=0)
     return round(float(np.ptp(offsets @ np.linalg.eigh(offsets.T @ offsets)[1], axis=0).min()) / spacing) + 1
 
 
 def _best_stack(bonds: _Bonds) -> tuple[float, np.ndarray]:
-    """Return the largest share of ordered bonds along an axis of layers, and which inner layers are hexagonal.
+    """Return the share of ordered bonds along the best axis of layers, and which inner layers are hexagonal.
 
-    Several axes may have the same share, e.g. the four {111} axes of fcc. The axis with the fewest layers is used then.
+    An ordered bond lies within a layer or between adjacent layers. The best axis has the largest share. If several axes
+    have the same share, e.g. the four {111} axes of fcc, the axis with the fewest layers is used.
     """
     axes = _layer_axes(bonds)
     if not len(axes):
@@ -246,9 +247,9 @@ def _best_stack(bonds: _Bonds) -> tuple[float, np.ndarray]:
 
 
 def _layer_axes(bonds: _Bonds) -> np.ndarray:
-    """Return the directions that are perpendicular to many triangles of neighbours [axis, 3].
+    """Return the unit vectors that are perpendicular to many triangles of neighbours [axis, 3].
 
-    Each direction is refined, so that it is perpendicular to the bonds within the layers.
+    Each vector is refined, so that it is perpendicular to the bonds within the layers.
     """
     sampled_bonds = np.arange(0, len(bonds.vectors), max(1, len(bonds.vectors) // N_SAMPLED_BONDS))
     bond_row, neighbour_column = np.nonzero(bonds.is_common_neighbour[sampled_bonds])
@@ -277,10 +278,10 @@ def _layer_axes(bonds: _Bonds) -> np.ndarray:
 def _hexagonal_layers(
     bonds: _Bonds, axis: np.ndarray, heights: np.ndarray, is_between_layers: np.ndarray
 ) -> np.ndarray:
-    """Return whether each inner layer along an axis is hexagonal.
+    """Return a mask of the inner layers along an axis that are hexagonal.
 
-    The bonds from a layer to the next one have three azimuths φ with the same exp(3iφ). At a cubic layer, this number
-    is the same above and below the layer. At a hexagonal layer, its sign changes.
+    The bonds from a layer to the next layer have three azimuths φ with the same exp(3iφ). This number is the same for
+    the bonds below and above a cubic layer. It has the opposite sign for the bonds below and above a hexagonal layer.
     """
     if not is_between_layers.any():
         return np.zeros(0, bool)
