@@ -1,8 +1,8 @@
 r"""Size classes: groups of clusters of a library with the same packing and about the same size.
 
 The PDF of a sample with many particles is a weighted sum over size classes. A packing is an arrangement of atoms such
-as fcc, fcc with a twin plane, or an icosahedron. The size of a cluster is the diameter of a sphere of equal volume. Each
-class has a histogram of distances, the mean over its compact clusters. Lengths are in units of the bond length.
+as fcc, fcc with a twin plane, or an icosahedron. The size of a cluster is the diameter of a sphere of equal volume. The
+histogram of a class is the mean over its compact clusters. Lengths are in units of the bond length.
 
 Some packings have classes above the largest size in the library. For icosahedra and decahedra, such a class is a ball
 about the centre. For fcc, hcp and faulted stacks, it is a ball of diameter D about a random point. This ball holds the

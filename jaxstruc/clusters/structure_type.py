@@ -82,7 +82,8 @@ def identify_structure_type(positions: np.ndarray) -> StructureType:
     """Return the structure type of a cluster from the neighbours of its atoms.
 
     A cluster with five-fold bonds is a decahedron if all these bonds are parallel, otherwise an icosahedron. The ratio
-    of second-nearest pairs to bonds distinguishes sc (about 2), close-packed structures (0.3 to 0.5) and bcc (0). The stacking sequence distinguishes fcc, hcp and faulted structures.
+    of second-nearest pairs to bonds distinguishes sc (about 2), close-packed structures (0.3 to 0.5) and bcc (0). The
+    stacking sequence distinguishes fcc, hcp and faulted structures.
 
     Args:
         positions: Positions of the atoms [atom, 3], in any unit.
