@@ -106,8 +106,8 @@ class RandomParticle(NamedTuple):
     """Ratio of the largest to the smallest root mean square extent along the principal axes."""
     shows_type: Bool[Array, ""]
     """Whether the atoms show the structure type. The particle must have `MIN_TYPE_ATOMS` atoms or more. For fcc, hcp
-    and stacks, it must have `MIN_TYPE_LAYERS` layers or more. For icosahedra and decahedra, it must contain the five-fold
-    centre or axis."""
+    and stacks, it must have `MIN_TYPE_LAYERS` layers or more. For icosahedra and decahedra, it must contain the
+    five-fold centre or axis."""
     is_complete: Bool[Array, ""]
     """Whether the particle has at least `MIN_ATOMS` atoms and ends inside the region with sites."""
 
