@@ -198,7 +198,7 @@ def _with_atoms_and_curves(
         solved_measurement.candidates.fits,
         solved_measurement.target,
     )
-    best_fits = candidates.select_rows(fits, slice(0, max_written))
+    best_fits = candidates.select_rows(fits, slice(0, min(max_written, len(listed_candidates))))
     n_written = len(best_fits.rw)
     cluster_tables = candidates.cluster_tables(pool.select(np.arange(n_written)), target)
     calculated_curves, backgrounds = fit.fitted_curves(best_fits, cluster_tables, target)

@@ -146,6 +146,19 @@ def test_all_structures_of_a_file_are_fitted(input_folder, refinement, tmp_path)
     assert only_other == 0 and row["rw"] == rows[1]["rw"]
 
 
+def test_of_more_structures_than_a_result_lists_the_best_are_written(input_folder, tmp_path):
+    """A result lists 10 candidates in the tests of the commands."""
+    true_cluster, rng = ase.io.read(input_folder / "true.xyz"), np.random.default_rng(3)
+    structures = [true_cluster.copy() for _ in range(12)]
+    for atoms in structures[:-1]:
+        atoms.positions += 0.05 * rng.normal(size=atoms.positions.shape)
+    ase.io.write(tmp_path / "many.xyz", structures)
+    assert run_command("refine", tmp_path / "many.xyz", input_folder / "data.gr", "-o", tmp_path, *RANGE_OPTIONS) == 0
+    table = read_table(tmp_path / "candidates" / "data.csv")
+    assert len(table) == 10 and table[0]["recipe"] == f"{tmp_path / 'many.xyz'}@11"
+    assert len(list((tmp_path / "structures" / "data").iterdir())) == 9
+
+
 def test_the_curves_of_an_s_of_q_are_refined_in_one_run(input_folder, tmp_path):
     clusters = [ase.io.read(input_folder / f"{name}.xyz") for name in ("true", "other")]
     options = jaxstruc.SimulateOptions(signal="sq", qmin=0.8, qmax=22.0, qstep=0.02)
