@@ -40,6 +40,8 @@ PROGRAM_MARKS = (
 """Regular expressions for texts by which a header shows its program, and the name of the program."""
 MAX_UNREAD_NAMES = 4
 """Largest number of columns that a warning names."""
+MAX_RELATIVE_START = 0.01
+"""Largest |G| at r = 0, relative to the largest |G|, that is not reported. The sine transform of F(Q) is 0 there."""
 KEEN_TAIL_TOLERANCE = 0.3
 """Largest deviation of the mean of g(r) from 1 in the upper half of the points."""
 CONVERSIONS = {
@@ -99,6 +101,10 @@ def open_file(path: Path | str, *, kind: str | None = None) -> CurveFile:
         g, conversion = _convert_to_g(function, r, g, path, kind=kind)
         _refuse_structure_functions(g, path)
         curve_warnings = [*warnings, *conversion]
+        if r[0] == 0 and abs(g[0]) > MAX_RELATIVE_START * np.abs(g).max():
+            curve_warnings.append(
+                f"G(r) is {g[0]:.3g} and not 0 at r = 0: if it is Keen's G_k(r), state this as its label"
+            )
         if n_repeated := len(rows) - len(r):
             curve_warnings.append(f"points with repeated r dropped: {n_repeated}")
         stated_rmax = settings.get("rmax")

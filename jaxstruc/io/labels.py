@@ -79,6 +79,11 @@ _OTHER = re.compile(
     r"resid(ual)?s?|norm|weights?|mask|flag|npts|n_?pix(els)?|pixels?|counts?|index|shadow\w*|mean ?q|monitor|baseline)"
     r"(?![a-z])"
 )
+_UNIT_SYMBOLS = set(
+    "barn barns b mb fm pm nm µm μm mm cm dm m km å inch ft mrad rad deg urad grad arcmin arcsec s ms min ev kev mev "
+    "kg mg g mol hz w j bohr sr counts count cts photons ph n l ml".split()
+)
+"""Symbols of units. A text that consists of them alone is a unit, also if it is not one that can be used."""
 _UNIT_LINE = re.compile(
     r"(?i)(I|I\(Q\)|intensity|Q|Q[ _-]axis|axis of Q)[ _-]?units?\s*(?:[:=]|\bis\b|\s)\s*(\S.{0,40})"
 )
@@ -125,7 +130,7 @@ def describe_columns(header_lines: list[str], path: Path, outputtype: str = "", 
     """Describe the columns of a file by the lines above the numbers and by the file name.
 
     Args:
-        header_lines: Lines above the numbers. The last line of labels counts.
+        header_lines: Lines above the numbers. The last line of labels is used.
         path: Path of the file.
         outputtype: Setting of this name in the header of a PDF program, or "".
         n_columns: Number of columns.
@@ -280,7 +285,7 @@ def _parse_labels(line: str, n_columns: int) -> tuple[ColumnLabel, ...]:
 
 
 def _mark_errors(labels: list[ColumnLabel]) -> list[ColumnLabel]:
-    """Give columns of unknown role that are named after another column, as its error, the role `sigma`."""
+    """Give the role `sigma` to columns whose name is that of another column with the mark of an error, e.g. d300K."""
     names = {_core(label.name) for label in labels if label.role not in AXES}
     names |= {_core(label.name)[1:] for label in labels if label.role in KIND_NAMES} - {""}
     pattern = re.compile(r"(?i)^(d|δ|delta|e|err(or)?|sig(ma)?|σ|s|std)[ _.-]?(?=[\w(])")
@@ -429,8 +434,12 @@ def _known_unit(text: str) -> str:
 
 
 def _resembles_unit(text: str) -> bool:
-    """Return whether a text in brackets is a unit and not a remark, e.g. a temperature."""
-    if _known_unit(text) or re.search(r"1\s*/|\^|[-⁻−]\s*[1-4¹²³⁴]|[²³⁻]|[a-zµμ]\s*/\s*[a-zµμ]", text):
+    """Return whether a text in brackets is a unit and not a remark, e.g. 300 K, t=5 s or run-1."""
+    if _known_unit(text):
         return True
-    unit_words = "barns? b mb fm km dm inch in ft mrad urad grad gradians arcmin arcsec k?ev kg mg mol s hz w j v bohr"
-    return re.fullmatch(unit_words.replace(" ", "|"), text.lower()) is not None
+    if re.match(r"\d[\d.]*\s*[^\W\d]|.*[=:#]", text):
+        return False
+    if re.search(r"\^\{?\(?[-−]?\d|[²³⁻]|1\s*/\s*[^\W\d]", text):
+        return True
+    symbols = re.findall(r"[^\W\d]+", text.lower())
+    return bool(symbols) and all(symbol in _UNIT_SYMBOLS for symbol in symbols)

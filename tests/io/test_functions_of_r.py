@@ -88,6 +88,13 @@ def test_of_several_functions_of_one_sample_g_of_r_is_read(write):
     assert pdf.warnings == ("columns not read: D(r), G_k(r), T(r)",)
 
 
+def test_a_curve_that_does_not_begin_at_zero_is_reported(case, write):
+    """A G_k(r) without its label is constant at small r, whereas G(r) is 0 at r = 0."""
+    text = case("Pt_Gk_mantid.gr").read_text().replace("G_k(r)", "G(r)")
+    assert "and not 0 at r = 0" in gr.read(write(text)).warnings[0]
+    assert not gr.read(case("Pt_G_mantid.gr")).warnings
+
+
 @pytest.mark.parametrize("label", ["r (nm)", "r [pm]", "r (bohr)", "r / nm"])
 def test_r_in_another_unit_is_refused(write, label):
     with pytest.raises(ReadError, match=r"r in Å, got .*x\.gr, whose label states"):

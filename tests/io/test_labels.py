@@ -48,6 +48,10 @@ def test_each_column_has_a_role(line, roles):
         ("#q(1/nm) I(q) in cm^-1", "cm^-1", "1/nm"), ("# Q_nm^-1 I_cm^-1", "cm^-1", "1/nm"),
         ("# q(1/A) I(300K)", "", "1/Å"), ("# q [1/A], I(q) [1/furlong]", "1/furlong", "1/Å"),
         ("# 2theta [mrad], I", "", "2theta in mrad"), ("# 2theta [°], I", "", "2theta"), ("q, I", "", ""),
+        ("# q [1/A], I (run-1)", "", "1/Å"), ("# q [1/A], I (5 mg/ml)", "", "1/Å"),
+        ("# q [1/A], I (w/o water)", "", "1/Å"),
+        ("# q [1/A], I (counts/s)", "counts/s", "1/Å"), ("# q [1/A], I (km-1)", "km-1", "1/Å"),
+        ("# q [1/A], I (t=1/2 h)", "", "1/Å"), ("# q [1/A], I (cm^2/mol)", "cm^2/mol", "1/Å"),
     ],
 )  # fmt: skip
 def test_labels_state_units(line, unit, axis_unit):
