@@ -1,4 +1,4 @@
-"""Containers of a cluster, their conversion to and from ASE, and the reader of structure files.
+"""Containers for clusters, their conversion to and from ASE, and the reader of structure files.
 
 A `Structure` holds padded arrays in Å. A `Cluster` has a name and a nearest-neighbour distance of 1. A frame is one of
 several structures in a file.
@@ -105,7 +105,7 @@ class Cluster(NamedTuple):
     """Positions [atom, 3] in units of the nearest-neighbour distance."""
 
     def to_ase(self, symbol: str, bond: float) -> ase.Atoms:
-        """Return the atoms of the cluster as an element with the nearest-neighbour distance `bond` in Å."""
+        """Return the cluster as atoms of one element, with the nearest-neighbour distance `bond` in Å."""
         return ase.Atoms([symbol] * len(self.positions), positions=self.positions * bond)
 
 
@@ -448,7 +448,7 @@ def to_ase(structure: Structure) -> ase.Atoms:
 
 
 class _CellBonds(NamedTuple):
-    """Bonds between atoms, also through the faces of the unit cell. Each bond is listed from both of its atoms."""
+    """Bonds between atoms, also through the faces of the unit cell. Each bond is listed twice, once from each atom."""
 
     first: np.ndarray
     """First atom of each bond [bond]."""

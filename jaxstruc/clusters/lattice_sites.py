@@ -125,7 +125,7 @@ def random_origins(packing: str, size: float, count: int, rng: np.random.Generat
 
 
 def site_surroundings(lattice: LatticeSites, is_occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the surroundings of the occupied sites of a particle and of the empty sites that are neighbours of them.
+    """Return the surroundings of the occupied sites of a particle and of their empty neighbours.
 
     Args:
         lattice: Sites of the particle.

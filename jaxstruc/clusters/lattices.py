@@ -35,7 +35,7 @@ LAYER_SITES = {
     "hollow": (0.0, HOLLOW_DISTANCE),
     "other hollow": (0.0, -HOLLOW_DISTANCE),
 }
-"""Sites in a close-packed layer [x, y]."""
+"""Positions of the sites in a close-packed layer [x, y]."""
 FCC_CENTRES = {
     "atom": (0, 0, 0),
     "octahedral hole": (1, 0, 0),

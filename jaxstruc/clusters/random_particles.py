@@ -2,9 +2,8 @@
 
 A packing is an arrangement of atoms such as fcc or an icosahedron. A particle is a convex polyhedron or a ball that is
 cut from a packing. It may have a rough surface, an incomplete last shell, missing edge atoms, displaced atoms or a
-contracted surface. The faces of a polyhedron belong to families of equivalent directions, e.g. {111}. All polyhedra or
-balls with the same centre and shape differ only in their size. The depth of a site is the smallest of these sizes at
-which the polyhedron or ball contains the site.
+contracted surface. The faces of a polyhedron belong to families of equivalent directions, e.g. {111}. The depth of a
+site is the size at which a growing polyhedron or ball of the same shape first contains the site.
 
 The construction of a particle determines its structure type and its hexagonal layers. `structure_type` finds the same
 type from the positions of the atoms if the atoms show it (tested). All array shapes are static: a particle has a fixed
@@ -69,7 +68,7 @@ CHOICE_NAMES = (
     *"face_spread elongation surface_finish site_order roughness misses_atoms missing_share is_displaced".split(),
     *"displacement is_contracted contraction is_needle axial_elongation".split(),
 )
-"""Names of the random numbers of which a particle has one each."""
+"""Names of the random choices for a particle. A particle has one random number for each name."""
 MAX_FACE_FAMILIES = 8
 """Largest number of face families of a packing."""
 
@@ -439,7 +438,8 @@ def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geome
     """Return a function that computes the depths of points.
 
     For a ball, the depth of a point is its distance from the centre. For a polyhedron, the distances of the faces from
-    the centre are random. The depth is then the factor on these distances with which a face contains the point.
+    the centre are random. The depth is then the smallest factor on all these distances with which the polyhedron
+    contains the point.
     """
     has_equal_faces, face_family = (
         random_numbers.occurs("has_equal_faces", EQUAL_FACES_PROBABILITY),

@@ -60,7 +60,7 @@ UNKNOWN_TYPE = StructureType("", math.nan, False)
 
 
 class _Bonds(NamedTuple):
-    """A cluster in units of its mean bond length, and its bonds."""
+    """The positions and bonds of a cluster, in units of its mean bond length."""
 
     positions: np.ndarray
     """Positions of the atoms [atom, 3]."""
@@ -229,7 +229,7 @@ def _layer_count(bonds: _Bonds, spacing: float) -> int:
 
 
 def _best_stack(bonds: _Bonds) -> tuple[float, np.ndarray]:
-    """Return the share of ordered bonds along the best axis of layers, and which inner layers are hexagonal.
+    """Return the share of ordered bonds along the best axis of layers, and a mask of its hexagonal inner layers.
 
     An ordered bond lies within a layer or between adjacent layers. The best axis has the largest share. If several axes
     have the same share, e.g. the four {111} axes of fcc, the axis with the fewest layers is used.

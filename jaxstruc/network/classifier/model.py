@@ -27,7 +27,8 @@ from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES, SimulatedBat
 COORDINATE_CENTRE = np.array([math.log(120.0), 0.4, 0.1, 0.5, 0.2, 1.0], np.float32)
 COORDINATE_SCALE = np.array([1.3, 0.15, 0.12, 0.4, 0.2, 0.023], np.float32)
 """Centres and scales of log n_atoms, log diameter - log n_atoms / 3, width, hexagonal, log aspect and stretch (see
-`VALUE_NAMES`). A coordinate is one of these quantities minus its centre, divided by its scale. Its size is about 1."""
+`VALUE_NAMES`). A coordinate is one of these quantities minus its centre, divided by its scale. Typical coordinates are
+about 1 in magnitude."""
 MIN_STANDARD_DEVIATION = np.array([0.005, 0.03, 0.06, 0.04, 0.06, 0.01], np.float32)
 """Smallest standard deviation of each coordinate. Some true values are exact, e.g. a width of 0. Without this limit,
 the predicted density at these values could grow without bound."""

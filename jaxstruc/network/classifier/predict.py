@@ -80,7 +80,7 @@ class ClassifierInput(NamedTuple):
     mask: np.ndarray
     """Mask of the points with data [pdf, r]."""
     settings: np.ndarray
-    """Settings of the measurements [pdf, setting], see `simulated_pdfs.scaled_settings`."""
+    """Scaled settings [pdf, setting], see `simulated_pdfs.scaled_settings`."""
 
 
 def classifier_input(measurements: Sequence[Measurement], bond: float) -> ClassifierInput:
@@ -215,9 +215,9 @@ def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.nd
     """Return the entries `temperature` and `levels` of the card, which calibrate type probabilities and intervals.
 
     The logarithms of the type probabilities are divided by `temperature` (C. Guo et al., Proc. ICML 70, 1321 (2017)).
-    The rank of a true value is the fraction of random draws from the prediction that are smaller. For each of
-    `VALUE_NAMES`, `levels` holds the quantiles of these ranks at `RANK_LEVELS`. The calibrated quantile of a prediction
-    is the quantile of its draws at the stored level (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
+    The rank of a true value is the fraction of random draws from the prediction that are smaller than this value. For
+    each of `VALUE_NAMES`, `levels` holds the quantiles of these ranks at `RANK_LEVELS`. The calibrated quantile of a
+    prediction is the quantile of its draws at the stored level (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
 
     Args:
         test_steps: Simulated batches with their mixture densities and features, from `simulate_test_steps`.
@@ -246,10 +246,10 @@ def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.nd
 def label_ranks(labels: TrueLabels, mixture: MixtureDensity, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ranks [pdf, value] of the true values, and a mask of the known values.
 
-    The rank of a true value is the fraction of random draws from the prediction that are smaller. It is not calibrated.
-    Random numbers with the smallest standard deviation of a prediction are added to the true values. Otherwise the rank
-    of values that are always exact, e.g. a width of 0, would be about one half for any prediction centred on them, and
-    the ranks would not show how wide this prediction is. Diameters are multiplied by the stretch.
+    The rank of a true value is the fraction of random draws from the prediction that are smaller than this value. It is
+    not calibrated. Some true values are always the same, e.g. a width of 0. If a prediction is centred on such a value,
+    its rank is about one half, however wide the prediction is. Random numbers are therefore added to the true values.
+    They have the smallest standard deviation that a prediction can have. Diameters are multiplied by the stretch.
 
     Args:
         labels: True types and values.

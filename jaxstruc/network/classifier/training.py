@@ -141,7 +141,10 @@ def train_classifier(
 
 
 def classifier_card(config: TrainClassifierOptions, metrics: dict[str, float], *, command: str) -> dict[str, Any]:
-    """Return the card of a classifier. It states how the classifier was trained, the ranges of its data and metrics."""
+    """Return the card of a classifier.
+
+    The card states how the classifier was trained, the ranges of the training data, and the metrics.
+    """
     return {
         "name": f"classifier-seed{config.seed}",
         "command": command,

@@ -21,8 +21,8 @@ from jaxstruc.scattering import form_factors, pair_distribution
 from jaxstruc.scattering.pair_distribution import Grid
 
 MIN_VARIANCE_FACTOR = 0.1
-"""Smallest factor by which correlated motion (delta2) reduces the variance of a pair in the PDF term. The limit keeps
-the gradient of wrong short distances."""
+"""Smallest factor by which correlated motion (delta2) reduces the variance of a pair in the PDF term. Without
+this limit, wrong short distances could have no gradient."""
 MAX_DISTANCE = 36.0
 """Longest distance in the PDF term, in Å. It exceeds the largest r and the largest particles of the data."""
 LOSS_GRID = Grid(**{**vars(dataset.PDF_GRID), "max_distance": MAX_DISTANCE, "accuracy": 1e-5})

@@ -18,7 +18,7 @@ from jaxstruc.network.cvae.dataset import PDF_GRID, normalise
 from jaxstruc.network.cvae.model import CVAE, DecodedStructure
 
 NEIGHBOUR_CUTOFF = 1.25
-"""Largest distance of neighbours, relative to the nearest-neighbour distance. The second shell of fcc lies at 1.41."""
+"""Largest distance between neighbours, relative to the median nearest distance. The second shell of fcc is at 1.41."""
 MIN_PRESENCE = 0.5
 """Smallest probability at which an atom counts as present."""
 MAX_SIZE_RATIO = 1.1
@@ -104,7 +104,7 @@ def trilaterate_decoded(
         bond: Nearest-neighbour distance in Å, to which the positions are scaled. By default the decoded radius sets the
             scale.
         iterations: Largest number of L-BFGS steps of the trilateration.
-        tolerance: Norm of the stress's gradient below which the trilateration has converged.
+        tolerance: Norm of the gradient of the stress below which the trilateration has converged.
     """
     weights = jax.nn.sigmoid(decoded.presence)
     anchors = jnp.asarray(representation.satellites(decoded.satellite.shape[-1]), weights.dtype)

@@ -50,7 +50,8 @@ class StressProblem(NamedTuple):
     anchors: Float[Array, "satellite 3"]
     """Positions of the satellites."""
     outlier_scale: Float[Array, ""] | None
-    """Scale of Tukey's biweight. Distances with larger errors do not contribute. If None, the loss is the square."""
+    """Scale of Tukey's biweight. Distances with larger errors do not contribute. If it is None, the loss is the squared
+    error."""
 
 
 @jax.jit  # All callers share one trace.
@@ -103,7 +104,7 @@ def lower_stress_point(new_point: StressPoint, old_point: StressPoint, problem: 
 def gauss_newton_minimum(start, problem: StressProblem, tolerance):
     """Return the best point of the Gauss-Newton steps, the number of steps, and whether the start's gradient is finite.
 
-    An outlier scale is larger in the first `N_ANNEALING_STEPS` steps and shrinks to its value.
+    If there is an outlier scale, the first `N_ANNEALING_STEPS` steps use larger scales, which shrink to it.
     """
     start_point, n_annealing_steps = evaluate_point(start, problem), 0
     annealed_point = start_point

@@ -4,8 +4,8 @@ The distances are those between atoms and those from atoms to satellites, which 
 positions. KDD 2020, section 4.2 (see `model`), places one atom after another. Here all atoms move together to the
 minimum of the weighted `stress`. The start is a solution of linear equations. Gauss-Newton steps come first. A few
 conjugate gradient steps solve each of them approximately. If they do not converge, L-BFGS continues. With 11
-satellites, batches of 256 and 2 CPU cores, this is about eight times faster than L-BFGS alone from the same start, and
-the errors are equal.
+satellites, batches of 256 structures and 2 CPU cores, this is about eight times faster than L-BFGS alone from the same
+start, and the errors are equal.
 """
 
 from functools import partial
@@ -33,7 +33,7 @@ N_REFILLS = 4
 
 
 class Trilateration(NamedTuple):
-    """The positions of the atoms, and whether and why the solver stopped there."""
+    """The positions of the atoms, the stress there, and the reason why the solver stopped."""
 
     positions: Float[Array, "atom 3"]
     """Positions in the unit of the distances, e.g. the particle's radius. They are NaN if a distance is invalid."""
@@ -68,7 +68,7 @@ def trilaterate(
 
     Args:
         pair: Symmetric distances between atoms. The diagonal is not read.
-        satellite: Distances from atoms to satellites, in the same unit as all lengths.
+        satellite: Distances from atoms to satellites, in the unit of `pair`.
         presence: Weight of each atom, from 0 (padding) to 1.
         anchors: Positions of the satellites, at least four that are not coplanar.
         pair_weight: Weight of each pair distance, e.g. 1 / variance, by default 1. A distance of weight 0 is missing
@@ -293,7 +293,7 @@ def _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_w
 
 
 def _symmetrize(distance, weight):
-    """Return symmetric distances and weights whose stress differs from that of the given ones by a constant.
+    """Return symmetric distances and weights whose stress differs from that of the given matrices by a constant.
 
     The gradient of the stress is written for symmetric matrices. Symmetric input is returned unchanged, bit by bit.
     Derivatives treat the fraction of the transposed weight as constant, because its derivative is infinite at vanishing
