@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from shared_folder import shared_dataset
 
 # Each call of the package checks the shapes and types of its arguments, its results and the fields of its dataclasses.
 jaxtyping.install_import_hook("jaxstruc", "runtime_types.check")
@@ -83,11 +84,9 @@ def repository():
 
 
 @pytest.fixture(scope="session")
-def kdd_dataset():
+def kdd_dataset(tmp_path_factory):
     """Return the data set of the KDD 2020 paper."""
-    from jaxstruc.network.cvae import dataset
-
-    return dataset.generate("kdd", seed=0)
+    return shared_dataset(tmp_path_factory, "kdd", seed=0)
 
 
 @pytest.fixture(scope="session")

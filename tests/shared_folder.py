@@ -16,6 +16,15 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def shared_dataset(tmp_path_factory: pytest.TempPathFactory, preset: str, **options):
+    """Return a data set of the autoencoder that one of the processes simulates."""
+    from jaxstruc.network.cvae import dataset
+
+    path = shared_folder(tmp_path_factory) / f"{preset}.h5"
+    build_once(path, lambda: dataset.write(dataset.generate(preset, **options), path))
+    return dataset.read(path)
+
+
 def build_once(path: Path, build: Callable[[], None]) -> Path:
     """Return the path of a file after one of the processes has built it. The others wait for that process.
 

@@ -1,15 +1,14 @@
 """Fixtures for tests of the network."""
 
 import pytest
+from shared_folder import shared_dataset
 from small_datasets import thin_dataset
-
-from jaxstruc.network.cvae import dataset
 
 
 @pytest.fixture(scope="session")
-def real_dataset():
+def real_dataset(tmp_path_factory):
     """Return the data set of preset `real` with one instrument for each structure."""
-    return dataset.generate("real", seed=0, draws=1)
+    return shared_dataset(tmp_path_factory, "real", seed=0, draws=1)
 
 
 @pytest.fixture(scope="session")
