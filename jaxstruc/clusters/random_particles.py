@@ -228,8 +228,7 @@ def cut_particle(
     Args:
         random_numbers: Random numbers of the particle.
         packing: Index of the packing in `PACKINGS`.
-        max_atoms: Largest number of atoms. The particle may be smaller, because sites of equal depth are all inside or
-            all outside. Particles with an incomplete last shell are an exception.
+        max_atoms: Largest number of atoms. There may be fewer, because sites of equal depth are cut off together.
         geometry: Sites and faces, as `packing_geometry(capacity)` returns them.
         capacity: Number of rows of the particle.
     """
