@@ -208,6 +208,7 @@ def _write_atoms(path: Path, result: PdfResult, candidate: Candidate) -> None:
     if candidate.atoms is None:
         return
     facts: dict[str, str | float] = {"description": candidate.label, "file": Path(result.name).name}
+    facts |= {} if result.frame is None else {"frame": result.frame}
     facts |= {"sha256": result.sha256, "element": result.element}
     facts |= {"role": "most likely member of a distribution"} if result.sample == "distribution" else {}
     recipe = candidate.recipe if candidate.source == "file" else f"{candidate.family} {candidate.recipe}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxstruc
+from jaxstruc.io.measurement import Setting
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report import folder, summary
 from jaxstruc.result import Candidate, Value
@@ -48,6 +49,12 @@ def test_a_result_is_written_whole_and_read_back(tmp_path):
     assert atoms.info["recipe"] == "fcc c0" and atoms.info["scale"] == 0.5
     comment = (tmp_path / "best" / "a.xyz").read_text("utf-8").splitlines()[1].partition("pos:R:3 ")[2]
     assert comment.startswith('description="dimer, 2 atoms" file=a.gr')
+
+
+def test_a_structure_names_the_curve_of_its_file(tmp_path):
+    settings = (Setting("frame", 3.0, "command line"),)
+    folder.write_result(dataclasses.replace(result(), settings=settings), tmp_path, "a-3")
+    assert ase.io.read(tmp_path / "best" / "a-3.xyz").info["frame"] == 3
 
 
 def test_of_further_candidates_the_structures_are_kept_and_all_of_the_users_own(tmp_path):
