@@ -27,9 +27,9 @@ AnyResult = TypeVar("AnyResult", bound=Result)
 ProgressCallback = Callable[[int, int, str], None]
 """Function of the number of finished items, the number of all items, and a text."""
 MAX_SHOWN_FILES = 8
-"""Largest number of files whose settings are printed."""
+"""Largest number of curves whose settings are printed."""
 MAX_LISTED_FILES = 20
-"""Largest number of files for which a line is printed at the end."""
+"""Largest number of curves for which a line is printed at the end."""
 MAX_STEM_LEVEL = 8
 """Largest number of groups of eight digits of a checksum in the name of a result. A checksum has eight groups."""
 
@@ -104,9 +104,9 @@ class BatchOutcome(NamedTuple):
     """Results of a run."""
 
     results: Sequence[Result]
-    """Results of all files, in the order of the arguments. A file that cannot be used has a failed result."""
+    """Results of all curves, in the order of the files. A file or curve that cannot be used has a failed result."""
     skipped: int
-    """Number of files whose results an earlier run had written."""
+    """Number of curves whose results an earlier run had written. They are among `results`."""
 
     @property
     def status(self) -> int:
@@ -224,7 +224,7 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow 
         f"{len(usable_results) - n_weak} of {len(batch_outcome.results)} {noun} solved"
         + (f", {n_weak} weak (the message states why)" if n_weak else "")
         + (f", {len(failed_results)} failed" if failed_results else "")
-        + (f", {batch_outcome.skipped} skipped because an earlier run solved them" if batch_outcome.skipped else "")
+        + (f" ({batch_outcome.skipped} of these results are from an earlier run)" if batch_outcome.skipped else "")
         + f". See {out / 'summary.csv'}, and {(workflow or PDF_WORKFLOW).output_folders} next to it."
     )
 

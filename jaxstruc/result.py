@@ -252,7 +252,7 @@ class Result:
         return figures.distribution(self)
 
     def save(self, folder: Path | str) -> None:
-        """Write the same files as the command, e.g. best/, candidates/, fits/, results/ and summary.csv."""
+        """Write the files of the command, e.g. best/, fits/, results/ and summary.csv, but not settings.json."""
         from jaxstruc.report.folder import save
 
         save(self, Path(folder))

@@ -192,7 +192,10 @@ def test_clusters_that_cannot_be_refined_together_are_refused(data):
             lambda: jaxstruc.mine([], element="Pt", max_atoms=5000),
             "Expected --max-atoms of at most 1500, because the families end there, got 5000; add larger clusters",
         ),
-        (lambda: jaxstruc.saxs([], body="ball"), "Expected values of --body among .*, got ball."),
+        (
+            lambda: jaxstruc.saxs([], body="ball"),
+            "Expected one or more of .* for --body, got ball; pass only these names, e.g. --body sphere cube.",
+        ),
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused_in_one_line(call, message):

@@ -165,11 +165,11 @@ def results(**counts):
     ("counts", "skipped", "ending", "n_lines"),
     [
         ({"solved": 2}, 0, "2 of 2 files solved", 3),
-        ({"solved": 3, "weak": 1, "failed": 2}, 2, "3 of 6 files solved, 1 weak (the message states why), 2 failed, "
-         "2 skipped because an earlier run solved them", 7),
+        ({"solved": 3, "weak": 1, "failed": 2}, 2, "3 of 6 files solved, 1 weak (the message states why), 2 failed "
+         "(2 of these results are from an earlier run)", 7),
         ({"weak": 20}, 0, "0 of 20 files solved, 20 weak (the message states why)", 21),
-        ({"solved": 22, "failed": 1}, 22, "22 of 23 files solved, 1 failed, 22 skipped because an earlier run solved "
-         "them", 23),
+        ({"solved": 22, "failed": 1}, 22, "22 of 23 files solved, 1 failed (22 of these results are from an earlier "
+         "run)", 23),
         ({"failed": 1}, 0, "0 of 1 files solved, 1 failed", 2),
     ],
 )  # fmt: skip

@@ -32,6 +32,8 @@ Command = (
     | MineCommand
     | SaxsCommand
 )
+ResumableCommand = SolveCommand | MineCommand | RefineCommand | SaxsCommand | TrainCommand | TrainClassifierCommand
+"""Commands that continue an interrupted run. The others write their files anew, most of them only at the end."""
 _Subcommand = (
     Annotated[SolveCommand, tyro.conf.subcommand("solve")]
     | Annotated[SaxsCommand, tyro.conf.subcommand("saxs")]
@@ -129,7 +131,9 @@ def _run_arguments(arguments: list[str]) -> int:
             print(f"jaxstruc: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("jaxstruc: interrupted. Finished results are kept; run the command again to continue.", file=sys.stderr)
+        kept = "Finished results are kept; run the command again to continue."
+        remark = kept if isinstance(command, ResumableCommand) else "The command starts anew if it is run again."
+        print(f"jaxstruc: interrupted. {remark}", file=sys.stderr)
         return 130
 
 

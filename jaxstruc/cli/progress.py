@@ -1,4 +1,4 @@
-"""Progress bars with the remaining time."""
+"""Progress bars with the elapsed and the remaining time."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -9,11 +9,15 @@ import rich.progress
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[..., None]]:
-    """Yield a function of (n_done, n_total, text) that updates a bar on stderr. Its first call shows the bar."""
+    """Yield a function that updates a bar on stderr; the bar appears at its first call.
+
+    The arguments of the function are the number of finished items, the number of all items, and a text.
+    """
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("elapsed"),
         rich.progress.TimeElapsedColumn(),
         rich.progress.TextColumn("left"),
         rich.progress.TimeRemainingColumn(elapsed_when_finished=False),

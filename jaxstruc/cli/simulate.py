@@ -250,10 +250,9 @@ def _check(config: SimulateCommand) -> None:
         raise ValueError(
             f"Expected a folder for the curves of several clusters, got the file {config.out}; pass another -o."
         )
-    if several and len({structure_stem(path) for path in config.files}) < len(config.files):
-        raise ValueError(
-            "Expected different names of the structure files, which name the curves, got one twice; rename a file."
-        )
+    stems = [structure_stem(path) for path in config.files]
+    if repeated := next((stem for stem in stems if stems.count(stem) > 1), ""):
+        raise ValueError(f"Expected a different name for each structure file, got {repeated} twice; rename one file.")
 
 
 def _check_body(config: SimulateCommand) -> None:

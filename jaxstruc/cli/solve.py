@@ -117,12 +117,13 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
 
 
 def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
-    """Yield a line for each file, and the paths of the table and the figure."""
+    """Yield a line for each curve, and then the paths of the table and, unless all curves failed, the figure."""
     results: Sequence[Result] = batch_outcome.results
     yield from (tables.headline(result) for result in results[:MAX_LISTED_FILES])
     if len(results) > MAX_LISTED_FILES:
         yield f"... and {len(results) - MAX_LISTED_FILES} more"
-    yield f"See {out / 'summary.csv'} and {out / 'types.png'}."
+    figure = f" and {out / 'types.png'}" if any(result.types for result in results) else ""
+    yield f"See {out / 'summary.csv'}{figure}."
 
 
 def _read_pdfs(path: Path, config: ClassifyCommand, bond: float) -> list[Measurement | ValueError]:

@@ -45,18 +45,18 @@ MAX_RELATIVE_START = 0.01
 KEEN_TAIL_TOLERANCE = 0.3
 """Largest deviation of the mean of g(r) from 1 in the upper half of the points."""
 CONVERSIONS = {
-    "G_k(r)": "the column is Keen's G_k(r); times r it is G(r) on another scale, so --absolute does not apply",
-    "g(r)": "the column is g(r); r (g(r) - 1) is G(r) on another scale, so --absolute does not apply",
-    "D(r)": "the column is Keen's D(r), which is G(r) on another scale, so --absolute does not apply",
+    "G_k(r)": "the column is Keen's G_k(r); it was multiplied by r, which gives G(r) times an unknown factor",
+    "g(r)": "the column is g(r); it was converted to r (g(r) - 1), which is G(r) times an unknown factor",
+    "D(r)": "the column is Keen's D(r), which is G(r) times an unknown factor",
 }
 """Functions of r that are proportional to G(r) after a conversion, and the warning that states the conversion."""
 FORMULAS = {
-    "T(r)": "G(r) = T(r) - 4 pi rho0 r, times a factor",
-    "RDF(r)": "G(r) = RDF(r)/r - 4 pi rho0 r",
-    "n(r)": "G(r) = (dn/dr)/r - 4 pi rho0 r",
+    "T(r)": "G(r) = T(r) - 4 pi rho0 r, where rho0 is the number density in 1/Å³",
+    "RDF(r)": "G(r) = RDF(r)/r - 4 pi rho0 r, where rho0 is the number density in 1/Å³",
+    "n(r)": "G(r) = (dn/dr)/r - 4 pi rho0 r, where rho0 is the number density in 1/Å³",
     "another function of r": "",
 }
-"""Functions of r that are refused, and how to convert them to G(r). The number density is rho0."""
+"""Functions of r that are refused, and how to convert them to G(r)."""
 MAX_WORD_CHARACTERS = 100
 """Largest number of characters of a word that is taken from a header."""
 
@@ -217,7 +217,7 @@ def _convert_to_g(
         if not tends_to_one:
             return g, []
         g = r * (g - 1)
-    return g, [CONVERSIONS[function]] if function in CONVERSIONS else []
+    return g, [f"{CONVERSIONS[function]}, so do not use --absolute"] if function in CONVERSIONS else []
 
 
 def _r_and_g_columns(r_and_g: np.ndarray, line_indices: Sequence[int], path: Path) -> tuple[np.ndarray, np.ndarray]:

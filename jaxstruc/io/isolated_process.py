@@ -125,11 +125,12 @@ def call(function: Callable[..., Any], path: Path, *arguments: Any, max_seconds:
     Raises:
         ReadError: If the function raises it, crashes or takes longer than `max_seconds`.
     """
+    has_timed_out = threading.Event()
     with _LOCK:
         if _worker_process().poll() is not None:
             _end_process()
         process: Any = _worker_process()
-        timer = threading.Timer(max_seconds, process.kill)
+        timer = threading.Timer(max_seconds, _stop, [process, has_timed_out])
         timer.start()
         try:
             request = json.dumps([function.__module__, function.__name__, str(path), *arguments]).encode()
@@ -137,6 +138,11 @@ def call(function: Callable[..., Any], path: Path, *arguments: Any, max_seconds:
             answer = unpack_answer(_receive_message(process.stdout))
         except (EOFError, OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             _end_process()
+            if has_timed_out.is_set():
+                raise ReadError(
+                    f"Expected a file that is read within {max_seconds:g} s, got {path}, which took longer; write "
+                    "fewer curves into it, or export text columns."
+                ) from error
             raise ReadError(
                 f"Expected an intact file, got {path}, which cannot be read to its end; export it again."
             ) from error
@@ -264,6 +270,12 @@ def _worker_process() -> subprocess.Popen:
     )  # fmt: skip
     atexit.register(_end_process)
     return process
+
+
+def _stop(process: subprocess.Popen, has_timed_out: threading.Event) -> None:
+    """Kill the separate process because its time is up."""
+    has_timed_out.set()
+    process.kill()
 
 
 def _end_process() -> None:

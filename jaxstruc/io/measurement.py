@@ -158,7 +158,10 @@ def composition_remark(measurement: Measurement, element: str) -> CompositionRem
         return None
     stated = f"the header states the composition {composition}"
     if element not in counts and len(counts) == 1:
-        return CompositionRemark(f"{stated}, but --element is {element}: check --element", is_compound=False)
+        return CompositionRemark(
+            f"{stated}, but the model has {element}: check the element (--element, or that of the structure files)",
+            is_compound=False,
+        )
     if element in counts and _are_ligands(counts, element):
         return CompositionRemark(
             f"{stated}, but the model has only {element}: n_atoms is the number of {element} atoms, and distances to "

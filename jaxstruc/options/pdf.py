@@ -143,7 +143,10 @@ class FitOptions(Options):
     def check_together(self) -> None:
         """Check that the parameters can be fitted together."""
         if "scale" not in self.free:
-            raise ValueError("Expected scale among --free, because the scale of a measured G(r) is unknown; add scale.")
+            raise ValueError(
+                f"Expected scale among --free, got {' '.join(self.free) or 'none'}; add scale, and pass --absolute if "
+                "it is to stay 1."
+            )
         if {"delta1", "delta2"} <= set(self.free):
             raise ValueError(
                 "Expected delta1 or delta2 in --free, got both. They describe the same motion; drop one of them."
@@ -241,7 +244,9 @@ class SolveOptions(Options):
     def check_together(self) -> None:
         """Check that there is at least one source."""
         if not self.sources:
-            raise ValueError("Expected --sources network, library or both, got none; name one.")
+            raise ValueError(
+                "Expected at least one source, got none; pass --sources network, library, or network library."
+            )
 
 
 @dataclass(frozen=True)

@@ -231,8 +231,10 @@ def _check_several(label: str, value_type: Any, bounds: Bounds, values: Any) -> 
         for value in values:
             _check_value(label, value_type, bounds, value)
     elif unknown := sorted({str(value) for value in values if value not in get_args(value_type)}):
+        names = get_args(value_type)
         raise ValueError(
-            f"Expected values of {label} among {', '.join(get_args(value_type))}, got {', '.join(unknown)}."
+            f"Expected one or more of {', '.join(names)} for {label}, got {', '.join(unknown)}; pass only these names, "
+            f"e.g. {label} {' '.join(names[:2])}."
         )
 
 

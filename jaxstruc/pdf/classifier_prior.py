@@ -56,7 +56,10 @@ TYPES_BY_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
 POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
 """Structure types that may be identified from the atoms of a library cluster, by the type of its family. They may
 differ from the type of the family, because a small cluster may contain only some of the layers or twins."""
-CLASSIFIER_NOT_USED = "all library structures were compared, because the classifier cannot select among them"
+CLASSIFIER_NOT_USED = (
+    "the classifier was not used to select candidates, so all clusters of the library were compared with the data; "
+    "reason"
+)
 """Start of the remark that the classifier was not used. The reason is appended to it."""
 DEFAULT_FIT_LIMITS = FitLimits()
 """Default limits on the number of candidates that are fitted."""

@@ -289,7 +289,7 @@ def cross_validate_sample(
     holdout_data = _holdout_data(measurement, target, min(signal_end, cross_validation.MAX_HOLDOUT_R))
     library_groups = [group for group in groups if group.source != "network"]
     if not library_groups:
-        return "no size distribution was fitted, because there is no library: use --sources both"
+        return "no size distribution was fitted, because there is no library: use --sources network library"
     library_classes = _library_classes(library_groups[0], holdout_data, library_cache)
     if library_classes is None:
         return f"no size distribution was fitted, because the library has fewer than {MIN_ENSEMBLE_CLUSTERS} clusters"
@@ -297,8 +297,8 @@ def cross_validate_sample(
     models = _holdout_models(library_classes, fitted_candidates, rivals, target, options)
     try:
         validation = cross_validation.cross_validate(holdout_data, models)
-    except ValueError as error:  # too few independent points below a cut
-        return f"no size distribution was fitted: {error}"
+    except ValueError:  # too few independent points below a cut
+        return "no size distribution was fitted: the r range or the Q range of the data is too short"
     return SampleComparison(validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end)
 
 

@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 from jaxstruc.options.pdf import MAX_LIBRARY_ATOMS
 
+CHECK_ELEMENT = "check the element (--element, or that of the structure files)"
+"""Advice in messages. `refine` takes the element from the structure files."""
 MAX_RW = 0.35
 """Rw above which an answer is weak."""
 MAX_STRUCTURE_RATIO = 1.8
@@ -71,7 +73,7 @@ def weak_fit_reasons(
     """
     messages = []
     if rw > MAX_RW:
-        messages.append(f"no candidate explains the data (Rw {rw:.2f}): check --element and the Q range")
+        messages.append(f"no candidate explains the data (Rw {rw:.2f}): {CHECK_ELEMENT} and the Q range")
     elif structure_ratio is not None and structure_ratio > MAX_STRUCTURE_RATIO and rw > NEGLIGIBLE_RW:
         ratio_text = f"{structure_ratio:.1f}" if structure_ratio < MAX_PRINTED_RATIO else f"over {MAX_PRINTED_RATIO:g}"
         messages.append(

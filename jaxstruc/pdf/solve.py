@@ -63,7 +63,9 @@ from jaxstruc.pdf.target import (
 )
 from jaxstruc.scattering import form_factors
 
-NO_CANDIDATES = "No candidates: the sources gave no cluster of at least 2 atoms; use --sources both or raise --draws."
+NO_CANDIDATES = (
+    "No candidates: the sources gave no cluster of at least 2 atoms; use --sources network library, or raise --draws."
+)
 NO_FINITE_FIT = "Expected a finite fit of at least one candidate, got none; check the values and the range of G(r)."
 SITES_NOT_SEARCHED = (
     "no search over lattice sites, because a single structure cannot explain a distribution of particles"

@@ -42,6 +42,10 @@ MAX_DUPLICATE_DIFFERENCE = 0.035
 length."""
 
 
+FAULT = "the structure drawn by the network is faulty"
+"""Start of the remark on a draw with a fault."""
+
+
 class CandidateSource(NamedTuple):
     """Source of candidates for measurements."""
 
@@ -181,9 +185,9 @@ def network_candidates(proposals: Proposals, *, bond: float, family: str) -> Can
         if len(present_positions) < 2 or not np.isfinite(present_positions).all():
             continue
         if (nearest_distance := pdist(present_positions).min()) < MIN_ATOM_DISTANCE:
-            faults[len(clusters)] = f"two atoms are only {nearest_distance * bond:.2f} Å apart"
+            faults[len(clusters)] = f"{FAULT}: two atoms are only {nearest_distance * bond:.2f} Å apart"
         elif not proposals.converged[sample_index]:
-            faults[len(clusters)] = "the trilateration did not converge"
+            faults[len(clusters)] = f"{FAULT}: the placement of the atoms by their distances did not converge"
         clusters.append(
             Cluster(family, f"drawn, sample {sample_index}", present_positions - present_positions.mean(axis=0))
         )

@@ -269,9 +269,10 @@ def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, 
     """
     n_independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - n_background_terms
     if n_independent <= len(FIT_PARAMETERS):
+        advice = ", or fit fewer --background terms" if n_background_terms else ""
         raise ValueError(
             f"Expected more than {len(FIT_PARAMETERS)} independent points, got {n_independent:.1f} for r {r[0]:g} to "
-            f"{r[-1]:g} Å and Q {qmin:g} to {qmax:g} 1/Å; widen --rmin and --rmax, or fit fewer --background terms."
+            f"{r[-1]:g} Å and Q {qmin:g} to {qmax:g} 1/Å; lower --rmin or raise --rmax{advice}."
         )
     return n_independent
 

@@ -82,6 +82,16 @@ def test_the_traceback_of_an_error_is_shown_on_request(capsys, tmp_path):
     assert status == 2 and "Traceback" in error
 
 
+@pytest.mark.parametrize(("command", "remark"), [("solve", "run the command again to continue"), ("classify", "anew")])
+def test_an_interruption_states_whether_the_command_continues(capsys, tmp_path, monkeypatch, command, remark):
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "_run", interrupt)
+    status, error = run_command([command, EXAMPLE, "--element", "Ag", "-o", tmp_path / "out"], capsys)
+    assert status == 130 and error.startswith("jaxstruc: interrupted. ") and remark in error and error.count("\n") == 1
+
+
 @functools.cache
 def help_text(*command):
     """Return the help of the program or of a command, from a process that imports neither JAX nor NumPy."""

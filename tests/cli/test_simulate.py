@@ -357,5 +357,5 @@ def test_several_curves_need_a_folder_and_different_names(gold_file, tmp_path, c
     assert run_simulate([gold_file, tmp_path / "x.xyz", "-o", gold_file]) == 2
     assert f"Expected a folder for the curves of several clusters, got the file {gold_file}" in capsys.readouterr().err
     assert run_simulate([gold_file, other_file, "-o", tmp_path / "out"]) == 2
-    assert "Expected different names of the structure files" in capsys.readouterr().err
+    assert f"a different name for each structure file, got {gold_file.stem} twice" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -69,4 +69,7 @@ def test_the_user_selects_the_sources(input_files, command_arguments, tmp_path, 
     assert row["source"] == "library" and row["model"] == "" and row["diameter_estimate"]
     assert "Ag" in capsys.readouterr().out
     assert run_command(*leading_arguments, input_files[0], *trailing_arguments, "--sources", "-o", tmp_path) == 2
-    assert "Expected --sources network, library or both, got none" in capsys.readouterr().err
+    assert (
+        "Expected at least one source, got none; pass --sources network, library, or network library."
+        in capsys.readouterr().err
+    )

@@ -32,12 +32,12 @@ def test_the_given_g_k_of_r_becomes_the_g_of_r_of_the_same_sample(case):
 def test_keens_g_of_r_is_multiplied_by_r(write, label, name):
     path = write(f"# r\t{label}\n" + rows(g=PAIR_FUNCTION - 1), name)
     pdf = read.read_curve(path, accepted_kinds=PDF_KINDS)
-    assert best_scale_error(pdf.g, G) < 1e-12 and "times r it is G(r)" in pdf.warnings[0]
+    assert best_scale_error(pdf.g, G) < 1e-12 and "it was multiplied by r, which gives G(r) times" in pdf.warnings[0]
 
 
 def test_the_pair_distribution_function_g_of_r_is_converted(write):
     pdf = read.read_curve(write("#L r(A) g(r)\n" + rows(g=PAIR_FUNCTION)))
-    assert best_scale_error(pdf.g, G) < 1e-12 and "r (g(r) - 1) is G(r)" in pdf.warnings[0]
+    assert best_scale_error(pdf.g, G) < 1e-12 and "converted to r (g(r) - 1), which is G(r) times" in pdf.warnings[0]
 
 
 def test_a_curve_with_the_label_g_of_r_that_does_not_tend_to_one_needs_the_kind(write):
@@ -54,7 +54,7 @@ def test_a_curve_with_the_label_g_of_r_that_does_not_tend_to_one_needs_the_kind(
 def test_the_differential_correlation_function_d_of_r_is_g_on_another_scale(write, label):
     pdf = read.read_curve(write(f"# r, {label}\n" + rows(g=7 * G)))
     np.testing.assert_allclose(pdf.g, 7 * G)
-    assert "Keen's D(r), which is G(r) on another scale" in pdf.warnings[0]
+    assert "Keen's D(r), which is G(r) times an unknown factor, so do not use --absolute" in pdf.warnings[0]
 
 
 @pytest.mark.parametrize(

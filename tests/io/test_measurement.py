@@ -161,7 +161,8 @@ def composition_text(write, composition, element):
 
 def test_a_header_of_another_element_is_reported(write):
     assert composition_text(write, "Pt", "Au") == (
-        "the header states the composition Pt, but --element is Au: check --element",
+        "the header states the composition Pt, but the model has Au: check the element (--element, or that of the "
+        "structure files)",
         False,
     )
     for composition in ("Au", "Au55", "1.0 Au", "sample 3", "Sample", "Potato", "Gold", "", "Xx2Au"):

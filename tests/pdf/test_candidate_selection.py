@@ -78,7 +78,10 @@ def test_data_outside_the_training_are_not_screened(example, library_group):
         for name, prediction in predictions.items()
     }
     assert results["outside"].n_fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
-    assert "because the classifier cannot select among them: unlike all" in results["outside"].message
+    assert (
+        "the classifier was not used to select candidates, " in results["outside"].message
+        and "; reason: unlike all" in results["outside"].message
+    )
     inside_result = results["inside"]
     assert (
         inside_result.n_fitted == 20

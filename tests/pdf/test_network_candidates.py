@@ -66,11 +66,13 @@ def test_faults_of_a_draw_are_reported():
         bond=BOND,
         family="fcc",
     )
-    assert group.invalid_reasons == {1: "two atoms are only 0.35 Å apart"}
+    assert group.invalid_reasons == {1: f"{sources.FAULT}: two atoms are only 0.35 Å apart"}
     group = sources.network_candidates(
         proposals([CLUSTER_POSITIONS], [PRESENT_WEIGHTS], converged=False), bond=BOND, family="fcc"
     )
-    assert group.invalid_reasons == {0: "the trilateration did not converge"}
+    assert group.invalid_reasons == {
+        0: f"{sources.FAULT}: the placement of the atoms by their distances did not converge"
+    }
 
 
 def test_no_draw_gives_no_candidate():
