@@ -58,7 +58,10 @@ def test_files_get_a_row_each_and_a_picture(weights_file, tmp_path, capsys):
         assert float(row["type_probability"]) == max(float(row[f"p_{name}"]) for name in STRUCTURE_TYPES)
         assert float(row["n_low"]) <= float(row["n_atoms"]) <= float(row["n_high"])
     assert (tmp_path / "out" / "types.png").stat().st_size > 5000
-    assert "atoms (" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "atoms (" in output and "types.png" in output
+    assert run_command("classify", files[1], files[1], *DATA_OPTIONS, "--weights", weights_file, "-o", tmp_path) == 3
+    assert capsys.readouterr().out.endswith("summary.csv.\n")
 
 
 @pytest.mark.parametrize(("options", "message"), [

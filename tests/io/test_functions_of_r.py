@@ -23,7 +23,7 @@ def test_the_given_g_k_of_r_becomes_the_g_of_r_of_the_same_sample(case):
     keen_pdf, pdf = (gr.read(case(name)) for name in ("Pt_Gk_mantid.gr", "Pt_G_mantid.gr"))
     np.testing.assert_array_equal(keen_pdf.r, pdf.r)
     assert best_scale_error(keen_pdf.g, pdf.g) < 1e-4
-    assert len(keen_pdf.warnings) == 1 and "times r" in keen_pdf.warnings[0] and not pdf.warnings
+    assert len(keen_pdf.warnings) == 1 and "multiplied by r" in keen_pdf.warnings[0] and not pdf.warnings
     assert keen_pdf.header == pdf.header
 
 
