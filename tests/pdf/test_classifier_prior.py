@@ -7,8 +7,9 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
 from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES
-from jaxstruc.pdf import candidates, classifier_prior
+from jaxstruc.pdf import candidates, classifier_prior, target
 from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.screening import FitLimits
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +205,21 @@ def test_a_fit_without_weight_has_no_effective_samples(library_group):
     group_prior = classifier_prior.summarize_group(prediction, pool.groups[1], 3, rows, weight[2:])
     assert mixed_prior == group_prior and mixed_prior.n_listed == 3
     assert classifier_prior.summarize_prior(prediction, [pool.groups[0]], [pool.groups[0]], pool, weight) is None
+
+
+@pytest.mark.parametrize(("limit", "is_binned"), [(39, True), (40, False)])
+def test_distances_are_binned_only_if_more_candidates_are_listed_than_are_fitted(library_group, limit, is_binned):
+    """The draws of a network are never binned. The bins of a library are kept for the next measurement."""
+    group = library_group._replace(rows=np.arange(40))
+    r = np.arange(1.5, 15.0, 0.05)
+    span = target.table_range(rmax=15.0, qmax=18.0, diameter=20.0)
+    settings = target.TargetSettings(qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=2.8, span=span)
+    groups = [group, group._replace(source="network")]
+    binned_libraries = {}
+    distances, network_distances = classifier_prior.bin_groups(
+        groups, groups, target.make_target(r, np.sin(9 * r), settings), binned_libraries, classifier_prediction=None,
+        limits=FitLimits(without_classifier=limit),
+    )  # fmt: skip
+    assert (distances is not None) == is_binned == bool(binned_libraries) and network_distances is None
+    if is_binned:
+        assert binned_libraries[id(group.library)] is distances and distances.rows.tolist() == list(range(40))

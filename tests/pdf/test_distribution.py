@@ -11,7 +11,7 @@ from jaxstruc.clusters.size_classes import SizeClasses
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.pdf import distribution, target
 from jaxstruc.pdf.cross_validation import CrossValidation, HoldoutComparison, HoldoutCut, PredictionMisfit
-from jaxstruc.pdf.distribution import Distribution, Holdout
+from jaxstruc.pdf.distribution import Distribution, Holdout, SampleComparison
 from jaxstruc.statistics import Interval
 
 EMPTY = np.zeros(0)
@@ -186,3 +186,9 @@ def test_the_holdout_data_begin_at_rmin_and_round_their_sizes_up():
         assert holdout_data.min_q_nodes % 128 == 0 and 0 <= holdout_data.min_q_nodes - n_q_points < 128
         n_functions = (r_end - 1.5) * 17 / np.pi + 20
         assert holdout_data.min_basis_size % 64 == 0 and 0 <= holdout_data.min_basis_size - n_functions < 64
+
+
+@pytest.mark.parametrize("sample", ["single", "distribution", "undecided"])
+def test_only_the_decision_for_a_distribution_is_one(sample):
+    comparison_result = SampleComparison(make_validation([])._replace(sample=sample), None, {}, 20.0)
+    assert comparison_result.is_distribution == (sample == "distribution")

@@ -145,6 +145,16 @@ def test_noise_is_relative_to_f_and_differs_between_pdfs(real_dataset):
         noisier_curves - clean_curves, 2 * (noisy_curves - clean_curves), atol=1e-4 * np.abs(clean_curves).max()
     )
     assert np.abs(np.corrcoef(noisy_curves[0] - clean_curves[0], noisy_curves[1] - clean_curves[1])[0, 1]) < 0.5
+    for row in range(2):  # the noise is that of the key, transformed to G(r)
+        row_conditions = jax.tree.map(lambda column, row=row: column[row], conditions)
+        noise = jax.random.normal(keys[row], (dataset.PDF_GRID.q.size,), jnp.float32)
+        noise_pdf = pair_distribution.pdf_from_f(
+            noise, dataset.instrument_from_conditions(row_conditions), dataset.PDF_GRID,
+            q_limits=(row_conditions.qmin, row_conditions.qmax),
+        )  # fmt: skip
+        difference = (noisy_curves - clean_curves)[row]
+        is_inside = difference != 0
+        assert np.corrcoef(difference[is_inside], np.asarray(noise_pdf)[is_inside])[0, 1] > 0.999
 
 
 def empty_dataset(n_shapes, bonds):
