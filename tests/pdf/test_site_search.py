@@ -313,3 +313,20 @@ def test_four_points_are_used_up_by_the_fitted_values(particle, effective_points
     weights = site_search._site_weights(simulated_target(particle, absolute=absolute), effective_points, 0.5)
     assert float(weights.n_effective) == pytest.approx(expected[0]) and float(weights.shape_weight) == 0.5
     assert float(weights.log_scale_sigma) == pytest.approx(expected[1])
+
+
+def test_the_best_listed_clusters_of_each_packing_are_starts(fcc_library):
+    """Draws of a network and faulty clusters are left out."""
+    n_clusters = len(fcc_library.atoms)
+    fits = fitted_clusters(["fcc"] * n_clusters, np.linspace(0.1, 0.5, n_clusters)).fits
+    level = SearchLevel(3, 4, 6, 1, 1)
+    for source, invalid_rows, first_stretches in (
+        ("library", {}, [0, 1, 2]),
+        ("file", {1: "x"}, [0, 2, 3]),
+        ("network", {}, []),
+    ):
+        group = CandidateGroup(source, fcc_library, np.arange(n_clusters), invalid_rows)
+        fitted = FittedCandidates(pdf_candidates.candidate_pool([group]), fits)
+        starts = site_search._library_starts(fitted, {"stack": (50, VALUES), "bcc": (50, VALUES)}, level)
+        assert [start.values.stretch for start in starts] == first_stretches
+    assert site_search._library_starts(fitted, {"bcc": (50, VALUES)}, level) == []

@@ -159,3 +159,13 @@ def test_a_tie_of_letters_continues_cubic_outside(layer_positions, is_alternate,
     framed_letters = outer + sequence.letters + outer
     assert len(letters) == 64 and letters.startswith(framed_letters[2:]) and letters.endswith(framed_letters[:2])
     assert set(letters[4:-2]) == {outer}
+
+
+def test_the_atoms_of_a_ball_are_those_of_its_displaced_layers():
+    layer = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.5, 0.8, 0.0], [-1.0, 0.1, 0.0]])
+    heights, hollow = (-0.5, 0.4), 1 / np.sqrt(3)
+    for layer_atoms, height in zip(stacking.ball_layers(layer, heights, 1.2), heights, strict=True):
+        for atoms, y in zip(layer_atoms, (0.0, hollow, -hollow), strict=True):
+            displaced_layer = layer + np.array([0.0, y, height])
+            is_inside = (displaced_layer**2).sum(axis=1) <= 1.2**2
+            np.testing.assert_allclose(atoms, displaced_layer[is_inside])
