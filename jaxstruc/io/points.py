@@ -283,8 +283,8 @@ def _convert_intensity(columns: Columns, path: str) -> tuple[Columns, str]:
     factor = q_axis.INTENSITY_UNITS.get(unit)
     if factor in (None, 1.0):
         return columns, unit
-    sigma = None if columns.sigma is None else q_axis.convert(columns.sigma, factor)
-    return columns._replace(intensity=q_axis.convert(columns.intensity, factor), sigma=sigma), "1/cm"
+    sigma = None if columns.sigma is None else columns.sigma * factor
+    return columns._replace(intensity=columns.intensity * factor, sigma=sigma), "1/cm"
 
 
 def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns, list[str]]:

@@ -173,7 +173,7 @@ def scattering_vector(
         ReadError: If an angle is 180° or more.
     """
     if axis.unit not in ANGLE_UNITS:
-        return convert(x, Q_UNITS[axis.unit]), np.full_like(x, Q_UNITS[axis.unit])
+        return x * Q_UNITS[axis.unit], np.full_like(x, Q_UNITS[axis.unit])
     radians_per_unit = ANGLE_UNITS[axis.unit]
     half_angle, wave_number = x * (radians_per_unit / 2), 2 * np.pi / (axis.wavelength or np.nan)
     limit, advice = ("180°", "1/nm") if axis.unit == "2theta" else ("pi rad", "2theta")
@@ -182,11 +182,6 @@ def scattering_vector(
         f"2theta below {limit}, got {np.abs(x).max():g} in {path}; check the unit, e.g. pass --q-unit {advice}",
     )
     return 2 * wave_number * np.sin(half_angle), wave_number * np.cos(half_angle) * radians_per_unit
-
-
-def convert(values: Float[np.ndarray, " point"], factor: float) -> Float[np.ndarray, " point"]:
-    """Return values times a factor. A factor below 1 is a division, which keeps decimal numbers short, e.g. 0.7/10."""
-    return values / round(1 / factor) if factor < 1 else values * factor
 
 
 def _angle_axis(unit: str, origin: str, wavelength: float | None, stated_wavelength: float | None, path: str) -> Axis:

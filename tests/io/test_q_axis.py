@@ -27,7 +27,6 @@ def test_a_nanometre_is_ten_angstroms():
         q, slope = q_axis.scattering_vector(X, q_axis.Axis(unit, "header"), "x")
         np.testing.assert_allclose(q, factor * X, rtol=1e-15)
         np.testing.assert_allclose(slope, factor, rtol=1e-15)
-    assert q_axis.scattering_vector(np.array([0.7]), q_axis.Axis("1/nm", "header"), "x")[0][0] == 0.07
 
 
 def test_an_angle_becomes_q_by_braggs_law_and_its_slope_is_the_derivative():
