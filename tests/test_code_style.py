@@ -23,7 +23,8 @@ FRAGMENT = re.compile(r"(Of|As|By|In|From|With|Where|So|Such|That|It|Its|Theirs)
 """First words of a text that has no subject, or whose subject stands elsewhere."""
 MAX_LINES = 60
 MAX_PARAMETERS = 9
-MAX_MODULES = 105
+MAX_MODULES = 106
+"""Number of modules of the layout, and one: `clusters.structure_files`, since reading structures is a subject of its own."""
 
 
 @functools.cache

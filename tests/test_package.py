@@ -17,7 +17,7 @@ from jaxstruc.options.pdf import SHIPPED
 MODULE_ORDER = """
 files parameters statistics cache
 options: validation pdf small_angle simulation training
-clusters: cluster distances lattices families fcc_shapes library structure_type description size_classes
+clusters: cluster structure_files distances lattices families fcc_shapes library structure_type description size_classes
 clusters: lattice_sites polydisperse random_particles
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction

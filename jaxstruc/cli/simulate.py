@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from jaxstruc import __version__, files
 from jaxstruc.clusters import polydisperse
-from jaxstruc.clusters.cluster import MAX_OCCUPANCY_ERROR, REMARKS, make_whole, read_atoms, split_frames
+from jaxstruc.clusters.structure_files import MAX_OCCUPANCY_ERROR, REMARKS, make_whole, read_atoms, split_frames
 from jaxstruc.options.simulation import Signal, SimulateCommand, SimulateOptions
 from jaxstruc.options.small_angle import SAXS_QMAX, SAXS_QMIN
 from jaxstruc.options.validation import Options, command_arguments, override

@@ -16,9 +16,10 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.clusters import families
-from jaxstruc.clusters.cluster import Cluster, read_clusters, structure_remarks
+from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.distances import Histogram, histogram
 from jaxstruc.clusters.lattices import is_connected, unit_bond_cluster
+from jaxstruc.clusters.structure_files import read_clusters, structure_remarks
 
 BIN_WIDTH = 0.02
 """Width of a bin of distances, in units of the bond length."""

@@ -17,8 +17,8 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import files
 from jaxstruc.clusters import families, library
-from jaxstruc.clusters.cluster import (
-    Cluster,
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.structure_files import (
     check_cluster,
     read_clusters,
     split_frames,

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array, Bool, Float, Int, Real
 
-from jaxstruc.clusters.cluster import HYDROGEN_ISOTOPES
+from jaxstruc.clusters.structure_files import HYDROGEN_ISOTOPES
 from jaxstruc.scattering import debye, form_factors
 from jaxstruc.scattering.debye import Instrument, PairDistances, Pairs, apply_to_products
 from jaxstruc.scattering.fast_debye import SpreadingNodes

@@ -20,7 +20,7 @@ from ase.data import atomic_numbers, covalent_radii
 from jaxtyping import Array, Float
 from scipy.spatial import KDTree
 
-from jaxstruc.clusters.cluster import (
+from jaxstruc.clusters.structure_files import (
     HYDROGEN_ISOTOPES,
     MAX_OCCUPANCY_ERROR,
     MIN_CONTACT_RATIO,

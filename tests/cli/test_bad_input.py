@@ -17,7 +17,7 @@ from ase.cluster import Icosahedron
 from command_line import read_table, run_command
 from measurement_files import HEADERS, LABELS, assert_one_sentence, rows
 
-from jaxstruc.clusters import cluster
+from jaxstruc.clusters import structure_files
 from jaxstruc.io import gr
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import resolve_settings
@@ -284,7 +284,7 @@ def test_a_spoiled_cluster_is_read_or_refused_in_one_line(tmp_path):
         start_time = time.process_time()
         try:
             with warnings.catch_warnings(action="error"):
-                structures_read = cluster.read_clusters(path).values()
+                structures_read = structure_files.read_clusters(path).values()
         except ValueError as error:
             assert_error_names_file(error, path)
         else:

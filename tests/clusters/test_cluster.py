@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.cluster import Icosahedron, Octahedron
 
-from jaxstruc.clusters import cluster
+from jaxstruc.clusters import cluster, structure_files
 from jaxstruc.clusters.cluster import Cluster
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -43,7 +43,7 @@ def test_a_file_gives_its_atoms_and_its_cell_is_ignored(tmp_path):
     icosahedron.set_cell([9.0, 9, 9])
     icosahedron.pbc = True
     ase.io.write(tmp_path / "gold.xyz", icosahedron)
-    (gold_cluster,) = cluster.read_clusters(tmp_path / "gold.xyz").values()
+    (gold_cluster,) = structure_files.read_clusters(tmp_path / "gold.xyz").values()
     np.testing.assert_allclose(gold_cluster.positions, icosahedron.positions, atol=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_files_that_are_no_cluster_are_refused_by_name(tmp_path):
     }
     for path, message in messages_by_path.items():
         with pytest.raises(ValueError, match=message):
-            cluster.read_clusters(path)
+            structure_files.read_clusters(path)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def frame_files(tmp_path_factory):
 
 def test_all_structures_of_a_file_are_read_with_their_numbers(frame_files):
     for path, atom_counts in frame_files.items():
-        frames = cluster.read_clusters(path)
+        frames = structure_files.read_clusters(path)
         assert [len(atoms) for atoms in frames.values()] == atom_counts
         assert list(frames) == [f"{path}@{number}" for number in range(3)]
 
@@ -100,19 +100,19 @@ def test_structures_are_selected_in_the_notation_of_ase(frame_files):
         for selection in ("0", "2", "-1", "-3", ":", "1:", ":-1", "::2", "-2:"):
             expected_atoms = ase.io.read(path, index=selection, do_not_split_by_at_sign=True)
             expected_frames = expected_atoms if isinstance(expected_atoms, list) else [expected_atoms]
-            frames = cluster.read_frames(Path(f"{path}@{selection}"))
+            frames = structure_files.read_frames(Path(f"{path}@{selection}"))
             assert [len(atoms) for atoms in frames.values()] == [len(atoms) for atoms in expected_frames], selection
-        assert list(cluster.read_frames(Path(f"{path}@-1"))) == [f"{path}@2"]
-        assert len(cluster.read_atoms(Path(f"{path}@1"))) == atom_counts[1]
+        assert list(structure_files.read_frames(Path(f"{path}@-1"))) == [f"{path}@2"]
+        assert len(structure_files.read_atoms(Path(f"{path}@1"))) == atom_counts[1]
 
 
 def test_one_structure_is_asked_for_and_a_missing_one_is_refused(frame_files):
     for path in frame_files:
         with pytest.raises(ValueError, match=f"Expected one structure, got 3 in {path}; choose one from {path}@0 to"):
-            cluster.read_atoms(path)
+            structure_files.read_atoms(path)
         for selection in ("3", "-4", "5:9"):
             with pytest.raises(ValueError, match=f"which has 3, got {path}@{selection}; the first one is {path}@0"):
-                cluster.read_frames(Path(f"{path}@{selection}"))
+                structure_files.read_frames(Path(f"{path}@{selection}"))
 
 
 def test_a_damaged_structure_among_several_is_refused_by_its_number(tmp_path):
@@ -120,6 +120,6 @@ def test_a_damaged_structure_among_several_is_refused_by_its_number(tmp_path):
     lines[203 + 2] = "Pt nan 0 0"
     (tmp_path / "x.xyz").write_text("\n".join(lines))
     with pytest.raises(ValueError, match=r"Expected finite positions, got NaN or infinity in .*x.xyz@1"):
-        cluster.read_frames(tmp_path / "x.xyz")
+        structure_files.read_frames(tmp_path / "x.xyz")
     with pytest.raises(ValueError, match=r"Expected one element, got Au, Pt in .*x.xyz@0"):
-        cluster.read_clusters(Path(f"{tmp_path / 'x.xyz'}@0"))
+        structure_files.read_clusters(Path(f"{tmp_path / 'x.xyz'}@0"))

@@ -13,7 +13,7 @@ from ase.build import bulk, fcc111
 from ase.cluster import Icosahedron, Octahedron
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import cluster, library
+from jaxstruc.clusters import library, structure_files
 from jaxstruc.scattering.simulate import scattering_sites
 
 TRICLINIC_CELL = np.array([[30.0, 0, 0], [9, 28, 0], [-5, 7, 31]])
@@ -42,7 +42,7 @@ def write(path, atoms):
 
 def read_cluster(path):
     """Return the only cluster of a file."""
-    (atoms,) = cluster.read_clusters(path).values()
+    (atoms,) = structure_files.read_clusters(path).values()
     return atoms
 
 
@@ -50,7 +50,7 @@ def test_a_cluster_about_the_origin_of_its_cell_is_joined(repository):
     joined_atoms = read_cluster(repository / "tests" / "cases" / "Pt201_about_origin.cif")
     whole_atoms = Octahedron("Pt", 7, 2, latticeconstant=3.92)
     np.testing.assert_allclose(sorted_distances(joined_atoms), sorted_distances(whole_atoms), atol=1e-3)
-    (remark,) = cluster.structure_remarks({"Pt201.cif": joined_atoms})
+    (remark,) = structure_files.structure_remarks({"Pt201.cif": joined_atoms})
     assert remark.startswith("Pt201.cif: the faces of the unit cell cut") and "joined along their bonds" in remark
 
 
@@ -70,7 +70,7 @@ def test_pieces_without_a_bond_come_next_to_the_largest_one(tmp_path):
     top = whole_atoms.positions[whole_atoms.positions[:, 2].argmax()]
     whole_atoms += ase.Atom("Cu", top + np.array([0, 0, 5.0]))
     torn_atoms = wrap_into_cell(whole_atoms, [40, 40, 40], [20, 20, 0.5])
-    whole = cluster.make_whole(torn_atoms, "alloy")
+    whole = structure_files.make_whole(torn_atoms, "alloy")
     assert whole.is_torn and not whole.is_crystal and whole.n_pieces == 2
     np.testing.assert_allclose(sorted_distances(whole.atoms), sorted_distances(whole_atoms), atol=1e-6)
 
@@ -108,7 +108,7 @@ def test_a_cluster_in_a_narrow_box_stays_as_it_is(tmp_path, vacuum):
     atoms.pbc = True
     read_atoms = read_cluster(write(tmp_path / "box.xyz", atoms))
     np.testing.assert_allclose(read_atoms.positions, atoms.positions, atol=1e-6)
-    assert not cluster.structure_remarks({"box.xyz": read_atoms})
+    assert not structure_files.structure_remarks({"box.xyz": read_atoms})
 
 
 def test_atoms_listed_at_two_opposite_faces_of_a_cell_that_cuts_a_cluster_are_refused(tmp_path):
@@ -160,18 +160,18 @@ PARTIAL_FILES = {
 def test_partial_occupancies_are_read_for_simulations_and_refused_for_fits(tmp_path, name):
     path = tmp_path / name
     path.write_text(PARTIAL_FILES[name])
-    atoms = cluster.read_atoms(path)
-    assert cluster.site_occupancies(atoms, name) == [{"Pt": 1.0}, {"Pt": 0.75}]
+    atoms = structure_files.read_atoms(path)
+    assert structure_files.site_occupancies(atoms, name) == [{"Pt": 1.0}, {"Pt": 0.75}]
     with pytest.raises(ValueError, match=rf"Expected fully occupied sites, got an occupancy of 0.75 in .*{name}"):
         read_cluster(path)
 
 
 def test_elements_that_share_a_site_are_read(repository, tmp_path):
-    atoms = cluster.read_atoms(repository / "tests" / "cases" / "AuCu_half.cif")
-    assert cluster.site_occupancies(atoms, "AuCu") == [{"Au": 0.5, "Cu": 0.5}] * 4
+    atoms = structure_files.read_atoms(repository / "tests" / "cases" / "AuCu_half.cif")
+    assert structure_files.site_occupancies(atoms, "AuCu") == [{"Au": 0.5, "Cu": 0.5}] * 4
     path = tmp_path / "shared.xyz"
     path.write_text("3\nProperties=species:S:1:pos:R:3:occ:R:1\nAu 0 0 0 0.25\nCu 0 0 0.001 0.5\nAu 2.8 0 0 1\n")
-    cluster_sites = scattering_sites(cluster.read_atoms(path), "shared")
+    cluster_sites = scattering_sites(structure_files.read_atoms(path), "shared")
     assert cluster_sites.occupancies == [{"Au": 0.25, "Cu": 0.5}, {"Au": 1.0}] and len(cluster_sites.positions) == 2
     mixed_path = tmp_path / "mixed.xyz"
     mixed_path.write_text("2\nProperties=species:S:1:pos:R:3:occ:R:1\nAu 0 0 0 0.5\nCu 2.8 0 0 0.5\n")
@@ -227,15 +227,15 @@ DEUTERIUM_FILES = {
 def test_deuterium_is_hydrogen_with_its_mass(tmp_path, name):
     path = tmp_path / name
     path.write_text(DEUTERIUM_FILES[name])
-    atoms = cluster.read_atoms(path)
-    assert atoms.get_chemical_symbols() == ["O", "H", "H"] and cluster.isotope_symbols(atoms) == ["O", "D", "D"]
+    atoms = structure_files.read_atoms(path)
+    assert atoms.get_chemical_symbols() == ["O", "H", "H"] and structure_files.isotope_symbols(atoms) == ["O", "D", "D"]
     np.testing.assert_allclose(atoms.get_masses()[1:], 2.014, atol=2e-3)
 
 
 def test_isotopes_belong_to_their_frame(tmp_path):
     path = tmp_path / "exchange.xyz"
     path.write_text("2\n\nH 0 0 0\nD 0.8 0 0\n2\n\nT 0 0 0\nH 0.8 0 0\n")
-    symbols = [cluster.isotope_symbols(cluster.read_atoms(Path(f"{path}@{frame}"))) for frame in (0, 1)]
+    symbols = [structure_files.isotope_symbols(structure_files.read_atoms(Path(f"{path}@{frame}"))) for frame in (0, 1)]
     assert symbols == [["H", "D"], ["T", "H"]]
 
 
@@ -251,7 +251,7 @@ def test_rows_of_a_cif_file_that_would_become_one_atom_are_refused(tmp_path, row
     path = tmp_path / "twice.cif"
     path.write_text(re.sub("Pt1 .*\nPt2 .*\n", rows, VACANCY_CIF))
     with pytest.raises(ValueError, match=r"got atoms 1 and 2 at one place in .*twice.cif; remove one"):
-        cluster.read_atoms(path)
+        structure_files.read_atoms(path)
 
 
 def test_a_column_without_a_name_is_mentioned_if_it_may_hold_occupancies(tmp_path):
@@ -320,7 +320,7 @@ def test_damaged_structure_files_are_read_or_refused_in_one_line(tmp_path, repos
         start_time = time.process_time()
         try:
             with warnings.catch_warnings(action="error"):
-                atoms = cluster.make_whole(cluster.read_atoms(path), str(path)).atoms
+                atoms = structure_files.make_whole(structure_files.read_atoms(path), str(path)).atoms
                 cluster_sites = scattering_sites(atoms, str(path))
                 n_read += 1
                 assert (
