@@ -24,7 +24,7 @@ FRAGMENT = re.compile(r"(Of|As|By|In|From|With|Where|So|Such|That|It|Its|Theirs)
 MAX_LINES = 60
 MAX_PARAMETERS = 9
 MAX_MODULES = 106
-"""Number of modules of the layout, and one: `clusters.structure_files`, since reading structures is a subject of its own."""
+"""Number of modules of the layout, and `clusters.structure_files`, which was too long for `clusters.cluster`."""
 
 
 @functools.cache
