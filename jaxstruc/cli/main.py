@@ -131,8 +131,9 @@ def _run_arguments(arguments: list[str]) -> int:
             print(f"jaxstruc: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = "Finished results are kept; run the command again to continue."
-        remark = kept if isinstance(command, ResumableCommand) else "The command starts anew if it is run again."
+        resume_remark = "Finished results are kept; run the command again to continue."
+        restart_remark = "The command starts anew if it is run again."
+        remark = resume_remark if isinstance(command, ResumableCommand) else restart_remark
         print(f"jaxstruc: interrupted. {remark}", file=sys.stderr)
         return 130
 
