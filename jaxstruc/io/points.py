@@ -222,14 +222,17 @@ def frame_index(frame: int | None, count: int, curve_name: Callable[[int], str],
     if frame is None and count == 1:
         return 0
     shown_indices = range(count) if count <= MAX_LISTED_CURVES else (*range(MAX_LISTED_CURVES - 1), count - 1)
-    curve_list = ", ".join(f"{index + 1} {curve_name(index)[:MAX_TITLE_CHARACTERS]}".strip() for index in shown_indices)
+    labels = [f"{index + 1} {curve_name(index)[:MAX_TITLE_CHARACTERS]}".strip() for index in shown_indices]
+    if count > MAX_LISTED_CURVES:
+        labels.insert(-1, "...")
+    location = f"in {path} ({', '.join(labels)})"
     if frame is None:
         raise ReadError(
-            f"Expected one curve, got {count} in {path} ({curve_list}); pass --frame with the number of one curve, or "
-            "--frame all."
+            f"Expected one curve, got {count} {location}; pass --frame with the number of one curve, or --frame all."
         )
+    expect(count > 1 or frame == 1, f"no --frame, got {frame} for the only curve in {path}; leave out --frame")
     expect(
-        1 <= frame <= count, f"--frame from 1 to {count}, got {frame} for {path} ({curve_list}); pass another number"
+        1 <= frame <= count, f"--frame from 1 to {count}, got {frame} for the curves {location}; pass another number"
     )
     return frame - 1
 

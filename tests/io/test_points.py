@@ -164,10 +164,17 @@ def test_a_curve_that_swings_about_zero_is_no_intensity():
 def test_of_several_curves_one_is_asked_for_by_its_number():
     assert points.frame_index(None, 1, str, "x") == 0 and points.frame_index(3, 4, str, "x") == 2
     with pytest.raises(
-        ReadError, match=r"one curve, got 9 in x \(1 a0, 2 a1, 9 a8\); pass --frame with the number"
+        ReadError, match=r"one curve, got 9 in x \(1 a0, 2 a1, \.\.\., 9 a8\); pass --frame with the number"
     ) as error:
         points.frame_index(None, 9, lambda index: f"a{index}", "x")
     assert_one_sentence(error)
     for frame in (0, 10, -1):
-        with pytest.raises(ReadError, match=f"--frame from 1 to 9, got {frame} for x"):
+        with pytest.raises(ReadError, match=f"--frame from 1 to 9, got {frame} for the curves in x"):
             points.frame_index(frame, 9, lambda index: f"a{index}", "x")
+
+
+def test_the_only_curve_needs_no_number():
+    assert points.frame_index(None, 1, str, "x") == points.frame_index(1, 1, str, "x") == 0
+    with pytest.raises(ReadError, match="no --frame, got 2 for the only curve in x; leave out --frame") as error:
+        points.frame_index(2, 1, str, "x")
+    assert_one_sentence(error)
