@@ -147,7 +147,9 @@ def mine(
     search: SearchName | None = None,
     progress: ProgressCallback | None = None,
 ) -> PdfResult | list[PdfResult]:
-    """Fit thousands of clusters from a library to a measured PDF: `solve` with the defaults of `MineOptions`.
+    """Compare thousands of clusters from a library with a measured PDF, and return the best candidates.
+
+    This function is `solve` with other defaults, which are those of `MineOptions`.
 
     Args:
         measurement: One measurement, or several of one element.
@@ -301,7 +303,7 @@ def classify(
 
 
 def make_solve_plan(element: str, options: SolveOptions, *, progress: ProgressCallback | None = None) -> PdfPlan:
-    """Return the plan of `solve` and `mine`.
+    """Return the plan of `solve` and `mine`, which has the element, the sources of candidates and the options.
 
     Raises:
         ValueError: If options are not allowed.
@@ -318,7 +320,7 @@ def make_solve_plan(element: str, options: SolveOptions, *, progress: ProgressCa
 
 
 def make_refine_plan(clusters: Sequence[ase.Atoms | Path | str], options: RefineOptions) -> PdfPlan:
-    """Return the plan of `refine`.
+    """Return the plan of `refine`, which has the clusters as the only source of candidates.
 
     Raises:
         ValueError: If options are not allowed, or if an input is not a cluster.
@@ -329,7 +331,7 @@ def make_refine_plan(clusters: Sequence[ase.Atoms | Path | str], options: Refine
 
 
 def _override_range(data: DataSettings, *, qmin: float | None, qmax: float | None) -> DataSettings:
-    """Return the settings with the Q range of the keywords that are not None."""
+    """Return the settings, with qmin and qmax replaced by the keywords that are not None."""
     return replace(data, qmin=override(qmin, data.qmin), qmax=override(qmax, data.qmax))
 
 
@@ -337,7 +339,7 @@ def _options_of(kind: type[AnyOptions], options: AnyOptions | None) -> AnyOption
     """Return the options, or the default options if they are None.
 
     Raises:
-        ValueError: If they are the options of another command.
+        ValueError: If the options are those of another command.
     """
     if options is None:
         return kind()

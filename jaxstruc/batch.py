@@ -35,7 +35,7 @@ MAX_STEM_LEVEL = 8
 
 
 class WorkflowPlan(Protocol):
-    """Properties of a plan that a run needs."""
+    """Properties that a plan must have. A plan has the element, the sources of candidates and the options of a run."""
 
     @property
     def element(self) -> str:
@@ -47,7 +47,7 @@ class WorkflowPlan(Protocol):
 
 
 class Workflow(NamedTuple):
-    """Functions and names with which files become results."""
+    """Functions that compute the results of files, and names for tables and messages."""
 
     read: Callable[[Path, Any], Sequence[Measurement | ValueError]]
     """Function of a file and a plan that returns its curves with all settings, or the errors of single curves."""
@@ -76,7 +76,7 @@ class CurveEntry(NamedTuple):
 
     @property
     def identity(self) -> tuple:
-        """Properties in which curves with different results differ. The folder of the file is none of them."""
+        """Name of the file, its checksum and the number of the curve. Curves with equal identities share a result."""
         return self.path.name.casefold(), self.sha256 or self.path, self.frame
 
 
@@ -129,8 +129,8 @@ def run_batch(
         paths: Measured files.
         out: Folder of the results.
         plan: Plan of the run.
-        progress: Function of the number of finished files, the number of all files, and a text.
-        show: Function of a title and the settings of a file, which prints them.
+        progress: Function of the number of finished curves, the number of all curves, and a text.
+        show: Function that prints a title and the settings of a curve.
         workflow: Workflow of the command. The default is that of PDFs.
 
     Raises:
@@ -173,7 +173,7 @@ def run_batch(
 
 
 def _summary_rows(entries: Sequence[CurveEntry], stems: Sequence[str], row_by_stem: Mapping[str, Row]) -> list[Row]:
-    """Return the rows of the curves that have a result so far, with the files as the user gave them."""
+    """Return the rows of the curves that already have a result, with the paths of the files as the user gave them."""
     return [
         row_by_stem[stem] | {"file": str(entry.path), "stem": stem}
         for entry, stem in zip(entries, stems, strict=True)
@@ -208,7 +208,11 @@ def check_paths(paths: Sequence[Path], out: Path, *, expected_files: str) -> Non
 
 
 def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow | None = None) -> Iterator[str]:
-    """Yield the lines that are printed after a run: one for each file, or the short table of a single file."""
+    """Yield the lines that are printed after a run.
+
+    They are the short table of a single curve, or one line for each curve, and then a line with the number of curves of
+    each status.
+    """
     failed_results = [result for result in batch_outcome.results if result.status == "failed"]
     usable_results = [result for result in batch_outcome.results if result.status != "failed"]
     yield from (tables.headline(result) for result in failed_results)
@@ -289,7 +293,13 @@ def unique_stems(entries: Sequence[CurveEntry]) -> list[str]:
 
 
 def _stem(entry: CurveEntry, level: int) -> str:
-    """Return the name of the results of a curve, with more of its checksum at a higher level."""
+    """Return the name of the results of a curve.
+
+    Args:
+        entry: Curve of a file.
+        level: Number of groups of eight digits of the checksum in the name. From 2 groups on, the name also has the
+            ending of the file.
+    """
     checksum = entry.sha256 or hashlib.sha256(os.fsencode(entry.path)).hexdigest()
     stem = entry.path.stem if level == 0 else f"{entry.path.stem}-{checksum[: 8 * level]}"
     stem += entry.path.suffix.replace(".", "-") if level > 1 else ""
@@ -344,8 +354,8 @@ def _file_checksum(path: Path) -> str:
 def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job]) -> dict[str, Result]:
     """Return the results that an earlier run wrote with the same settings, by stem.
 
-    A result belongs to the content of a file and the number of the curve. If the name of the results or of the file has
-    changed, the files of the result are moved. Missing files are written again.
+    A result belongs to the content of a file and the number of the curve. If the file or the stem has another name than
+    in the earlier run, the files of the result are moved. Missing files are written again.
     """
     if not _has_equal_settings(out, plan):
         return {}

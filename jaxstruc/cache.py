@@ -29,7 +29,7 @@ def set_compilation_cache(enabled: bool) -> None:
 
 
 def compilation_folder() -> Path:
-    """Return the folder of compiled programs. Each type of processor has its own, because programs differ."""
+    """Return the folder of compiled programs. Each type of processor has its own folder, because programs differ."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else [platform.processor()]
     processor = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])

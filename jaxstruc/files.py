@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_replacement(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to. On success the file replaces `path`, otherwise it is removed."""
+    """Yield a temporary path for a new file. On success the new file replaces `path`, otherwise it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary_path = path.with_name(f".{path.name}.part")
     try:
@@ -33,7 +33,7 @@ def sha256(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: $JAXSTRUC_CACHE, or otherwise `jaxstruc` in $XDG_CACHE_HOME or ~/.cache."""
+    """Return the cache folder: $JAXSTRUC_CACHE, or by default the folder `jaxstruc` in $XDG_CACHE_HOME or ~/.cache."""
     if folder := os.environ.get("JAXSTRUC_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxstruc"

@@ -17,11 +17,12 @@ class Parameter(NamedTuple):
     default: float | None = None
     """Value that is used if neither the user nor the file gives one."""
     minimum: float = 0.0
-    """Smallest value of a fit, in units of the bond length to the power `bond_power`. `maximum` and
-    `start` have the same unit."""
+    """Smallest value in a fit. `minimum`, `maximum` and `start` are in units of the bond length (in Å) to the power
+    `bond_power`."""
     maximum: float = math.inf
     start: float = 0.0
-    """Value that a fit starts from. A fit of qdamp or qbroad starts from the value of the settings instead."""
+    """Value that a fit starts from. If uiso is not fitted, it is kept at this value. A fit of qdamp or qbroad starts
+    from the value of the settings instead."""
     bond_power: int = 0
     """Power of the bond length in `minimum`, `maximum` and `start`."""
     fitted_as_square: bool = False
@@ -93,7 +94,7 @@ _TABLE = (
     ),
 )
 PARAMETERS = {parameter.name: parameter for parameter in _TABLE}
-"""Parameters by name. The smallest fitted qdamp and qbroad cannot be distinguished from 0 in any data."""
+"""Parameters by name. The smallest qdamp and qbroad of a fit are so small that no data distinguish them from 0."""
 FIT_PARAMETERS = ("scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad")
 """Names of the parameters that a fit can vary."""
 DEFAULT_FREE_PARAMETERS = ("scale", "stretch", "uiso", "delta2")

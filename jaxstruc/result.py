@@ -1,8 +1,8 @@
-"""Containers that the results of all techniques share: values, candidates, distributions of sizes, the base class.
+"""Containers of results from PDFs and from SAXS: values, candidates, distributions of sizes and the base class.
 
-A result is a value in memory, and it holds everything that its tables, figures and folders show. It is written as
-arrays and one JSON text, and read back without loss. The text states the version of its format. Fields of a later
-version are kept in `extra`.
+A result holds everything that its tables, figures and folders show. It is written as arrays and one JSON text, and it
+is read back without loss. The text states the version of its format. Fields that only a later version of the format
+has are kept in `extra`.
 """
 
 import json
@@ -38,7 +38,7 @@ VERSION_1_NAMES = {
     "size_seen": "diameter_estimate",
     "verdict": "sample",
 }
-"""Current names of fields, by their names in version 1 of the written format."""
+"""Current name of each field that has another name in version 1 of the written format."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Candidate:
     diameter: float
     """Longest distance between atoms, in Å. For SAXS it is twice the number-weighted mean radius."""
     rw: float
-    """Rw of G(r). For SAXS it is Rw of I(Q) divided by its noise."""
+    """Rw of G(r). For SAXS it is the Rw of I(Q), each point of which is divided by its standard error."""
     weight: float
     """Posterior probability among all candidates that were fitted."""
     in_90: bool
@@ -82,7 +82,7 @@ class Candidate:
     hexagonal: float = math.nan
     """Share of hexagonal layers among the inner layers; NaN unless the cluster has close-packed layers."""
     notes: dict[str, float] = field(default_factory=dict)
-    """Further numbers by name, from its source or from a later step."""
+    """Further numbers by name, from the source of the candidate or from a fit of the positions of its atoms."""
     atoms: ase.Atoms | None = None
     """Atoms as fitted. Only the best candidates have atoms, curves and correlations; the others have None."""
     calculated: np.ndarray | None = None
@@ -92,7 +92,7 @@ class Candidate:
     correlation: np.ndarray | None = None
     """[free, free] Correlation of the fitted values; NaN at a bound."""
     occupancy: np.ndarray | None = None
-    """[atom] Probability of each atom, 0 to 1. Only particles of a search have it."""
+    """[atom] Probability that each atom exists, 0 to 1. Only particles from a search have it."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
 
@@ -124,7 +124,7 @@ class SizeDistribution:
     volume: np.ndarray
     """Density of the volume in ln R. Its integral is 1."""
     volume_low: np.ndarray
-    """Lower end of the 90 % band of the density, over all bodies and distributions by their weights."""
+    """Lower end of the 90 % band of the density. The band includes all fitted bodies and distributions by weight."""
     volume_high: np.ndarray
     number: np.ndarray
     """Density of the number of particles in ln R. Its integral is 1."""
@@ -160,7 +160,7 @@ class Result:
     n_fitted: int = 0
     """Number of candidates that were fitted."""
     ties: int = 0
-    """Number of candidates in the 90 % set."""
+    """Number of candidates in the 90 % set, the smallest set with 90 % of the weight."""
     types: dict[str, float] = field(default_factory=dict)
     """Probability of each structure type, or for SAXS of each body, the largest first."""
     intervals: dict[str, Interval] = field(default_factory=dict)
@@ -236,7 +236,7 @@ class Result:
         return Curve(x, observed, candidate.calculated, candidate.background)
 
     def plot(self, rank: int = 1):
-        """Return a figure of data, fit and difference. The rank is that of the candidate; 1 is the best."""
+        """Return a figure of data, fit and difference for the candidate with this rank. Rank 1 is the best."""
         from jaxstruc.report import figures
 
         return figures.fit(self, rank=rank)

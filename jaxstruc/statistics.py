@@ -4,9 +4,9 @@ Levels are probabilities between 0 and 1. Weights need not sum to 1.
 
 In floating-point arithmetic of precision $\epsilon$, the difference between data $d_i$ and a model $m_i$ near them has
 an error of at most $\epsilon |d_i|$. By the Cauchy-Schwarz inequality, the rounding error of
-$\chi^2 = \sum_i (d_i - m_i)^2$ is then at most $2 \epsilon \chi |d| + \epsilon^2 |d|^2$. Iterative solvers stop
-there (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1 (2002), doi
-10.1137/1.9780898718027).
+$\chi^2 = \sum_i (d_i - m_i)^2$ is then at most $2 \epsilon \chi |d| + \epsilon^2 |d|^2$. An iterative
+solver stops if $\chi^2$ changes by less than this error (N. J. Higham, Accuracy and Stability of Numerical Algorithms,
+2nd ed., section 3.1 (2002), doi 10.1137/1.9780898718027).
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def quantiles(
 def discrete_quantiles(
     values: Float[np.ndarray, " draw"], levels: Sequence[float], *, weight: Float[np.ndarray, " draw"]
 ) -> Float[np.ndarray, " level"]:
-    """Return the smallest of the values whose cumulative weight reaches each level, e.g. numbers of atoms."""
+    """Return the smallest value whose cumulative weight reaches a level, for each level, e.g. a number of atoms."""
     order = np.argsort(values, kind="stable")
     cumulative = np.cumsum(weight[order]) / weight.sum()
     index = np.minimum(np.searchsorted(cumulative, levels), len(order) - 1)
@@ -70,17 +70,19 @@ def discrete_quantiles(
 def credible_interval(
     value: float, draws: Float[np.ndarray, " draw"], *, weight: Float[np.ndarray, " draw"]
 ) -> Interval:
-    """Return the central 90 % interval of weighted draws, extended, if necessary, so that it contains the value."""
+    """Return the central 90 % interval of weighted draws. If necessary, it is extended to the value."""
     return _interval_with_value(value, *quantiles(draws, CENTRAL_90, weight=weight))
 
 
 def discrete_interval(
     value: float, values: Float[np.ndarray, " draw"], *, weight: Float[np.ndarray, " draw"], width_factor: float = 1.0
 ) -> Interval:
-    """Return the central 90 % interval of weighted values, e.g. numbers of atoms; its ends are among the values.
+    """Return the central 90 % interval of weighted values, e.g. numbers of atoms.
+
+    Its ends are two of the values, unless the interval is widened or extended.
 
     Args:
-        value: Value that the interval contains. The interval is extended if necessary.
+        value: Value that the interval contains. If necessary, the interval is extended to it.
         values: Values of the candidates.
         weight: Weights of the candidates.
         width_factor: Factor on the width of the interval. The ends are rounded to integers if it is not 1.
@@ -93,7 +95,11 @@ def discrete_interval(
 
 
 def interval_about(value: float, draws: Float[np.ndarray, " draw"], *, width_factor: float) -> Interval:
-    """Return the interval of draws, widened by a factor, shifted from their median to the value, and not below 0."""
+    """Return an interval about a value. Its lower end is at least 0.
+
+    The distances of its ends from the value are the distances of the 5 % and 95 % quantiles of the draws from their
+    median, multiplied by `width_factor`.
+    """
     low, median, high = quantiles(draws, (CENTRAL_90[0], 0.5, CENTRAL_90[1]))
     return Interval(
         value, max(value + width_factor * float(low - median), 0.0), value + width_factor * float(high - median)
@@ -101,7 +107,7 @@ def interval_about(value: float, draws: Float[np.ndarray, " draw"], *, width_fac
 
 
 def credible_set(weight: Float[np.ndarray, " candidate"], probability: float = 0.9) -> np.ndarray:
-    """Return the smallest set of candidates that has a share of the weight, as a mask."""
+    """Return the smallest set of candidates that has at least this share of the total weight, as a mask."""
     order = np.argsort(-weight, kind="stable")
     cumulative = np.cumsum(weight[order]) - weight[order]
     mask = np.zeros(len(weight), bool)
@@ -110,24 +116,24 @@ def credible_set(weight: Float[np.ndarray, " candidate"], probability: float = 0
 
 
 def effective_points(residual: Float[np.ndarray, " r"], max_points: float, *, accuracy: float = 0.0) -> float:
-    r"""Return the number of independent points in a residual, $N / \sum_k \rho_k^2$ over all lags, up to `max_points`.
+    r"""Return the number of independent points in a residual, $N / \sum_k \rho_k^2$, but at most `max_points`.
 
-    A misfit that comes from a wrong structure and not from noise varies slowly with r. Its points are correlated, so
-    that it has fewer independent points than the range of the data in r and Q gives. If every point of the grid were
-    independent, the smallest difference in Rw would appear certain. The variance of a sum of squares of correlated
-    values is from M. S. Bartlett, J. R. Stat. Soc. 98, 536 (1935).
+    N is the number of points, and $\rho_k$ is the correlation of points that are k steps apart (k may be negative). A
+    misfit that comes from a wrong structure varies slowly with r, in contrast to noise. The points of such a misfit
+    are correlated, so that fewer of them are independent than the r range and the Q range of the data allow. If every
+    point of the grid were taken as independent, the smallest difference in Rw would appear certain. The variance of a
+    sum of squares of correlated values is from M. S. Bartlett, J. R. Stat. Soc. 98, 536 (1935).
 
     Args:
         residual: Residual of the fit.
         max_points: Largest number of points.
-        accuracy: Root mean square of errors that do not come from the fit, e.g. those of the simulated curves. They
-            are uncorrelated.
+        accuracy: Root mean square of uncorrelated errors that do not come from the fit, e.g. of the simulated curves.
     """
     size = len(residual)
     power = np.abs(np.fft.rfft(residual - residual.mean(), 2 * size)) ** 2
     correlation = np.fft.irfft(power)[: size // 2]
     correlation = correlation / max(correlation[0] + size * accuracy**2, 1e-300)
-    # The estimated correlation of white noise has the mean square (1 - k/N)/N, not 0. Over all lags this adds 3/4.
+    # The estimated correlation of white noise has the mean square (1 - k/N)/N, not 0. The sum over all k is 3/4.
     return min(max_points, 1.75 * size / (1 + 2 * float(np.sum(correlation[1:] ** 2))))
 
 
@@ -161,7 +167,7 @@ def rounding_of_squares(
 
 
 def squares_floor(data_squares: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Return the sum of squared differences that rounding errors alone give, for data that a model fits exactly.
+    """Return the sum of squared differences that rounding errors cause even if a model fits the data exactly.
 
     Args:
         data_squares: Sum of the squared data.

@@ -78,8 +78,9 @@ BROKEN_PIPE_STATUS = 141
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit.
 
-    The exit status is 0 if the command succeeded, 2 after a mistake of the user, 3 if some of several files failed, and
-    1 after a defect of the program. If the reader of the output ends first, e.g. `head`, the program ends silently.
+    The exit status is 0 if the command succeeded, 2 after a mistake of the user, 3 if some of several files failed, 130
+    if the user interrupted the command, and 1 after a defect of the program. If the reader of the output ends first,
+    e.g. `head`, the program ends silently.
     """
     try:
         try:
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse(arguments: list[str]) -> Command:
-    """Return the command that arguments of the command line give. Its options are not checked yet.
+    """Return the command with the options that the arguments of the command line state. They are not checked yet.
 
     Raises:
         SystemExit: For `--help`, or if the arguments are not those of a command.
@@ -111,7 +112,7 @@ def parse(arguments: list[str]) -> Command:
 
 
 def _run_arguments(arguments: list[str]) -> int:
-    """Run the command of these arguments, print its errors, and return the exit status."""
+    """Run the command that the arguments state, print its errors, and return the exit status."""
     if arguments in (["-h"], ["--help"], ["--version"]):
         print(f"jaxstruc {__version__}" if arguments == ["--version"] else OVERVIEW.rstrip())
         return 0
@@ -244,7 +245,10 @@ def saxs(config: SaxsCommand) -> int:
 
 
 def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Return the rule that parses a choice of names: any text is accepted, because the options are checked later."""
+    """Return the rule that parses an option whose value is one of several names; None for another option.
+
+    The rule accepts any text, because the options are checked later.
+    """
     if get_origin(info.type) is not Literal:
         return None
     return PrimitiveConstructorSpec(
@@ -257,9 +261,10 @@ def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Return the rule that parses an option that may be None: its arguments are those of its other type.
+    """Return the rule that parses an option whose value may be None; None for another option.
 
-    A whole number or a name, e.g. --frame, is parsed as a number if it is one, because the options are checked later.
+    The rule is the one for the type of the option without None. An option that accepts a whole number or a name, e.g.
+    --frame, accepts any text, because the options are checked later.
     """
     members = get_args(info.type) if get_origin(info.type) in (Union, UnionType) else ()
     value_types = [member for member in members if member is not type(None)]

@@ -166,7 +166,7 @@ def read_cluster(path: Path, *, cluster: bool) -> tuple[ase.Atoms, str]:
 
     Args:
         path: Path of the file.
-        cluster: Whether the atoms of a crystal's unit cell are taken as a cluster.
+        cluster: Whether the atoms in the unit cell of a crystal are taken as a cluster.
 
     Raises:
         ValueError: If the file cannot be read, if it has several structures and none is selected, if the structure
@@ -186,7 +186,7 @@ def read_cluster(path: Path, *, cluster: bool) -> tuple[ase.Atoms, str]:
 def simulated_curve(
     atoms: ase.Atoms | list[ase.Atoms], options: SimulateOptions
 ) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " x"], SimulateOptions]:
-    """Return Q or r, the curve in double precision, and the options with all default values.
+    """Return Q or r, the curve in double precision, and the options with the values that were used in place of None.
 
     Raises:
         ValueError: If an element or ion is not in the tables.
@@ -203,7 +203,7 @@ def simulated_curve(
 
 
 def as_text(x, y, arguments: list[str], signal: Signal, *extra_lines: str) -> str:
-    """Return the two columns with 15 digits, under a header whose first line is the command that computes them."""
+    """Return the columns x and y with 15 digits, under a header whose first line is the command that computes them."""
     header = [shlex.join(["jaxstruc", "simulate", *arguments])]
     header += [f"jaxstruc {__version__}, float64", *extra_lines, "  ".join(LABELS[signal])]
     rows = [f"{a:.15g} {b:.15g}" for a, b in zip(x, y, strict=True)]
@@ -213,7 +213,7 @@ def as_text(x, y, arguments: list[str], signal: Signal, *extra_lines: str) -> st
 def draw(
     x, y, target: Path, labels: tuple[str, ...], title: str, *, logarithmic: bool = False, zero: float = 0.0
 ) -> None:
-    """Write a figure of the curve, with a line at `zero`, or with a logarithmic axis."""
+    """Write a figure of the curve, with a logarithmic axis, or with a horizontal line at the height `zero`."""
     figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, y, linewidth=1)

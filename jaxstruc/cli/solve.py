@@ -1,4 +1,4 @@
-"""The commands `solve`, `mine`, `refine`, `saxs` and `classify`: from files to a folder of results."""
+"""The commands `solve`, `mine`, `refine`, `saxs` and `classify`, which read files and write a folder of results."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -127,7 +127,7 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
 
 
 def _read_pdfs(path: Path, config: ClassifyCommand, bond: float) -> list[Measurement | ValueError]:
-    """Return the G(r) of a file with the settings. S(Q) and F(Q) are transformed to G(r)."""
+    """Return the G(r) of a file with all settings, e.g. qmin. S(Q) and F(Q) are transformed to G(r)."""
     settings = config.options.data_options
     return batch.prepare_curves(
         batch.read_pdf_curves(path, config.options.curve),
@@ -136,7 +136,7 @@ def _read_pdfs(path: Path, config: ClassifyCommand, bond: float) -> list[Measure
 
 
 def _read_saxs(path: Path, plan: SaxsPlan) -> list[Measurement | ValueError]:
-    """Return the I(Q) of a file with all settings, without the background."""
+    """Return the I(Q) of a file in the range of the fit, after subtraction of the measured background."""
     return batch.prepare_curves(read_saxs_curves(path, plan.data), lambda curve: prepare_saxs_measurement(curve, plan))
 
 

@@ -37,7 +37,10 @@ def generate(config: GenerateCommand, *, progress: ProgressCallback) -> str:
 
 
 def train(config: TrainCommand) -> Iterator[str]:
-    """Train the network for all seeds at once, write weights and cards, and yield a description of each."""
+    """Train the network for all seeds at once, write their weights and cards, and yield a line on each network.
+
+    The card of weights is a JSON file that describes how they were trained.
+    """
     options = config.options
     if config.data is None:
         with progress.progress_bar("Simulating PDFs") as advance:
@@ -65,7 +68,7 @@ def train(config: TrainCommand) -> Iterator[str]:
 
 
 def train_classifier_network(config: TrainClassifierCommand, *, progress: ProgressCallback) -> str:
-    """Train the classifier, write its weights and card, and return a description.
+    """Train the classifier, write its weights and card (description), and return a line on the result.
 
     Raises:
         ValueError: If the folder contains a training with other settings.

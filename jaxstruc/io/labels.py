@@ -230,7 +230,7 @@ def printable_name(text: str) -> str:
 
 
 def _columns_of(curve: int, curve_indices: list[int], labels: Sequence[ColumnLabel], role: str) -> int | None:
-    """Return the index of the error or the resolution of a curve, or None if it has none."""
+    """Return the index of the column with a role for a curve (e.g. its error); None if the curve has no such column."""
     candidates = [index for index, label in enumerate(labels) if label.role == role]
     name = _core(labels[curve].name)
     namesakes = [index for index in candidates if _core(_without_error(labels[index].name)) == name]

@@ -60,12 +60,13 @@ def read_all(
     kind: Kind | None = None,
     accepted_kinds: Sequence[Kind] = CURVE_KINDS,
 ) -> list[Measurement | ReadError]:
-    """Read all curves of a file, in the order in which `frame` counts them. See `read_curve` for the arguments.
+    """Read all curves of a file, in the order in which `frame` of `read_curve` counts them.
 
-    If the file holds several curves, the number of each is its setting `frame`.
+    The arguments are those of `read_curve`. If the file has several curves, the settings of each measurement include
+    the number of the curve as `frame`.
 
     Returns:
-        Measurement of each curve, or the error if it cannot be used.
+        Measurement of each curve, or the error if this curve cannot be used.
 
     Raises:
         ReadError: If the file as a whole cannot be used.

@@ -37,7 +37,7 @@ Kind = Literal["gr", "iq", "sq", "fq"]
 AxisUnit = Annotated[
     QUnit | None,
     tyro.conf.arg(
-        help="Unit of the Q axis of a file that does not state it. The angle 2theta (in "
+        help="Unit of the Q axis, if the file does not state it. The angle 2theta (in "
         "degrees) or 2theta-rad (in radians) needs --wavelength.",
         help_behavior_hint="",
     ),
@@ -58,8 +58,8 @@ Sources = Annotated[
 Search = Annotated[
     SearchName,
     tyro.conf.arg(
-        help="Search for particles that are in no source: atoms are added to and removed from the lattice sites of the "
-        "best candidates. A full search takes several times as long as a quick one."
+        help="Search for particles that are in no source. It adds and removes atoms on the lattice sites of the best "
+        "candidates. A full search takes several times as long as a quick one."
     ),
 ]
 SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
@@ -78,11 +78,11 @@ class InstrumentOptions(Options):
     """Settings of the measurement. They override the values in the header of the file."""
 
     qmin: Annotated[
-        float | None, parameter_help("qmin", "It is needed if the header does not state it."), NOT_NEGATIVE
+        float | None, parameter_help("qmin", "It is needed for a G(r) whose header does not state it."), NOT_NEGATIVE
     ] = None
-    qmax: Annotated[float | None, parameter_help("qmax", "It is needed if the header does not state it."), POSITIVE] = (
-        None
-    )
+    qmax: Annotated[
+        float | None, parameter_help("qmax", "It is needed for a G(r) whose header does not state it."), POSITIVE
+    ] = None
     qdamp: Annotated[float | None, parameter_help("qdamp"), RESOLUTION] = None
 
     def check_together(self) -> None:
@@ -110,7 +110,7 @@ class DataOptions(InstrumentOptions):
 
 @dataclass(frozen=True)
 class CurveOptions(Options):
-    """How to read a file that does not state its kind or unit, or that holds several curves."""
+    """Kind, unit and number of the curve, for files that do not state them or that hold several curves."""
 
     q_unit: AxisUnit = None
     wavelength: Wavelength = None
@@ -126,13 +126,15 @@ class CurveOptions(Options):
 
 @dataclass(frozen=True)
 class FitOptions(Options):
-    """Parameters and scale of the fits of candidates to the data."""
+    """Fitted parameters, background and scale."""
 
     free: Annotated[
         tuple[Parameter, ...],
         tyro.conf.arg(
-            help="Parameters that are fitted. `solve` and `mine` first fit all candidates with the default four, and "
-            "then the best 200 with the parameters named here. They may also correct qmin and qdamp, see docs/."
+            help="Parameters that are fitted. The other parameters are kept fixed: qdamp and qbroad at the value of "
+            "the header or their default, stretch at 1, uiso at 0.012 Å², and delta1 and delta2 at 0. `solve` and "
+            "`mine` fit all candidates with the four default parameters, and then the best 200 with the parameters "
+            "named here. They may also infer qmin and qdamp from the data."
         ),
     ] = ("scale", "stretch", "uiso", "delta2")
     background: Annotated[int, NOT_NEGATIVE] = 0
@@ -160,18 +162,18 @@ class LibraryOptions(Options):
     families: Annotated[
         tuple[FamilyName, ...],
         tyro.conf.arg(
-            help="Families of clusters that are candidates, by default all. The family twin, for example, holds fcc "
+            help="Families of clusters that are candidates, by default all. For example, the family twin has fcc "
             "clusters with a twin plane.",
             help_behavior_hint="",
         ),
     ] = ()
     max_atoms: Annotated[int, Bounds(5)] = 1000
-    """Largest number of atoms of a candidate from the library. The families reach up to 1500 atoms."""
+    """Largest number of atoms of a cluster from the families or from --library. The families end at 1500 atoms."""
     library: Annotated[tuple[Path, ...], Unset] = ()
     """Structures of your own that replace the families: files that ASE can read, or folders of such files."""
 
     def check_together(self) -> None:
-        """Check that the families reach the largest number of atoms."""
+        """Check that the families have clusters of up to the largest number of atoms."""
         if self.max_atoms > MAX_LIBRARY_ATOMS and not self.library:
             raise ValueError(
                 f"Expected --max-atoms of at most {MAX_LIBRARY_ATOMS}, because the families end there, got "
@@ -188,9 +190,9 @@ class RelaxOptions(Options):
     restraint: Annotated[
         float,
         tyro.conf.arg(
-            help="Strength of the restraint on the atoms, as a displacement in Å. An atom that moves by it adds as "
-            "much to the misfit as one standard deviation of the noise. A smaller value keeps the atoms closer to "
-            "their original positions."
+            help="Strength of the restraint on the atoms, as a displacement in Å. An atom that moves by this "
+            "distance adds as much to the misfit as one standard deviation of the noise. A smaller value keeps the "
+            "atoms closer to their original positions."
         ),
         POSITIVE,
     ] = 0.1
@@ -207,8 +209,8 @@ class NetworkOptions(Options):
     weights: Annotated[
         Path,
         tyro.conf.arg(
-            help="Trained weights of the network that proposes structures (.safetensors). The card (.json) that "
-            "`train` writes with them must be in the same folder.",
+            help="Trained weights of the network that proposes structures (.safetensors). The description of the "
+            "weights (.json), which `train` writes too, must be in the same folder.",
             help_behavior_hint="(default: the shipped weights)",
         ),
     ] = SHIPPED
@@ -224,8 +226,8 @@ class SolveOptions(Options):
         EnsembleName,
         tyro.conf.arg(
             help="Distribution of particles that is compared with the best single cluster. parametric: a lognormal "
-            "distribution of sizes for each type. free: a smooth distribution. auto: the one of the two that "
-            "predicts the data better. none: no distribution."
+            "distribution of sizes for each structure type. free: a smooth distribution. auto: the one of these "
+            "two that predicts the data better. none: no distribution."
         ),
     ] = "auto"
     screen: Annotated[
@@ -276,8 +278,8 @@ class ClassifyOptions(Options):
     weights: Annotated[
         Path,
         tyro.conf.arg(
-            help="Trained weights of the classifier (.safetensors). The card (.json) that `train-classifier` writes "
-            "with them must be in the same folder.",
+            help="Trained weights of the classifier (.safetensors). The description of the weights (.json), which "
+            "`train-classifier` writes too, must be in the same folder.",
             help_behavior_hint="(default: the shipped weights)",
         ),
     ] = CLASSIFIER
@@ -286,7 +288,7 @@ class ClassifyOptions(Options):
 
     @property
     def data_options(self) -> DataOptions:
-        """Settings of the data, for the functions that need all of them."""
+        """Settings of the measurement as `DataOptions`. The fields that `classify` does not have are None."""
         return DataOptions(**vars(self.data))
 
 
@@ -311,8 +313,8 @@ class ClassifyCommand:
 class SolveCommand:
     """Find the atomic structures of nanoparticles from their PDFs.
 
-    Candidates come from a neural network, a library of clusters and a search over lattice sites. All are fitted to the
-    data, and the best are compared with a distribution of particles.
+    Candidates come from a neural network, a library of clusters and a search over lattice sites. The promising
+    candidates are fitted to the data, and the best of them is compared with a distribution of particles.
 
     Example: jaxstruc solve sample.gr --element Pt -o out/
     """

@@ -50,13 +50,13 @@ class PopulationOptions(Options):
         ),
     ] = None
     mean: Annotated[float | None, Unset, POSITIVE] = None
-    """Volume-weighted mean diameter, in Å. A diameter is that of the sphere of equal volume. --family needs it."""
+    """Volume-weighted mean diameter of the spheres of equal volume, in Å. --family needs it."""
     width: Annotated[float | None, Unset, Bounds(0, 1, exclusive=True)] = None
-    """Standard deviation of the diameters over their mean, weighted by volume. --family needs it."""
+    """Standard deviation of the diameters divided by their mean, weighted by volume. --family needs it."""
     members: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 32)"), COUNT] = None
     """Number of particles in the distribution. All have the same share of the atoms."""
     seed: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 0)"), SEED] = None
-    """Seed of the random centres of the particles and of the random sites in their outermost shells."""
+    """Seed of the random centres of the particles and of the random choice of atoms at their surfaces."""
 
     def check_together(self) -> None:
         """Check that a family has the options it needs, and that no other option is given without a family."""
@@ -133,17 +133,17 @@ class GenerateOptions(Options):
     preset: Annotated[
         tyro.conf.Positional[DataSetName],
         tyro.conf.arg(
-            help="Data set: that of the KDD 2020 paper (kdd), the same with hundreds of fcc shapes (kdd-shapes), "
-            "the shapes of the paper with real bond lengths and a random instrument for each PDF (real), or "
-            "PDFs of the kind that the classifier is trained with (endless)."
+            help="Data set: that of the paper at KDD 2020 (kdd), a similar one with hundreds of fcc shapes "
+            "(kdd-shapes), the shapes of the paper with real bond lengths and random conditions for each PDF (real), "
+            "or the PDFs of the first training steps of the classifier (endless)."
         ),
     ]
     seed: Annotated[int, SEED] = 0
-    """Seed of the random instruments, the noise and the splits."""
+    """Seed of the random conditions and of the noise."""
     draws: Annotated[int, COUNT] = 16
-    """Number of random instruments for each structure of the data set real."""
+    """Number of PDFs of each structure of the data set real. Their Q range, resolution and vibrations are random."""
     steps: Annotated[int, COUNT] = 4
-    """Number of training steps whose PDFs are written for the data set endless. Each step has 512 PDFs."""
+    """Number of training steps of the classifier whose PDFs are in the data set endless. Each step has 512 PDFs."""
 
 
 @dataclass(frozen=True)

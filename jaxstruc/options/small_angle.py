@@ -74,8 +74,8 @@ class QOptions(Options):
     background: Annotated[
         Path | None,
         tyro.conf.arg(
-            help="File with the measured I(Q) of the solvent and the sample cell. It is subtracted from the data; "
-            "the errors are combined.",
+            help="File with the measured I(Q) of the solvent and the sample cell. It is subtracted from the data, "
+            "and the errors of both are combined.",
             help_behavior_hint="",
         ),
     ] = None
@@ -110,9 +110,9 @@ class SizeOptions(Options):
     absolute: Annotated[
         bool,
         tyro.conf.arg(
-            help="Whether the data are on an absolute scale, in 1/cm if the file states no unit. The fitted scale "
-            "is then the volume fraction of the particles. The contrast follows from --element or --sld, and "
-            "from --solvent."
+            help="Whether the intensity is on an absolute scale. If the file states no unit, it is taken as 1/cm. The "
+            "fitted scale is the volume fraction of the particles. The contrast is computed from --element or "
+            "--sld, and from --solvent."
         ),
     ] = False
     sld: Annotated[float | None, tyro.conf.arg(help_behavior_hint="(default: X-ray value of --element)")] = None
@@ -154,7 +154,7 @@ class SimulateSaxsOptions(Options):
     power_law: Annotated[float, BACKGROUND_POWER] = 4.0
     """Exponent p of the background proportional to 1/Q^p, whose intensity is --power-scale."""
     dq: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Standard deviation of the resolution in Q, in 1/Å. The curve is smeared by it."""
+    """Standard deviation of the resolution in Q with which the curve is smeared, in 1/Å."""
     volume_fraction: Annotated[
         float,
         tyro.conf.arg(
@@ -200,11 +200,11 @@ class BodyOptions(Options):
     radius: Annotated[float | None, Unset, POSITIVE] = None
     """Number-weighted mean radius of the particles, in Å. It is the radius of the sphere of equal volume."""
     pd: Annotated[float | None, tyro.conf.arg(help_behavior_hint="(default: 0)"), NOT_NEGATIVE] = None
-    """Polydispersity: standard deviation of the radius over its mean, by number."""
+    """Polydispersity: standard deviation of the radius divided by the mean radius, weighted by number."""
     particles: Annotated[SimulateSaxsOptions, Inline] = field(default_factory=SimulateSaxsOptions)
 
     def check_together(self) -> None:
-        """Check that a body has a radius, and that each option has an effect."""
+        """Check that a body has a radius, and that no option without an effect is given."""
         if self.body is None:
             given_names = [name for name in ("radius", "pd") if vars(self)[name] is not None]
             if given_names or self.particles != SimulateSaxsOptions():
@@ -257,7 +257,7 @@ class SaxsCommand:
         str,
         tyro.conf.arg(
             help="Element of the particles, e.g. Au. It is written into the results. With --absolute it "
-            "gives the contrast, unless --sld does.",
+            "gives the contrast, unless --sld is given.",
             help_behavior_hint="",
         ),
     ] = ""

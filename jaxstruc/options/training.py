@@ -29,7 +29,7 @@ class TrainOptions(Options):
     preset: Preset = "real"
     """Data set that is simulated in memory if --data is not given."""
     draws: Annotated[int, COUNT] = 16
-    """Number of random instruments for each structure of the data set real."""
+    """Number of PDFs of each structure of the data set real. Their Q range, resolution and vibrations are random."""
     seed: Annotated[int, SEED] = 0
     """Seed of all random numbers: data, split, initial parameters, batches and latent draws."""
     seeds: Annotated[
@@ -74,7 +74,7 @@ class TrainOptions(Options):
     rate: Annotated[float, POSITIVE] = 5e-5
     """Learning rate of Adam."""
     cosine: bool = False
-    """Whether the learning rate falls to zero over all epochs, as a cosine."""
+    """Whether the learning rate falls to zero as a cosine over all epochs."""
     reconstruction: Annotated[float, NOT_NEGATIVE] = 100.0
     """Weight of the squared error of the distances, which are in units of the radius of the cluster."""
     radius: Annotated[float, NOT_NEGATIVE] = 10.0
@@ -92,8 +92,8 @@ class TrainOptions(Options):
     pdf_through: Annotated[
         Literal["distances", "coordinates"],
         tyro.conf.arg(
-            help="Input of the simulated PDF: the decoded distances (distances), or the distances between the "
-            "atoms that trilateration places by them (coordinates)."
+            help="Distances from which the PDF is simulated: the decoded distances (distances), or the distances "
+            "between the atoms after trilateration has placed the atoms (coordinates)."
         ),
     ] = "distances"
 
@@ -116,7 +116,7 @@ class TrainClassifierOptions(Options):
     decay: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight decay of AdamW."""
     averaged: Annotated[float, Bounds(0, 1)] = 0.998
-    """Decay of the running mean of the parameters, which are the final weights."""
+    """Decay of the running mean of the parameters at each step. The running mean gives the final weights."""
 
 
 @dataclass(frozen=True)

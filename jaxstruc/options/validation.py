@@ -1,7 +1,7 @@
-"""Checks of the options, which are the same in Python and on the command line, and the record of their values.
+"""Checks of options, values of options as JSON or as arguments of a command, and types that the options share.
 
-An option is a field of a frozen dataclass. Its annotation holds the type, the help and the bounds; the checks, the help
-and the record are derived from the annotation. The module imports neither JAX nor NumPy, so that `--help` is quick.
+An option is a field of a frozen dataclass. Its annotation holds the type, the help and the bounds. Options are checked
+in the same way in Python and on the command line. The module imports neither JAX nor NumPy, so that `--help` is quick.
 """
 
 import dataclasses
@@ -110,7 +110,7 @@ class Options:
 
     @property
     def recorded_values(self) -> dict[str, Any]:
-        """Values of all options by name, as JSON. A file is recorded by the checksum of its content."""
+        """Values of all options by name, as JSON. The checksum of a file replaces its path."""
         values: dict[str, Any] = {}
         for name, value in vars(self).items():
             values |= value.recorded_values if isinstance(value, Options) else {name: _as_json(value)}
@@ -118,12 +118,12 @@ class Options:
 
 
 def parameter_help(name: str, supplement: str = "", *, default: str | None = None):
-    """Return the annotation of an option whose value is a parameter of the table, or None.
+    """Return the annotation with the help of an option that sets a parameter of the table `PARAMETERS`.
 
     Args:
         name: Name of the parameter.
         supplement: Sentences that follow the description of the parameter in the help.
-        default: Default that the help shows; the default of the table if it is None.
+        default: Default value that the help shows. With None it is the default value of the table.
     """
     table_default = PARAMETERS[name].default
     if default is None and table_default is not None:
@@ -142,7 +142,7 @@ def check_order(axis: str, low: float | None, high: float | None) -> None:
     """Check that a range of Q or r starts before it ends.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If the range does not start before it ends.
     """
     if low is not None and high is not None and not low < high:
         raise ValueError(

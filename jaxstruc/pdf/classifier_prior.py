@@ -126,7 +126,7 @@ def probable_candidates(
     probability: float = SELECTED_PROBABILITY,
     min_candidates: int = 0,
 ) -> np.ndarray:
-    """Return the indices, in rising order, of the smallest set of candidates with a given total probability.
+    """Return the smallest set of candidates with a given total probability, as their indices in increasing order.
 
     Args:
         proposal_weight: Probability of each candidate in the proposal.
@@ -181,7 +181,7 @@ def checked_prediction(measurement: Measurement, output: ClassifierOutput, *, bo
 def probable_rows(
     classifier_prediction: ClassifierPrediction, group: CandidateGroup, *, min_candidates: int = 0
 ) -> np.ndarray:
-    """Return the library rows of the probable candidates in rising order, at least `min_candidates` rows."""
+    """Return the library rows of the probable candidates in increasing order, at least `min_candidates` rows."""
     return group.rows[
         probable_candidates(
             _proposal_share(classifier_prediction, group, SELECTION_SPREAD), min_candidates=min_candidates
@@ -329,9 +329,10 @@ def bin_groups(
     classifier_prediction: ClassifierPrediction | None,
     limits: FitLimits = DEFAULT_FIT_LIMITS,
 ) -> list[BinnedDistances | None]:
-    """Return the distances of each group's candidates in bins; None for a group whose candidates are all fitted.
+    """Return the binned distances between atoms for the candidates of each group.
 
-    The draws of a network are always fitted, because they are new for each measurement.
+    The entry of a group is None if all its candidates are fitted, because no selection is then needed. The draws of a
+    network are always fitted, because they are new for each measurement.
 
     Args:
         groups: Candidates of each source.

@@ -16,7 +16,7 @@ from jaxstruc.small_angle.result import SaxsResult
 
 MARKERS = "os^vDPX*<>"
 MAX_NAMED_FILES = 40
-"""Largest number of files whose names are shown in a figure."""
+"""Largest number of curves whose names are shown in a figure."""
 MIN_DRAWN_SHARE, MIN_DRAWN_DENSITY = 2e-3, 5e-3
 """Smallest share of a size, and smallest density relative to the largest one, that the axis of sizes includes."""
 
@@ -69,7 +69,7 @@ def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
 
 @fit.register
 def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
-    """Return a figure of I(Q) with the fit on logarithmic axes, the residual over the noise, and the sizes."""
+    """Return a figure of I(Q) with the fit, of the residual divided by the noise, and of the distribution of sizes."""
     q, observed, calculated, background = result.curve(rank)
     sigma = np.asarray(result.sigma)
     figure = matplotlib.figure.Figure(figsize=(11, 5), layout="constrained")
@@ -150,7 +150,10 @@ def _(result: SaxsResult) -> matplotlib.figure.Figure:
 
 
 def families(result: PdfResult) -> matplotlib.figure.Figure:
-    """Return a figure of Rw against diameter, by family. Circles mark the candidates in the 90 % set."""
+    """Return a figure of Rw against diameter, by family.
+
+    Circles mark the 90 % set, which is the smallest set of candidates with 90 % of the weight.
+    """
     figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
     names = np.array([candidate.family for candidate in result.candidates])
@@ -168,7 +171,7 @@ def families(result: PdfResult) -> matplotlib.figure.Figure:
 
 
 def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
-    """Return a figure of the probabilities of types: a stacked bar for each file, or areas if there are many files."""
+    """Return a figure of the probabilities of types, as a stacked bar for each curve, or as areas for many curves."""
     typed_results = [result for result in results if result.types]
     names = sorted(typed_results[0].types) if typed_results else []
     n_files = len(typed_results)
@@ -188,7 +191,7 @@ def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
     axes.set_xticks(positions if shows_file_names else [], file_names if shows_file_names else [])
     axes.tick_params(axis="x", labelrotation=90, labelsize=7)
     axes.set(ylim=(0, 1), xlim=(-0.6, n_files - 0.4), ylabel="probability")
-    axes.set_xlabel("" if shows_file_names else f"{n_files} files in their order")
+    axes.set_xlabel("" if shows_file_names else f"{n_files} curves in their order")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -200,7 +203,7 @@ def write(path: Path, figure: matplotlib.figure.Figure) -> None:
 
 
 def _size_summary(ensemble: Distribution) -> str:
-    """Return the mean diameter and the width of a distribution with their intervals."""
+    """Return the mean diameter and the relative width of a distribution, with their 90 % intervals, as text."""
     mean, width = ensemble.mean_diameter, ensemble.width
     return (
         f"mean {mean.value:.1f} Å ({mean.low:.1f} to {mean.high:.1f}), "
@@ -209,7 +212,10 @@ def _size_summary(ensemble: Distribution) -> str:
 
 
 def _draw_prediction(axes, ensemble: Distribution) -> None:
-    """Draw the data, and the best cluster and the distribution, fitted up to a cut and predicted beyond it (shaded)."""
+    """Draw the data with the curves of the best cluster and of the distribution.
+
+    Both models are fitted up to a cut in r. The range beyond the cut, in which they are predictions, is shaded.
+    """
     if not ensemble.holdouts or not len(ensemble.r):
         axes.text(
             0.5, 0.5, "no data beyond the fitted range to predict", ha="center", va="center", transform=axes.transAxes
@@ -228,7 +234,7 @@ def _draw_prediction(axes, ensemble: Distribution) -> None:
     axes.plot(r, ensemble.predicted_single[in_view], "-", color="C1", lw=1.1, label=single_label)
     axes.plot(r, ensemble.predicted[in_view], "-", color="C3", lw=1.3, label=ensemble_label)
     axes.set(xlim=(r[0], middle_holdout.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
-    axes.set_title(f"fitted to {middle_holdout.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
+    axes.set_title(f"fitted up to {middle_holdout.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 

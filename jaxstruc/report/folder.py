@@ -66,7 +66,7 @@ def save(result: Result, folder: Path) -> None:
 
 
 def _free_stem(result: Result, folder: Path) -> str:
-    """Return the name of the files of a result, with digits of its checksum if another file has this name."""
+    """Return the name of the files of a result, with digits of its checksum if another result has the name."""
     stem, frame = Path(result.name).stem or "result", "" if result.frame is None else f"-{result.frame}"
     path = result_file(folder, stem + frame)
     if path.exists() and (load(path).sha256, load(path).frame) != (result.sha256, result.frame):
@@ -75,7 +75,13 @@ def _free_stem(result: Result, folder: Path) -> str:
 
 
 def remove_result(result: Result, folder: Path, stem: str) -> None:
-    """Remove the files of a result under a name that it no longer has."""
+    """Remove the files of a result that has another name now.
+
+    Args:
+        result: Result of one measurement.
+        folder: Folder of the results.
+        stem: Earlier name of the files, without suffix.
+    """
     if result.technique == "pdf":
         _remove_old_candidates(folder, stem)
     for path in candidate_paths(result, folder, stem):

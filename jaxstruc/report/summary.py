@@ -15,9 +15,13 @@ Row = dict[str, Any]
 
 VALUE_COLUMNS = tuple(word for name in FIT_PARAMETERS for word in (name, f"{name}_error"))
 NOTE_COLUMNS = ("draws", "radius", "stress", "rw_unmoved", "moved")
-"""Columns of numbers that only some candidates have. For draws of the network they are the number of merged draws, the
-radius in Å that the network predicts, and the stress in units of the radius. If the positions of atoms were fitted,
-they are Rw before that fit and the displacement in Å."""
+"""Columns of numbers that only some candidates have.
+
+- `draws`, `radius` and `stress` describe a structure that the network drew: the number of equal draws, which were
+  merged, the predicted radius in Å, and the root mean square error of the distances between the placed atoms, in units
+  of the radius.
+- `rw_unmoved` and `moved` describe a fit of the positions of atoms: the Rw before this fit, and the root mean square
+  displacement of the atoms in Å."""
 STRUCTURE_COLUMNS = "file status type type_probability n_atoms n_low n_high diameter rw".split()
 SIZE_COLUMNS = "mean_diameter mean_diameter_low mean_diameter_high width width_low width_high".split()
 SUMMARY_COLUMNS = (
@@ -39,17 +43,18 @@ SUMMARY_COLUMNS = (
   `type_probability` is empty.
 - `sample` to `width_high`, and the shares of atoms by type, describe the sample as a distribution of particles.
 - `recipe` is the rule that builds the structure within its `family`.
-- `rw_holdout` is the mean Rw beyond cuts in r, up to which the model that `sample` names was fitted.
-  `rw_holdout_single` is the same for the best single cluster.
+- `rw_holdout` is the mean Rw of predictions. The model that `sample` names is fitted up to a cut in r, and it predicts
+  G(r) beyond the cut. `rw_holdout_single` is the mean Rw of the predictions of the best single cluster.
 - `qmin_origin` and `qdamp_origin` are the origins of these settings, e.g. inferred from the data. `qmin_error` is empty
   unless qmin was inferred.
-- `types` has the sum of the weights by type, and `ties` is the number of candidates in the 90 % set.
+- `types` has the sum of the weights of each type. `ties` is the number of candidates in the 90 % set, which is the
+  smallest set with 90 % of the weight.
 - `hexagonal` is the share of hexagonal layers of the best structure.
 - `diameter_estimate` is the diameter at which the signal in G(r) ends, before any fit.
-- `independent` is the effective number of points of the residual.
-- `classifier_types` has the types that the classifier predicts before any fit, `n_screened` is the number of candidates
-  that were considered, and `effective_samples` is the effective number of 1000 draws of the classifier after the fits
-  reweight them."""
+- `independent` is the effective number of independent points of the residual.
+- `classifier_types` has the probabilities of types that the classifier predicts before any fit. `n_screened` is the
+  number of clusters of the library that the classifier selected. `effective_samples` is the effective sample size of
+  1000 draws from the prediction after the fits have reweighted them."""
 REFINE_SUMMARY_COLUMNS = tuple(
     name
     for name in SUMMARY_COLUMNS
@@ -85,8 +90,8 @@ SAXS_SUMMARY_COLUMNS = (
 - `radius`, `pd` (standard deviation over mean) and `r_eq` (radius of the sphere of equal volume) are number-weighted
   values of the best fit. `mean_diameter` and `width` are volume-weighted.
 - `radius_1`, `pd_1`, `radius_2` and `pd_2` belong to two populations, and `share_1` and `share_2` are shares of volume.
-- `median` and `sigma` (of ln R) are the parameters of a lognormal distribution, as in sasmodels.
-- `chi2` is divided by the number of degrees of freedom, and `noise_scale` is a factor on the variance of the noise."""
+- `median` (of R) and `sigma` (of ln R) are the parameters of a lognormal distribution, as in sasmodels.
+- `chi2` is divided by the number of degrees of freedom. `noise_scale` is the factor on the variance of the noise."""
 MIN_SHARE = 0.02
 """Smallest share or probability of a type that texts and figures show."""
 MIN_TYPE_WEIGHT = 0.005
@@ -95,7 +100,7 @@ MIN_TYPE_WEIGHT = 0.005
 
 @singledispatch
 def row(result: Result, columns: Sequence[str] = SUMMARY_COLUMNS) -> Row:
-    """Return the row of a result in the summary, with numbers as numbers and without the missing cells.
+    """Return the row of a result in the summary. Missing cells are left out.
 
     Args:
         result: Result of one measurement.
@@ -164,14 +169,14 @@ def _values(candidate: Candidate) -> Row:
 
 
 def _common_cells(result: Result) -> Row:
-    """Return the cells that all techniques share."""
+    """Return the cells that results from PDFs and from SAXS share."""
     cells: Row = {"file": result.name, "status": result.status, "message": result.message, "sha256": result.sha256}
     cells |= result.settings_by_name | ({} if result.frame is None else {"frame": result.frame})
     return cells | result.facts | {"version": result.versions.get("jaxstruc", "")}
 
 
 def _type_weights(result: Result) -> str:
-    """Return the types or bodies with their sums of weights."""
+    """Return the names of the types or bodies, each with the sum of the weights of its candidates."""
     return ", ".join(f"{name} {share:.2f}" for name, share in result.types.items() if share >= MIN_TYPE_WEIGHT)
 
 

@@ -198,7 +198,7 @@ def _(result: SaxsResult) -> list[Row]:
 
 
 def correlation(result: Result, candidate: Candidate) -> list[Row]:
-    """Return the rows of the correlation matrix of the fitted values. The first column, "", has their names."""
+    """Return the rows of the correlation matrix of the fitted values. The names are in the column ""."""
     matrix = np.zeros((0, 0)) if candidate.correlation is None else candidate.correlation
     return [
         {"": name, **dict(zip(result.free, line, strict=True))}
@@ -287,7 +287,7 @@ def _without_error(name: str, best: Candidate) -> str:
 
 
 def _strong_correlations(result: SaxsResult) -> list[str]:
-    """Return the strong correlations between the values of the best fit."""
+    """Return texts of the strong correlations between fitted values of the best fit, e.g. "scale radius -0.92"."""
     matrix = result.best.correlation
     if matrix is None:
         return []
@@ -296,7 +296,7 @@ def _strong_correlations(result: SaxsResult) -> list[str]:
 
 
 def _ranking(rank: int, candidate: Candidate) -> Row:
-    """Return the cells of a candidate that all techniques share: its rank, and whether the fit converged."""
+    """Return rank, remark, membership in the 90 % set and convergence of a candidate, as cells."""
     flags = {name: "yes" if getattr(candidate, name) else "no" for name in ("in_90", "converged")}
     return {"rank": rank, "remark": candidate.remark, **flags}
 

@@ -65,7 +65,7 @@ def test_the_picture_of_a_distribution_stacks_types_and_shades_what_is_predicted
     np.testing.assert_allclose(volume_axes.lines[1].get_ydata(), 100 * distribution.volume_high)
     labels = [line.get_label() for line in curve_axes.lines]
     assert labels == ["data", "one cluster, Rw 0.60", "distribution, Rw 0.45"]
-    assert curve_axes.get_title() == "fitted to 14.0 Å, predicted beyond (shaded)"
+    assert curve_axes.get_title() == "fitted up to 14.0 Å, predicted beyond (shaded)"
     assert figure.get_suptitle().startswith("T.gr: distribution; mean 18.4 Å (17.0 to 20.1), width 20% (10% to 33%)")
 
 
