@@ -110,7 +110,8 @@ def open_file(path: Path | str, *, kind: str | None = None) -> CurveFile:
         stated_rmax = settings.get("rmax")
         if isinstance(stated_rmax, float) and abs(stated_rmax - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
             curve_warnings.append(f"the header states rmax = {stated_rmax:g} Å, but the data end at {r[-1]:g} Å")
-        return Measurement(str(path), r, g, dict(settings), program, tuple(curve_warnings), checksum)
+        header = settings | ({"converted_from": function} if conversion else {})
+        return Measurement(str(path), r, g, header, program, tuple(curve_warnings), checksum)
 
     return CurveFile(str(path), curve_names(labels, curve_columns), read_index)
 

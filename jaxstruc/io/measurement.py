@@ -75,7 +75,8 @@ class Measurement(NamedTuple):
     g: np.ndarray
     """Pair distribution function G(r) in 1/Å² [point]."""
     header: dict[str, float | str]
-    """Known settings that the header states. Paths are left out."""
+    """Known settings that the header states, without paths. `converted_from` names the function of r, e.g. G_k(r), from
+    which G(r) was computed up to an unknown factor."""
     format: str = "bare"
     """Name of the program or format that wrote the file, or "bare" if it is unknown."""
     warnings: tuple[str, ...] = ()

@@ -200,8 +200,14 @@ def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
     """Return a measurement with all settings, after checks. S(Q) and F(Q) are transformed to G(r).
 
     Raises:
-        ValueError: If settings are missing or contradict the data, or if there are too few independent points.
+        ValueError: If settings are missing or contradict the data, if there are too few independent points, or if the
+            scale of the data is unknown but the plan requires an absolute one.
     """
+    if plan.fit.absolute and (function := measurement.header.get("converted_from")):
+        raise ValueError(
+            f"Expected G(r) with --absolute, got {function} in {measurement.name}, which gives G(r) only up to an unknown "
+            "factor; drop --absolute, or export G(r)."
+        )
     complete = resolve_settings(reduction.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond)
     settings, (r, _) = complete.settings_by_name, complete.curve
     independent_points(r, qmin=settings["qmin"], qmax=settings["qmax"], n_background_terms=plan.fit.background)

@@ -264,3 +264,13 @@ def test_draws_that_are_duplicates_of_better_draws_are_dropped_and_listed_cluste
     distinct = solve._drop_duplicate_draws(FittedCandidates(pool, fits))
     assert sorted(distinct.fits.rw.tolist()) == [0.2, 0.4, 0.5, 0.6]
     assert distinct.pool.groups[1].notes["draws"].tolist() == [0, 2, 1]
+
+
+def test_a_converted_curve_is_not_on_an_absolute_scale(repository):
+    """Keen's G_k(r) gives G(r) only up to a factor, which --absolute would take as 1."""
+    measurement = gr.read(repository / "tests" / "cases" / "Pt_Gk_mantid.gr")
+    plan = make_plan(data=DataOptions(qmin=0.8, qmax=20.0), fit=FitOptions(absolute=True))
+    with pytest.raises(ValueError, match=r"got G_k\(r\) in .*; drop --absolute, or export G\(r\)"):
+        solve.prepare_measurement(measurement, plan)
+    free_scale_plan = make_plan(data=DataOptions(qmin=0.8, qmax=20.0))
+    assert solve.prepare_measurement(measurement, free_scale_plan).settings_by_name["qmax"] == 20.0
