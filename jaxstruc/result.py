@@ -206,7 +206,7 @@ class Result:
 
     @property
     def data(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Measured curve in the range of the fit: positions and values, each [point]."""
+        """Measured curve in the range of the fit: r or Q, and the values there, each [point]. Both may be None."""
         return None, None
 
     @property

@@ -98,8 +98,8 @@ class SizeOptions(Options):
         tyro.conf.arg(
             help="Distributions of sizes that are fitted and compared: a single size (none), one population "
             "(gaussian, lognormal, schulz, uniform), two populations (two), or a smooth histogram (free). "
-            "By default all are compared, but two only for the three best shapes, and free only if no other "
-            "distribution explains the data.",
+            "By default all are compared, but the option `two` is fitted only for the three best shapes, and `free` "
+            "only if no other distribution explains the data.",
             help_behavior_hint="",
         ),
     ] = ()

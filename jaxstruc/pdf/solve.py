@@ -205,8 +205,8 @@ def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
     """
     if plan.fit.absolute and (function := measurement.header.get("converted_from")):
         raise ValueError(
-            f"Expected G(r) with --absolute, got {function} in {measurement.name}, which gives G(r) only up to an unknown "
-            "factor; drop --absolute, or export G(r)."
+            f"Expected G(r) with --absolute, got {function} in {measurement.name}, which gives G(r) only up to an "
+            "unknown factor; drop --absolute, or export G(r)."
         )
     complete = resolve_settings(reduction.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond)
     settings, (r, _) = complete.settings_by_name, complete.curve

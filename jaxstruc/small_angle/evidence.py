@@ -259,7 +259,7 @@ def _draw_populations(
 def volume_shares(
     body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"]
 ) -> Float[np.ndarray, "outcome node"]:
-    """Return the volume fractions of each fit at the nodes of ln R."""
+    """Return the size distribution of each fit: the share of the particles' volume at each node of ln R."""
     fractions = np.zeros((len(body_fits), len(log_radius)))
     groups: dict[tuple[str, int], list[int]] = {}
     for index, body_fit in enumerate(body_fits):
