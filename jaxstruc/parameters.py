@@ -54,11 +54,11 @@ _TABLE = (
         maximum=0.06,
         start=0.012,
     ),
-    Parameter("biso", "Å²", "Displacement of all atoms as B = 8 pi² U"),
+    Parameter("biso", "Å²", "Displacement parameter of all atoms, B = 8 pi² U"),
     Parameter(
         "delta1",
         "Å",
-        "Correlated motion of neighbours, which falls with r",
+        "Strength of the correlated motion of neighbours that falls as 1/r",
         default=0.0,
         maximum=0.85,
         start=0.25,
@@ -67,7 +67,7 @@ _TABLE = (
     Parameter(
         "delta2",
         "Å²",
-        "Correlated motion of neighbours, which falls with r²",
+        "Strength of the correlated motion of neighbours that falls as 1/r²",
         default=0.0,
         maximum=0.85,
         start=0.25,

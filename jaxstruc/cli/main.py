@@ -53,7 +53,7 @@ particles from small-angle scattering.
 commands for measured data:
   solve             Find the atomic structures of nanoparticles from their PDFs.
   classify          Predict type, size and stacking of nanoparticles from their PDFs within seconds.
-  mine              Fit thousands of clusters from a library to PDFs, and rank them (cluster mining).
+  mine              Compare thousands of clusters of a library with PDFs, and rank them (cluster mining).
   refine            Fit your own structures to PDFs, with standard errors.
   saxs              Find size, distribution of sizes and shape of particles from small-angle scattering.
 

@@ -133,8 +133,8 @@ class FitOptions(Options):
         tyro.conf.arg(
             help="Parameters that are fitted. The other parameters are kept fixed: qdamp and qbroad at the value of "
             "the header or their default, stretch at 1, uiso at 0.012 Å², and delta1 and delta2 at 0. `solve` and "
-            "`mine` fit all candidates with the four default parameters, and then the best 200 with the parameters "
-            "named here. They may also infer qmin and qdamp from the data."
+            "`mine` fit the selected candidates with the four default parameters, and then the best 200 with the "
+            "parameters named here. They may also infer qmin and qdamp from the data."
         ),
     ] = ("scale", "stretch", "uiso", "delta2")
     background: Annotated[int, NOT_NEGATIVE] = 0
@@ -330,7 +330,7 @@ class SolveCommand:
 
 @dataclass(frozen=True)
 class MineCommand:
-    """Fit thousands of clusters from a library to PDFs, and rank them (cluster mining).
+    """Compare thousands of clusters of a library with PDFs, and rank them (cluster mining).
 
     This command is `solve` with other defaults: --sources library and --search none.
 

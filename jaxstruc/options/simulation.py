@@ -38,7 +38,7 @@ class PopulationOptions(Options):
     """A distribution of particles that takes the place of structure files."""
 
     family: Annotated[PackingName | None, Unset] = None
-    """Packing of the atoms in roughly spherical particles of many sizes, which take the place of structure files."""
+    """Packing of the atoms. Roughly spherical particles of many sizes take the place of structure files."""
     element: Annotated[str | None, Unset] = None
     """Element of the particles, e.g. Pt. --family needs it."""
     distribution: Annotated[
@@ -50,7 +50,8 @@ class PopulationOptions(Options):
         ),
     ] = None
     mean: Annotated[float | None, Unset, POSITIVE] = None
-    """Volume-weighted mean diameter of the spheres of equal volume, in Å. --family needs it."""
+    """Volume-weighted mean diameter of the particles, in Å. A particle has the diameter of a sphere of its volume.
+    --family needs the mean."""
     width: Annotated[float | None, Unset, Bounds(0, 1, exclusive=True)] = None
     """Standard deviation of the diameters divided by their mean, weighted by volume. --family needs it."""
     members: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 32)"), COUNT] = None
