@@ -50,8 +50,7 @@ class PopulationOptions(Options):
         ),
     ] = None
     mean: Annotated[float | None, Unset, POSITIVE] = None
-    """Volume-weighted mean diameter of the particles, in Å. A particle has the diameter of a sphere of its volume.
-    --family needs the mean."""
+    """Volume-weighted mean of the diameters, in Å. A diameter is that of a sphere of the volume of the particle."""
     width: Annotated[float | None, Unset, Bounds(0, 1, exclusive=True)] = None
     """Standard deviation of the diameters divided by their mean, weighted by volume. --family needs it."""
     members: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 32)"), COUNT] = None
