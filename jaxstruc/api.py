@@ -119,7 +119,8 @@ def solve(
         absolute: Whether the data are on an absolute scale.
         max_atoms: Largest number of atoms of a candidate from the library.
         search: Search over lattice sites for particles that are in no source: none, quick or full.
-        progress: Function of the number of finished measurements, the number of all measurements and a text.
+        progress: Function that is called with the number of finished measurements, the number of all measurements, and
+            a text.
 
     Raises:
         ValueError: If the input cannot be used.
@@ -160,7 +161,8 @@ def mine(
         absolute: Whether the data are on an absolute scale.
         max_atoms: Largest number of atoms of a candidate from the library.
         search: Search over lattice sites for particles that are in no source: none, quick or full.
-        progress: Function of the number of finished measurements, the number of all measurements and a text.
+        progress: Function that is called with the number of finished measurements, the number of all measurements, and
+            a text.
 
     Raises:
         ValueError: If the input cannot be used.
@@ -195,7 +197,8 @@ def refine(
         free: Names of the parameters that are fitted.
         absolute: Whether the data are on an absolute scale.
         coordinates: Whether the positions of the atoms are fitted too.
-        progress: Function of the number of finished measurements, the number of all measurements and a text.
+        progress: Function that is called with the number of finished measurements, the number of all measurements, and
+            a text.
 
     Raises:
         ValueError: If the input cannot be used.
@@ -238,7 +241,8 @@ def saxs(
         body: Shapes of the particles that are compared. With None all shapes are compared.
         distribution: Distributions of sizes that are compared. With None all distributions are compared.
         background: I(Q) of the solvent. It is multiplied by `background_scale` of the options and subtracted.
-        progress: Function of the number of finished measurements, the number of all measurements and a text.
+        progress: Function that is called with the number of finished measurements, the number of all measurements, and
+            a text.
 
     Raises:
         ValueError: If the input cannot be used.

@@ -25,7 +25,7 @@ from jaxstruc.result import Result
 
 AnyResult = TypeVar("AnyResult", bound=Result)
 ProgressCallback = Callable[[int, int, str], None]
-"""Function of the number of finished items, the number of all items, and a text."""
+"""Function that is called with the number of finished items, the number of all items, and a text."""
 MAX_SHOWN_FILES = 8
 """Largest number of curves whose settings are printed."""
 MAX_LISTED_FILES = 20
@@ -50,9 +50,9 @@ class Workflow(NamedTuple):
     """Functions that compute the results of files, and names for tables and messages."""
 
     read: Callable[[Path, Any], Sequence[Measurement | ValueError]]
-    """Function of a file and a plan that returns its curves with all settings, or the errors of single curves."""
+    """Function that takes a file and a plan, and returns each curve of the file with all settings, or its error."""
     solve: Callable[..., Iterator[Result]]
-    """Function of measurements and a plan that yields their results."""
+    """Function that takes measurements and a plan, and yields the result of each measurement."""
     result: type[Result]
     """Class of the results."""
     columns: Sequence[str]

@@ -104,9 +104,10 @@ class Candidate:
 
 
 class Curve(NamedTuple):
-    """Data and fit, all [point]: G in 1/Å² against r in Å, or I in the unit of the file against Q in 1/Å."""
+    """Data and fit as arrays [point]. The values are G(r) in 1/Å², or for SAXS I(Q) in the unit of the file."""
 
     x: np.ndarray
+    """Distance r in Å, or for SAXS Q in 1/Å."""
     observed: np.ndarray
     calculated: np.ndarray
     """Calculated curve with the background."""

@@ -50,7 +50,7 @@ class PopulationOptions(Options):
         ),
     ] = None
     mean: Annotated[float | None, Unset, POSITIVE] = None
-    """Volume-weighted mean of the diameters, in Å. A diameter is that of a sphere of the volume of the particle."""
+    """Volume-weighted mean diameter in Å, of spheres that have the volumes of the particles. --family needs it."""
     width: Annotated[float | None, Unset, Bounds(0, 1, exclusive=True)] = None
     """Standard deviation of the diameters divided by their mean, weighted by volume. --family needs it."""
     members: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 32)"), COUNT] = None

@@ -77,7 +77,7 @@ Frame = Annotated[
     ),
     COUNT,
 ]
-"""Curves of a file with several curves."""
+"""Selection of one curve, or of all curves, in a file with several curves."""
 SEED = Bounds(0, 2**32 - 1)
 """Range of a seed."""
 MAX_POINTS = 1_000_000

@@ -4,7 +4,7 @@
 `batch.unique_stems`:
 
 - `best/` has the best structure, and `structures/` has the next ones.
-- `candidates/` has the table of the candidates, and `families/` has a figure of it.
+- `candidates/` has the table of the candidates, and `families/` has a figure of this table.
 - `distribution/` has the distribution of particles as a table and a figure.
 - `fits/` has the curves as tables and figures, and `correlations/` has the correlations of the fitted values.
 - `results/` has the whole results, which `jaxstruc.load` reads.
