@@ -89,7 +89,7 @@ class Job(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int | None]:
-        """Checksum of the file and number of the curve, to which results belong."""
+        """Checksum of the file, and number of the curve. Together they identify the results of earlier runs."""
         frame = self.measurement.settings_by_name.get("frame")
         return self.measurement.sha256, None if frame is None else int(frame)
 
@@ -123,7 +123,7 @@ def run_batch(
     show: Callable[[str, Sequence[Setting]], None],
     workflow: Workflow | None = None,
 ) -> BatchOutcome:
-    """Solve all files and write the folder of results, file by file.
+    """Solve all curves of the files, and write the folder of results after each curve.
 
     Args:
         paths: Measured files.

@@ -60,7 +60,7 @@ class Candidate:
     type: str
     """Type: fcc, hcp, faulted, bcc, sc, icosahedron or decahedron, or "" if it is unknown. For SAXS it is the body."""
     family: str
-    """Family of clusters to which it belongs. For SAXS it is the distribution of sizes."""
+    """Family of clusters to which the candidate belongs. For SAXS it is the distribution of sizes."""
     recipe: str
     """Rule that builds the cluster within its family, or the name of its file."""
     n_atoms: int
@@ -94,7 +94,7 @@ class Candidate:
     occupancy: np.ndarray | None = None
     """[atom] Probability that each atom exists, 0 to 1. Only particles from a search have it."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields of a later version."""
+    """Fields that only a later version of the written format has."""
 
     @property
     def label(self) -> str:
@@ -132,7 +132,7 @@ class SizeDistribution:
     number_low: np.ndarray
     number_high: np.ndarray
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields of a later version."""
+    """Fields that only a later version of the written format has."""
 
     @property
     def table(self) -> dict[str, np.ndarray]:
@@ -176,7 +176,7 @@ class Result:
     and seed and model of a network."""
     versions: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields of a later version."""
+    """Fields that only a later version of the written format has."""
 
     @property
     def best(self) -> Candidate:

@@ -60,7 +60,7 @@ def quantiles(
 def discrete_quantiles(
     values: Float[np.ndarray, " draw"], levels: Sequence[float], *, weight: Float[np.ndarray, " draw"]
 ) -> Float[np.ndarray, " level"]:
-    """Return the smallest value whose cumulative weight reaches a level, for each level, e.g. a number of atoms."""
+    """Return for each level the smallest of the values (e.g. numbers of atoms) whose cumulative weight reaches it."""
     order = np.argsort(values, kind="stable")
     cumulative = np.cumsum(weight[order]) / weight.sum()
     index = np.minimum(np.searchsorted(cumulative, levels), len(order) - 1)

@@ -47,7 +47,7 @@ def distribution(result: Result) -> matplotlib.figure.Figure:
 
 @fit.register
 def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
-    """Return a figure of G(r) with the fit. The difference is below it, with a dashed line at its zero."""
+    """Return a figure of G(r) with the fit, and of the difference below them. A dashed line shows its zero."""
     r, observed, calculated, _ = result.curve(rank)
     candidate = result.candidates[rank - 1]
     figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")

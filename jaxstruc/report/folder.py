@@ -1,4 +1,4 @@
-"""The folder of results, which has the same files for all commands.
+"""The folder of results that `solve`, `mine`, `refine`, `saxs` and `Result.save` write.
 
 `summary.csv` has one row for each measured curve. The other files are named after the measured file, see
 `batch.unique_stems`:
@@ -8,6 +8,8 @@
 - `distribution/` has the distribution of particles as a table and a figure.
 - `fits/` has the curves as tables and figures, and `correlations/` has the correlations of the fitted values.
 - `results/` has the whole results, which `jaxstruc.load` reads.
+
+Results of SAXS have no best/, structures/ and families/.
 
 Each file is written completely or not at all, and the file in `results/` is written last.
 """
@@ -93,7 +95,7 @@ def write_summary(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[st
 
     Args:
         folder: Folder of the results.
-        rows: Cells by column, one row for each measured file.
+        rows: Cells by column, one row for each measured curve.
         columns: Names of the columns.
     """
     tables.write(folder / "summary.csv", columns, rows)
