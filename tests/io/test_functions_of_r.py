@@ -24,7 +24,7 @@ def test_the_given_g_k_of_r_becomes_the_g_of_r_of_the_same_sample(case):
     np.testing.assert_array_equal(keen_pdf.r, pdf.r)
     assert best_scale_error(keen_pdf.g, pdf.g) < 1e-4
     assert len(keen_pdf.warnings) == 1 and "multiplied by r" in keen_pdf.warnings[0] and not pdf.warnings
-    assert keen_pdf.header == pdf.header
+    assert keen_pdf.header == pdf.header | {"converted_from": "G_k(r)"}
 
 
 @pytest.mark.parametrize("label", ["G_k(r)", "Gk", "G_Keen(r)", "G_K(r)", "G^K(r)", "h(r)", "g(r)-1", "Keen's G(r)"])
