@@ -111,6 +111,11 @@ def library_source(
     allowed_rows = library.select(cluster_library, max_atoms=options.max_atoms)
     if not len(allowed_rows):
         raise ValueError(f"Expected a cluster of at most {options.max_atoms} atoms, got none; raise --max-atoms.")
+    if from_files and (n_large := len(cluster_library.atoms) - len(allowed_rows)):
+        remarks.append(
+            f"{n_large} of {len(cluster_library.atoms)} structures of --library have more than {options.max_atoms} "
+            "atoms and were left out: raise --max-atoms to include them"
+        )
 
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         source_name, max_atoms = ("file", 0) if from_files else ("library", options.max_atoms)

@@ -44,6 +44,16 @@ def test_a_library_gives_all_its_clusters_and_where_it_ends(example):
     assert source.diameter == pytest.approx(group.library.diameter.max())
 
 
+def test_structures_of_the_user_that_are_too_large_are_mentioned(repository):
+    """The file holds platinum clusters of 201, 79 and 38 atoms."""
+    path = repository / "tests" / "cases" / "library_in_one.xyz"
+    (group,) = sources.library_source(LibraryOptions((), 100, (path,))).candidates([None])
+    assert len(group.rows) == 2
+    assert [remark for remark in group.remarks if "1 of 3 structures of --library have more than 100 atoms" in remark]
+    (whole_group,) = sources.library_source(LibraryOptions((), 201, (path,))).candidates([None])
+    assert len(whole_group.rows) == 3 and not whole_group.remarks
+
+
 def test_a_library_has_the_requested_families_or_all(example):
     for requested_families, expected_families in ((("octahedron", "icosahedron"),) * 2, ((), tuple(families.FAMILIES))):
         (group,) = sources.library_source(LibraryOptions(requested_families, 30)).candidates([example])
