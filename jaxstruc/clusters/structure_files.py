@@ -1,4 +1,4 @@
-"""Reader of structure files: frames, unit cells, occupancies and isotopes, and the checks of what was read.
+"""Reader of structure files. It reads frames, unit cells, occupancies and isotopes, and it checks the structures.
 
 A frame is one of several structures in a file.
 
@@ -38,7 +38,9 @@ MAX_ERROR_CHARACTERS = 200
 MAX_FRAMES = 10_000
 """Largest number of structures (frames) in a file."""
 FRAME_NOTATION = re.compile(r"(.+)@(-?\d+|-?\d*:-?\d*(?::-?\d*)?)")
-"""Path and frames in the notation of ASE: name.xyz@2 is the third structure, name.xyz@0:2 are the first two structures.
+"""Regular expression for a path and frames in the notation of ASE.
+
+For example, name.xyz@2 is the third structure, and name.xyz@0:2 are the first two structures.
 """
 BOND_TOLERANCE, SHORT_BOND_TOLERANCE, MIN_CONTACT_RATIO = 1.25, 1.1, 0.6
 """Largest length of a bond, largest length of a bond in a narrow cell (see `make_whole`), and smallest distance between
@@ -66,7 +68,7 @@ HYDROGEN_ISOTOPES = {"D": 2.014, "T": 3.016}
 LIGHT_ELEMENTS = frozenset({"H", "C", "N", "O", "S", "P"})
 """Elements of ligands, i.e. of the molecules around a metal core."""
 MAX_INNER_LIGHT_SHARE = 0.1
-"""Largest share of ligand atoms that lie within the median radius of the metal atoms."""
+"""Largest share of ligand atoms that are closer to the centre of the metal atoms than half of the metal atoms are."""
 REMARKS = "jaxstruc_remarks"
 """Key of the remarks on a structure in the `info` of its atoms. A remark states e.g. that pieces were joined."""
 MAX_LISTED_NAMES = 3
@@ -402,7 +404,7 @@ class _CellBonds(NamedTuple):
 
 
 def _check_cell(atoms: ase.Atoms, source: str) -> None:
-    """Refuse a unit cell whose bonds cannot be determined."""
+    """Raise `ValueError` if a unit cell is not finite, is degenerate, or has an unusable size."""
     cell = atoms.cell.array
     vectors = cell[atoms.pbc]
     if (
@@ -423,8 +425,8 @@ def _check_cell(atoms: ase.Atoms, source: str) -> None:
 def _atom_volume(atoms: ase.Atoms) -> float:
     """Return the volume of the unit cell per atom, in Å³.
 
-    It is the volume of a rectangular box with the same distances between opposite faces. In a direction that is not
-    periodic, the length of the box is the extent of the atoms.
+    The volume is that of a rectangular box with the same distances between opposite faces as the cell. In a direction
+    that is not periodic, the length of the box is the extent of the atoms plus 2 Å.
     """
     normals = np.linalg.inv(atoms.cell.complete().array)
     heights = 1 / np.linalg.norm(normals, axis=0)
@@ -435,7 +437,7 @@ def _atom_volume(atoms: ase.Atoms) -> float:
 def _find_bonds(atoms: ase.Atoms, source: str) -> _CellBonds | None:
     """Return the bonds of a structure, or None if the atoms or their periodic images overlap.
 
-    Overlapping images mean that the structure is whole and the cell is too narrow.
+    If only the images overlap, the cell is too narrow and does not cut through the structure.
 
     Raises:
         ValueError: If the images overlap and the structure has several pieces.
@@ -464,9 +466,12 @@ def _find_bonds(atoms: ase.Atoms, source: str) -> _CellBonds | None:
 
 
 def _unwrap(bonds: _CellBonds, n_atoms: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Return the lattice vectors that join pieces [atom, 3], the piece of each atom, and whether a piece has no end.
+    """Return how the bonds connect the atoms across the faces of the unit cell.
 
-    A piece without an end continues from one unit cell to the next.
+    Returns:
+        Numbers of lattice vectors that move each atom next to the atoms to which it is bonded [atom, 3].
+        Index of the piece of each atom [atom]. A piece consists of atoms that bonds connect.
+        Whether the bonds of a piece continue from one unit cell to the next without an end.
     """
     order = np.lexsort((bonds.image.any(axis=1), bonds.second, bonds.first))
     first, second, image, _ = bonds.select(order)
@@ -487,7 +492,7 @@ def _unwrap(bonds: _CellBonds, n_atoms: int) -> tuple[np.ndarray, np.ndarray, bo
 
 
 def _gather_pieces(atoms: ase.Atoms, piece: np.ndarray, pbc: np.ndarray) -> None:
-    """Move each piece by lattice vectors until its centre is as close as possible to that of the largest piece."""
+    """Move each piece by lattice vectors so that its centre is as close as possible to that of the largest piece."""
     main_centre = atoms.positions[piece == np.bincount(piece).argmax()].mean(axis=0)
     complete_cell = atoms.cell.complete().array
     for index in range(int(piece.max()) + 1):
@@ -600,7 +605,7 @@ def _has_unnamed_occupancies(lines: Sequence[str]) -> bool:
 
 
 def _xyz_symbol_spans(lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:
-    """Yield the line, the start and the end of the symbol of each atom in an .xyz file."""
+    """Yield the line index of each atom in an .xyz file, and the start and the end of its symbol in this line."""
     line_index = 0
     while line_index + 2 < len(lines) and (count := lines[line_index].strip()).isdecimal():
         properties = re.search(r"Properties=\"?([^\s\"]+)", lines[line_index + 1], re.IGNORECASE)
@@ -615,7 +620,7 @@ def _xyz_symbol_spans(lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:
 
 
 def _pdb_symbol_spans(lines: Sequence[str]) -> Iterator[tuple[int, int, int]]:
-    """Yield the line, the start and the end of the symbol of each atom in a PDB file.
+    """Yield the line index of each atom in a PDB file, and the start and the end of its symbol in this line.
 
     If an atom has no symbol, the start and the end of its name are given.
     """

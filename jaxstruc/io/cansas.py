@@ -1,8 +1,8 @@
 """Reader of CanSAS1d XML files, whose root element is `<SASroot>`.
 
-Each `<SASdata>` element holds a curve, and each `<Idata>` element of it holds a point. A file with a document type
-(`<!DOCTYPE ...>`) is refused before the document type is parsed, because its entities can expand a small file to
-gigabytes.
+Each `<SASdata>` element is a curve, and its `<Idata>` elements are the points of the curve. A file with a document type
+declaration (`<!DOCTYPE ...>`) is refused before the declaration is parsed. Such a declaration can define entities that
+expand a small file to gigabytes.
 """
 
 import hashlib
@@ -18,9 +18,10 @@ from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.points import NO_SLIT_SMEARING, Columns, CurveFile, SourceFile
 
 POINT_ELEMENTS = ("Q", "I", "Idev", "Qdev")
-"""Elements of a point: Q, I(Q), the standard error of I(Q) and the standard deviation of the resolution in Q."""
+"""Names of the elements of a point: Q, I(Q), the standard error of I(Q), and the standard deviation of the resolution
+in Q."""
 SLIT_ELEMENTS = ("dQl", "dQw")
-"""Elements of a point that hold the slit widths of a slit-smeared curve."""
+"""Names of the elements of a point that hold the widths of a slit. They are not zero if a slit smears the curve."""
 
 
 def read(
@@ -35,13 +36,14 @@ def read(
         frame: Number of the curve, counted from 1, if the file holds several curves.
 
     Raises:
-        ReadError: If the file is missing, is not CanSAS1d XML, or its points are not a curve.
+        ReadError: If the file is missing or is not CanSAS1d XML, if it holds several curves and no frame is given, or
+            if the points of the curve cannot be used.
     """
     return open_file(path, q_unit=q_unit, wavelength=wavelength).read(frame)
 
 
 def open_file(path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None) -> CurveFile:
-    """Open a file of one or several I(Q). See `read` for the arguments and errors."""
+    """Return a file whose I(Q) can be read one by one. See `read` for the arguments and errors."""
     path = Path(path)
     raw = raw_bytes(path, CURVE_RULES)
     curve_elements = _find_curves(_document_root(raw, path))
@@ -62,7 +64,7 @@ def _document_root(raw: bytes, path: Path) -> ElementTree.Element:
     """Return the root element of an XML document.
 
     Raises:
-        ReadError: If the document is broken, has a document type, or is not CanSAS1d XML.
+        ReadError: If the document is broken, has a document type declaration, or is not CanSAS1d XML.
     """
     try:
         _refuse_document_types(raw, path)
@@ -81,7 +83,7 @@ def _document_root(raw: bytes, path: Path) -> ElementTree.Element:
 
 
 def _refuse_document_types(raw: bytes, path: Path) -> None:
-    """Raise `ReadError` at the start of a document type, because it may define entities."""
+    """Raise `ReadError` if an XML document has a document type declaration, before any entity is read."""
 
     def refuse(*_) -> None:
         raise ReadError(f"Expected XML without a document type, got one in {path}; remove its <!DOCTYPE ...>.")
@@ -92,7 +94,10 @@ def _refuse_document_types(raw: bytes, path: Path) -> None:
 
 
 def _find_curves(root: ElementTree.Element) -> list[tuple[str, ElementTree.Element]]:
-    """Return each curve with the title of its entry."""
+    """Return the title and the `<SASdata>` element of each curve.
+
+    The title is that of the entry that holds the curve, or "" if it is missing or not printable.
+    """
     curve_elements = []
     for entry in root:
         titles = [child.text or "" for child in entry if _element_name(child) == "Title"]
@@ -103,7 +108,7 @@ def _find_curves(root: ElementTree.Element) -> list[tuple[str, ElementTree.Eleme
 
 
 def _curve_columns(data: ElementTree.Element, path: Path) -> Columns:
-    """Return the columns of a `<SASdata>` element."""
+    """Return the columns of the curve in a `<SASdata>` element."""
     rows = [{_element_name(element): element for element in row} for row in data if _element_name(row) == "Idata"]
     expect(
         len(rows) >= MIN_ROWS,

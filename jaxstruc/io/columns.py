@@ -1,6 +1,7 @@
-"""Reading of text files with columns of numbers: bytes, then text, then the rows of numbers.
+"""Reading of text files with columns of numbers, from the bytes of the file to an array.
 
-The data of a file are its data block: the longest run of rows that hold the same number of numbers.
+A curve is read from the data block of its file. The data block is the longest sequence of consecutive rows that have
+the same number of columns.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 MAX_FILE_BYTES = 8 * 2**20
 """Largest size of a text file, in bytes."""
 MAX_LINES = 60_000
-"""Largest number of lines of a file, enough for 600 Å in steps of 0.01 Å."""
+"""Largest number of lines of a file. A G(r) up to 600 Å in steps of 0.01 Å has this number of points."""
 MAX_LINE_CHARACTERS = 2000
 """Largest number of characters of a row of numbers."""
 MIN_ROWS = 10
@@ -22,7 +23,7 @@ MIN_ROWS = 10
 WIDE_ENCODINGS = (
     (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
 )  # fmt: skip
-"""Byte order marks and the encodings that they show."""
+"""Byte order marks at the start of text files, and the encoding that each mark stands for."""
 _COMMA_NUMBER = re.compile(r"[-+]?\d+(,\d+)+(\.\d*)?([eE][-+]?\d+)?")
 _POINT_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?")
 _MISSING_VALUE = re.compile(r"(?i)n/?a|null|none|masked|-{2,}|\*{2,}")
@@ -34,7 +35,7 @@ _MARKED_BYTES = bytes(byte if byte in _PLAIN_ROW_BYTES else ord("x") for byte in
 
 
 class ColumnRules(NamedTuple):
-    """Words for the expected content of a file, for error messages."""
+    """Words that error messages use for the expected content of a file."""
 
     name: str
     """Name of the content, e.g. "PDF"."""
@@ -89,7 +90,9 @@ def raw_bytes(path: Path, rules: ColumnRules = PDF_RULES, *, max_bytes: int = MA
 
 
 def decode_text(raw: bytes, path: Path, rules: ColumnRules = PDF_RULES) -> str:
-    """Decode bytes as UTF-16 or UTF-32 if they show it, otherwise as UTF-8, or as Latin-1 if they are not UTF-8.
+    """Return the text of a file from its bytes.
+
+    The encoding is UTF-16 or UTF-32 if the bytes show this. Otherwise it is UTF-8, or Latin-1 if UTF-8 is not possible.
 
     Raises:
         ReadError: If the bytes are not text.
@@ -109,7 +112,7 @@ def decode_text(raw: bytes, path: Path, rules: ColumnRules = PDF_RULES) -> str:
 
 
 def _wide_encoding(raw: bytes) -> str:
-    """Return the encoding of text whose characters take two or four bytes, or "" for other text."""
+    """Return the encoding of a text if each character takes two or four bytes, otherwise ""."""
     for mark, encoding in WIDE_ENCODINGS:
         if raw.startswith(mark):
             return encoding
@@ -130,7 +133,7 @@ def parse_number(text: str) -> float:
 def parse_row(line: str) -> list[float] | None:
     """Return the numbers of a row, or None if the line is not a row of at least two numbers.
 
-    A missing value after the first number is NaN. It may be written as NA, null, -- or **, or left out between two
+    A missing value after the first number becomes NaN. In the file it is NA, null, -- or **, or nothing between two
     commas or semicolons.
     """
     if len(line) > MAX_LINE_CHARACTERS:
@@ -152,10 +155,11 @@ def parse_row(line: str) -> list[float] | None:
 
 
 def decimal_commas(line: str) -> str:
-    """Return "decimal" or "thousands" if commas stand inside the numbers of a row, otherwise "".
+    """Return whether the commas inside the numbers of a row mark decimals or thousands.
 
-    Commas that separate the columns of a row are not meant. In a row without other separators, only an integer that
-    begins with 0 shows that the comma before it is decimal.
+    The result is "decimal", "thousands", or "" if no number contains a comma. Commas between columns are not inside a
+    number. If commas are the only separators of a row, they are decimal commas only if an integer after a comma begins
+    with 0, e.g. 1,05,2,31.
     """
     if "," not in line or len(line) > MAX_LINE_CHARACTERS:
         return ""
@@ -171,10 +175,10 @@ def decimal_commas(line: str) -> str:
 
 
 def read_table(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> tuple[Sequence[int], np.ndarray, int]:
-    """Return the data block of a file: its line indices, its numbers [row, column], and the number of other rows.
+    """Return the line indices and the numbers [row, column] of the data block, and the number of rows outside it.
 
-    A file that consists of a header and plain rows is read by NumPy, which is fast. All other files are read by
-    `find_block`.
+    NumPy reads a file that consists of a header and plain rows (see `plain_rows`), because this is fast. `find_block`
+    reads all other files. Only rows of numbers are counted.
 
     Raises:
         ReadError: If the file has no data block.
@@ -186,7 +190,7 @@ def read_table(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> 
 
 
 def read_plain_table(lines: list[str]) -> tuple[Sequence[int], np.ndarray, int] | None:
-    """Return the result of `read_table` for a file of a header and plain rows, or None for other files."""
+    """Return the result of `read_table` if a file consists of a header and plain rows, otherwise None."""
     start, rows = plain_rows(lines if len(lines) <= MAX_LINES else [])
     if len(rows) < MIN_ROWS or any(parse_row(line) or decimal_commas(line) for line in lines[:start]):
         return None
@@ -194,10 +198,10 @@ def read_plain_table(lines: list[str]) -> tuple[Sequence[int], np.ndarray, int] 
 
 
 def plain_rows(lines: list[str]) -> tuple[int, np.ndarray]:
-    """Return the index of the first plain row at the end of a file, and the numbers of these rows [row, column].
+    """Return the line index at which the plain rows at the end of a file begin, and their numbers [row, column].
 
-    A plain row consists only of digits, signs, points, exponents and blanks. The result has no rows if the last line
-    is not a plain row, if a line of such characters is not a row of numbers, or if the rows differ in length.
+    A plain row consists only of digits, signs, points, exponents and blanks. The array has no rows if the last line is
+    not a plain row, if a plain row does not consist of numbers, or if the plain rows differ in length.
     """
     marked_text = "\n".join(lines).encode("ascii", "replace").translate(_MARKED_BYTES)
     start = marked_text.count(b"\n", 0, marked_text.rfind(b"x")) + 1 if b"x" in marked_text else 0
@@ -217,7 +221,8 @@ def find_block(
     """Return the line indices and the rows of the data block, and the number of rows of numbers outside it.
 
     Raises:
-        ReadError: If there are too many lines, too few rows or decimal commas, or if most rows are outside the block.
+        ReadError: If the file has too many lines or too few rows, if numbers contain commas, or if most rows of numbers
+            are outside the data block.
     """
     expect(len(lines) <= MAX_LINES, f"at most {MAX_LINES} lines, got {len(lines)} in {path}; export a coarser grid")
     commas = [kind for line in lines if (kind := decimal_commas(line))]

@@ -37,11 +37,11 @@ PROGRAM_MARKS = (
     (r"(?i)\bPDFgetN\b", "PDFgetN"),
     (r"(?i)pdfgetx", "PDFgetX3"),
 )
-"""Regular expressions for texts by which a header shows its program, and the name of the program."""
+"""Pairs of a regular expression and the name of a program. A header that matches was written by this program."""
 MAX_UNREAD_NAMES = 4
 """Largest number of columns that a warning names."""
 MAX_RELATIVE_START = 0.01
-"""Largest |G| at r = 0, relative to the largest |G|, that is not reported. The sine transform of F(Q) is 0 there."""
+"""Largest |G(0)|, relative to the largest |G(r)|, without a warning. The sine transform of F(Q) is 0 at r = 0."""
 KEEN_TAIL_TOLERANCE = 0.3
 """Largest deviation of the mean of g(r) from 1 in the upper half of the points."""
 CONVERSIONS = {
@@ -49,19 +49,19 @@ CONVERSIONS = {
     "g(r)": "the column is g(r); it was converted to r (g(r) - 1), which is G(r) times an unknown factor",
     "D(r)": "the column is Keen's D(r), which is G(r) times an unknown factor",
 }
-"""Functions of r that are proportional to G(r) after a conversion, and the warning that states the conversion."""
+"""Functions of r that become proportional to G(r) by a conversion, and the warning that states the conversion."""
 FORMULAS = {
     "T(r)": "G(r) = T(r) - 4 pi rho0 r, where rho0 is the number density in 1/Å³",
     "RDF(r)": "G(r) = RDF(r)/r - 4 pi rho0 r, where rho0 is the number density in 1/Å³",
     "n(r)": "G(r) = (dn/dr)/r - 4 pi rho0 r, where rho0 is the number density in 1/Å³",
     "another function of r": "",
 }
-"""Functions of r that are refused, and how to convert them to G(r)."""
+"""Functions of r that are refused, and the formula that converts each of them to G(r), or "" if it is unknown."""
 MAX_WORD_CHARACTERS = 100
 """Largest number of characters of a word that is taken from a header."""
 
 G_SCALE_RANGE = 1e-9, 1e9
-"""Range that the largest |G| must have, in 1/Å². Outside it, sums of squares exceed single precision."""
+"""Range in which the largest |G(r)| must lie, in 1/Å². Outside it, sums of squares exceed single precision."""
 
 
 def read(path: Path | str, *, frame: int | None = None, kind: str | None = None) -> Measurement:
@@ -69,18 +69,18 @@ def read(path: Path | str, *, frame: int | None = None, kind: str | None = None)
 
     Args:
         path: Path of the file.
-        frame: Number of the curve, counted from 1, if the file holds several curves over one r.
-        kind: "gr" if the user states that the curve is a G(r) although its label names an unknown function of r.
+        frame: Number of the curve, counted from 1, if the file holds several curves over the same r.
+        kind: "gr" if the user states that the curve is a G(r), although its label is g(r) or an unknown function of r.
 
     Raises:
-        ReadError: If the file is missing or not text, does not hold a G(r) over r in Å, has NaN or decreasing r, or
-            holds several curves and no frame is given.
+        ReadError: If the file is missing or not text, if it does not hold a G(r) over r in Å, if it contains NaN, if r
+            decreases, or if the file holds several curves and no frame is given.
     """
     return open_file(path, kind=kind).read(frame)
 
 
 def open_file(path: Path | str, *, kind: str | None = None) -> CurveFile:
-    """Open a file of one or several G(r). See `read` for the arguments and errors."""
+    """Return a file whose G(r) can be read one by one. See `read` for the arguments and errors."""
     path = Path(path)
     raw = raw_bytes(path)
     lines = decode_text(raw, path).splitlines()
@@ -93,7 +93,7 @@ def open_file(path: Path | str, *, kind: str | None = None) -> CurveFile:
     if unread_names:
         warnings.append(f"columns not read: {', '.join(unread_names[:MAX_UNREAD_NAMES])}")
     if n_outside >= MIN_ROWS:
-        warnings.append(f"{n_outside} rows of numbers outside the data block at line {line_indices[0] + 1} not read")
+        warnings.append(f"{n_outside} rows of numbers outside the data from line {line_indices[0] + 1} on are not read")
     program, checksum = header_program(header_lines), hashlib.sha256(raw).hexdigest()
 
     def read_index(index: int) -> Measurement:
@@ -103,7 +103,7 @@ def open_file(path: Path | str, *, kind: str | None = None) -> CurveFile:
         curve_warnings = [*warnings, *conversion]
         if r[0] == 0 and abs(g[0]) > MAX_RELATIVE_START * np.abs(g).max():
             curve_warnings.append(
-                f"G(r) is {g[0]:.3g} and not 0 at r = 0: if it is Keen's G_k(r), state this as its label"
+                f"G(r) is {g[0]:.3g} and not 0 at r = 0: if the column is Keen's G_k(r), change its label to G_k(r)"
             )
         if n_repeated := len(rows) - len(r):
             curve_warnings.append(f"points with repeated r dropped: {n_repeated}")
@@ -123,7 +123,10 @@ def header_program(lines: list[str]) -> str:
 
 
 def header_settings(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
-    """Return the known settings of a header, and warnings. The section [Misc] holds private paths and is not read."""
+    """Return the known settings of a header by name, and warnings.
+
+    The section [Misc] of a header holds private paths and is not read.
+    """
     settings: dict[str, float | str] = {}
     warnings = []
     section = ""
@@ -169,7 +172,7 @@ def _label_lines(lines: list[str]) -> list[str]:
 
 
 def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
-    """Raise `ReadError` if the labels or the file name show another curve than G(r) over r in Å."""
+    """Raise `ReadError` if the labels, the file name or the stated kind show that the curve is not G(r) over r in Å."""
     is_other_curve = is_over_q(path, lines, kind)
     expect(not is_other_curve, f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
     is_in_nm = any(map(NM_LABEL.match, _label_lines(lines)))
@@ -179,9 +182,10 @@ def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
 def _find_curves(
     labels: ColumnLabels, rows: np.ndarray, path: Path, *, kind: str | None
 ) -> tuple[list[CurveColumns], str, list[str]]:
-    """Return the columns of each curve, the function of r that they hold ("gr" for G(r)), and unread columns.
+    """Return the columns of each curve, the function of r that they hold, and the names of columns that are not read.
 
-    Without labels, a column that oscillates around 0 is a curve. Errors are never below 0.
+    The function is "gr" for G(r), or a key of `CONVERSIONS`. In a file without labels, the second column is a curve.
+    Each further column is a curve if it oscillates around 0, because standard errors are never below 0.
     """
     if labels.axis is not None and labels.axis.role == "r" and (unit := labels.axis.unit):
         expect(q_axis.length_unit(unit) == "Å", f"r in Å, got {path}, whose label states {unit[:20]!a}; convert r to Å")
@@ -206,7 +210,10 @@ def _find_curves(
 def _convert_to_g(
     function: str, r: np.ndarray, g: np.ndarray, path: Path, *, kind: str | None
 ) -> tuple[np.ndarray, list[str]]:
-    """Return G(r), on any scale, of a function of r, and a warning that states the conversion."""
+    """Convert a function of r to G(r) times an unknown factor, and return a warning that states the conversion.
+
+    A G(r) is returned unchanged and without a warning.
+    """
     if function == "G_k(r)":
         g = r * g + 0.0  # not -0
     if function == "g(r)":
@@ -222,7 +229,7 @@ def _convert_to_g(
 
 
 def _r_and_g_columns(r_and_g: np.ndarray, line_indices: Sequence[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return r and G(r), with each r only once."""
+    """Return r and G(r) without the points whose r repeats that of the point before."""
     bad_rows = np.flatnonzero(~np.isfinite(r_and_g).all(axis=1))
     if len(bad_rows):
         raise ReadError(

@@ -1,7 +1,7 @@
-"""Reader of curves over Q in columns of text: `.dat .chi .iq .sq .fq .csv .xye .txt .ABS`.
+"""Reader of curves over Q in text files with columns, e.g. `.dat .chi .iq .sq .fq .csv .xye .txt .ABS`.
 
-A line of labels states what each column holds and the unit of the axis. Columns without labels are read in the usual
-order: Q, the curve, its standard error, and the standard deviation of the resolution in Q.
+A line of labels states the quantity in each column and the unit of the axis. Columns without labels are read in the
+usual order: Q, the curve, the standard error of the curve, and the standard deviation of the resolution in Q.
 """
 
 import hashlib
@@ -23,7 +23,11 @@ _MAX_WAVELENGTH_IN_METRES = 1e-8
 MAX_UNLABELLED_COLUMNS = 4
 """Largest number of columns of a file without labels, unless all of them are curves."""
 MIN_CURVE_RATIO = 0.5
-"""Smallest ratio of a column to the column before it, at large values, at which it is a curve and not an error."""
+"""Smallest ratio of the values of a column to those of the column before it, at which the column is read as a curve.
+
+The ratio is computed where the column before it is large. Its largest value is the inverse of this number. Standard
+errors usually have a smaller ratio.
+"""
 
 
 def read(
@@ -42,12 +46,12 @@ def read(
         q_unit: Unit of the axis (1/Å, 1/nm, 2theta or 2theta-rad). It overrides the unit that the file states.
         wavelength: Wavelength in Å, needed if the axis is an angle.
         kind: Kind of the curve (iq, sq or fq) if the file states none. The default is iq if iq is accepted.
-        frame: Number of the curve, counted from 1, if the file holds several curves over one Q.
-        accepted_kinds: Kinds that the caller can use. The error for another kind names the command that takes it.
+        frame: Number of the curve, counted from 1, if the file holds several curves over the same Q.
+        accepted_kinds: Kinds that the caller can use. The error for another kind names the command that accepts it.
 
     Raises:
-        ReadError: If the file is missing or not text, holds another curve, does not state its kind or unit, or holds
-            several curves and no frame is given.
+        ReadError: If the file is missing or not text, if the curve has another kind, if its kind or the unit of Q is
+            unknown, or if the file holds several curves and no frame is given.
     """
     curve_file = open_file(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=accepted_kinds)
     return curve_file.read(frame)
@@ -61,7 +65,7 @@ def open_file(
     kind: str | None = None,
     accepted_kinds: Sequence[str] = ("iq", "sq", "fq"),
 ) -> CurveFile:
-    """Open a file of one or several curves over Q. See `read` for the arguments and errors."""
+    """Return a file whose curves over Q can be read one by one. See `read` for the arguments and errors."""
     path = Path(path)
     raw = raw_bytes(path, CURVE_RULES)
     lines = decode_text(raw, path, CURVE_RULES).splitlines()
@@ -72,7 +76,7 @@ def open_file(
     curve_kind = _curve_kind(_preferred_kind(labels, kind, accepted_kinds), kind, accepted_kinds, path)
     curve_columns, column_warnings = _find_curves(labels, rows, curve_kind, path)
     if n_outside >= len(rows) // 10 + 1:
-        warnings.append(f"{n_outside} rows of numbers outside the data block at line {line_indices[0] + 1} not read")
+        warnings.append(f"{n_outside} rows of numbers outside the data from line {line_indices[0] + 1} on are not read")
     stated_wavelength = settings.pop("wavelength", None)
     header_wavelength = _header_wavelength(
         header_lines, stated_wavelength if isinstance(stated_wavelength, float) else None
@@ -96,7 +100,10 @@ def open_file(
 
 
 def _preferred_kind(labels: ColumnLabels, requested_kind: str | None, accepted_kinds: Sequence[str]) -> str:
-    """Return the kind of the curve to read, which matters if a file holds curves of several kinds."""
+    """Return the kind of the curves to read, or "" if the file states no kind.
+
+    If a file holds curves of several kinds, the kind that the user requests is preferred, then an accepted kind.
+    """
     labelled_kinds = [label.role for label in labels.columns if label.role in KIND_NAMES]
     if requested_kind in labelled_kinds:
         return requested_kind or ""
@@ -106,7 +113,7 @@ def _preferred_kind(labels: ColumnLabels, requested_kind: str | None, accepted_k
 
 
 def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Sequence[str], path: Path) -> str:
-    """Return the kind of a curve over Q.
+    """Return the kind of a curve over Q, from the kind that the file states and the kind that the user requests.
 
     Raises:
         ReadError: If the kind is unknown or not accepted. The message names the command that accepts it.
@@ -131,7 +138,7 @@ def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Se
 
 
 def _find_curves(labels: ColumnLabels, rows: np.ndarray, kind: str, path: Path) -> tuple[list[CurveColumns], list[str]]:
-    """Return the columns of each curve, chosen by their labels or, without labels, by their order; and warnings."""
+    """Return the columns of each curve by their labels, or by their order if there are no labels, and warnings."""
     if not labels.columns:
         return _unlabelled_curves(rows, kind, path)
     labelled_roles = {label.role for label in labels.columns}
@@ -151,8 +158,10 @@ def _find_curves(labels: ColumnLabels, rows: np.ndarray, kind: str, path: Path) 
 def _unlabelled_curves(rows: np.ndarray, kind: str, path: Path) -> tuple[list[CurveColumns], list[str]]:
     """Return the columns of each curve of a file without labels, and warnings.
 
-    All columns after the first are curves if each of them has the size of the column before it, where the latter is
-    large, or if each of them is an F(Q) that oscillates around 0. An error has neither property.
+    All columns after the first are curves if each column from the third on resembles a curve. A column resembles a
+    curve if its values are similar in size to those of the column before it (see `MIN_CURVE_RATIO`). If the kind is
+    F(Q), a column that oscillates around 0 also resembles a curve. Otherwise the columns are Q, the curve, its standard
+    error and the resolution in Q.
     """
     n_columns = rows.shape[1]
     resembles_curve = [
@@ -176,7 +185,10 @@ def _unlabelled_curves(rows: np.ndarray, kind: str, path: Path) -> tuple[list[Cu
 
 
 def _resembles_curve(column: np.ndarray, previous_column: np.ndarray) -> bool:
-    """Return whether a column has the size of the column before it, at the largest half of the values of the latter."""
+    """Return whether the values of a column are similar in size to those of the column before it.
+
+    Only the points in which the column before it has the larger half of its absolute values are compared.
+    """
     magnitude, previous_magnitude = np.abs(column), np.abs(previous_column)
     is_finite = np.isfinite(magnitude) & np.isfinite(previous_magnitude) & (previous_magnitude > 0)
     if not is_finite.any():
@@ -205,7 +217,12 @@ def _select_columns(labels: ColumnLabels, rows: np.ndarray, curve: CurveColumns,
 
 
 def _header_wavelength(header_lines: list[str], stated_wavelength: float | None) -> float | None:
-    """Return the wavelength of a header in Å. pyFAI writes it in metres."""
+    """Return the wavelength that a header states, in Å, or None. pyFAI writes the wavelength in metres.
+
+    Args:
+        header_lines: Lines above the numbers. A line may state the wavelength with its unit.
+        stated_wavelength: Wavelength among the settings of the header. It is used if no such line exists.
+    """
     for line in header_lines:
         if len(line) <= MAX_LINE_CHARACTERS and (match := _WAVELENGTH_LINE.match(line)):
             try:

@@ -2,7 +2,7 @@
 
 If the HDF5 library crashes or does not return, only the separate process ends. It is started for the first HDF5 file,
 reads the following files too, and ends with the main process. It returns only JSON text and arrays, so a malicious file
-can produce wrong numbers but cannot run code in the main process. Each damage that HDF5 detects becomes an error of one
+can produce wrong numbers but cannot run code in the main process. If HDF5 detects damage, the user gets an error of one
 line. Links to other files are not followed.
 """
 
@@ -34,7 +34,7 @@ from jaxstruc.io.columns import CURVE_RULES, ReadError, expect, raw_bytes
 MAX_FILE_BYTES = 64 * 2**20
 """Largest size of a file, in bytes."""
 MAX_BLOCK_BYTES = 64 * 2**20
-"""Largest number of bytes that are unpacked at once."""
+"""Largest size of a chunk of a dataset after decompression, in bytes. HDF5 decompresses one chunk at once."""
 MAX_ATTRIBUTE_BYTES = 2**14
 """Largest size of an attribute, in bytes."""
 DAMAGE_ERRORS = (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError)
@@ -46,9 +46,10 @@ SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
 MAX_SECONDS = 12.0
 """Longest time to read one file, in seconds."""
 MAX_ANSWER_BYTES = 2**30
-"""Largest size of an answer, in bytes."""
+"""Largest size of an answer of the separate process, in bytes."""
 ARRAY_KEY, DOUBLE_KEY, ERROR_KEY = "$array", "$doubles", "$raised"
-"""Keys in the JSON text of an answer that mark the place of an array, an array of doubles and an exception."""
+"""Keys in the JSON text of an answer. They mark the place of an array, of an array in double precision, and of an
+exception."""
 _LOCK = threading.Lock()
 
 
@@ -82,20 +83,22 @@ def read_numbers(data: h5py.Dataset, selection: tuple[int | slice, ...], path: P
     """Return a part of a dataset in double precision.
 
     Raises:
-        ReadError: If the dataset is stored in other files, or in blocks that are too large to be unpacked.
+        ReadError: If the dataset is stored in other files, or in chunks that are too large.
     """
     is_inside_file = not data.is_virtual and not data.external
     expect(is_inside_file, f"numbers in the file, got links to other files in {path}; copy the numbers into it")
     block_bytes = math.prod(data.chunks or ()) * data.dtype.itemsize
     expect(
         block_bytes <= MAX_BLOCK_BYTES,
-        f"blocks of at most {MAX_BLOCK_BYTES >> 20} MB, got {block_bytes >> 20} in {path}; write smaller chunks",
+        f"chunks of at most {MAX_BLOCK_BYTES >> 20} MB, got {block_bytes >> 20} MB in {path}; write smaller chunks",
     )
     return np.asarray(data[selection], np.float64)
 
 
 def attribute_parts(holder: h5py.Group | h5py.Dataset, *names: str) -> list[str]:
-    """Return the words of the first attribute that has any; its value is a list, or text with spaces, commas or colons.
+    """Return the words of the first attribute that has any words, or an empty list.
+
+    The value of an attribute is a list of texts, or one text in which spaces, commas or colons separate the words.
 
     Args:
         holder: Group or dataset that has the attributes.
@@ -108,12 +111,12 @@ def attribute_parts(holder: h5py.Group | h5py.Dataset, *names: str) -> list[str]
 
 
 def attribute_text(holder: h5py.Group | h5py.Dataset, *names: str) -> str:
-    """Return the words of `attribute_parts` as one text."""
+    """Return the words of `attribute_parts` as one text with spaces between the words."""
     return " ".join(attribute_parts(holder, *names))
 
 
 def call(function: Callable[..., Any], path: Path, *arguments: Any, max_seconds: float = MAX_SECONDS) -> Any:
-    """Call `function(str(path), *arguments)` in the separate process and return its answer, with tuples as lists.
+    """Call `function(str(path), *arguments)` in the separate process and return its answer. Tuples become lists.
 
     Args:
         function: Module-level function. It may return text, numbers, None, arrays and exceptions, and lists, tuples
@@ -123,7 +126,8 @@ def call(function: Callable[..., Any], path: Path, *arguments: Any, max_seconds:
         max_seconds: Longest time that the function may take, in seconds.
 
     Raises:
-        ReadError: If the function raises it, crashes or takes longer than `max_seconds`.
+        ReadError: If the function raises a `ReadError`, crashes or takes longer than `max_seconds`. A built-in
+            exception that the function raises is raised here too.
     """
     has_timed_out = threading.Event()
     with _LOCK:
@@ -157,7 +161,7 @@ def call(function: Callable[..., Any], path: Path, *arguments: Any, max_seconds:
 
 
 def serve() -> None:
-    """Answer the calls of the main process until it closes the stream. This runs in the separate process."""
+    """Answer the calls of the main process until it closes the stream. The separate process runs this function."""
     request_stream, answer_stream = sys.stdin.buffer, sys.stdout.buffer
     while True:
         try:
@@ -172,9 +176,9 @@ def serve() -> None:
 
 
 def pack_answer(answer: Any) -> bytes:
-    """Pack an answer into the bytes of `np.savez`, which hold its JSON text and its arrays.
+    """Return the bytes of an archive of `np.savez` that holds the JSON text and the arrays of an answer.
 
-    Arrays of double precision are joined to one array, because many small arrays are slow to pack.
+    All arrays in double precision are joined to one array, because many small arrays are slow to pack.
     """
     arrays: dict[str, np.ndarray] = {}
     double_arrays: list[np.ndarray] = []
@@ -200,7 +204,10 @@ def pack_answer(answer: Any) -> bytes:
 
 
 def unpack_answer(raw: bytes) -> Any:
-    """Return the answer that `pack_answer` packed. Exceptions become `ReadError` or the built-in class."""
+    """Return the answer that `pack_answer` packed.
+
+    An exception in the answer becomes the built-in exception of the same name, or `ReadError` if there is none.
+    """
     with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     doubles, position = arrays["doubles"], 0
@@ -249,7 +256,7 @@ def _receive_message(stream: IO[bytes]) -> bytes:
     """Read a message that `_send_message` wrote.
 
     Raises:
-        EOFError: If the stream ends before the message does, or the stated length is too large.
+        EOFError: If the stream ends before the message does, or if the stated length is 0 or too large.
     """
     length = int.from_bytes(stream.read(8), "big")
     message = stream.read(length) if 0 < length <= MAX_ANSWER_BYTES else b""
@@ -260,7 +267,10 @@ def _receive_message(stream: IO[bytes]) -> bytes:
 
 @lru_cache(maxsize=1)
 def _worker_process() -> subprocess.Popen:
-    """Return the separate process and start it if it does not run. It imports the same package as this process."""
+    """Return the separate process, which the first call starts.
+
+    The separate process imports this package from the same folder as the main process.
+    """
     package_folder = str(Path(__file__).parents[2])
     search_paths = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH", ""))))
     command = [sys.executable, "-P", "-c", "from jaxstruc.io import isolated_process; isolated_process.serve()"]
@@ -273,7 +283,7 @@ def _worker_process() -> subprocess.Popen:
 
 
 def _stop(process: subprocess.Popen, has_timed_out: threading.Event) -> None:
-    """Kill the separate process because its time is up."""
+    """Kill the separate process, and record that it exceeded its time limit."""
     has_timed_out.set()
     process.kill()
 

@@ -1,9 +1,9 @@
-"""Labels of the columns of a text file: what each column holds, its unit, and which columns are curves.
+"""Interpretation of the labels of columns in a text file. A label shows the role and the unit of its column.
 
-Each column has a role. The axis has the role `q`, `r`, `2theta` or `x`. A curve has the key of its kind (`iq`, `sq`,
-`fq` or `gr`), or the symbol of another function of r, see `REAL_SPACE_FUNCTIONS`. Other roles are the standard error of
-a curve (`sigma`), the standard deviation of the resolution in Q (`dq`), a slit width (`slit`), the error of r (`dr`),
-and any other quantity that is not a measured curve, e.g. a fit (`other`). An unknown role is "".
+The role states which quantity the column holds. The role of an axis is `q`, `r`, `2theta` or `x`. The role of a curve
+is `iq`, `sq`, `fq` or `gr`, or a key of `REAL_SPACE_FUNCTIONS` for another function of r. The other roles are `sigma`
+(the standard error of a curve), `dq` (the standard deviation of the resolution in Q), `slit` (a slit width), `dr` (the
+error of r), and `other` (a quantity that is not a measured curve, e.g. a fit). An unknown role is "".
 """
 
 import re
@@ -29,7 +29,7 @@ ROLE_NAMES = {
     "dr": "dr sigmar rerr",
     "slit": "dqw dql dxw dxl",
 }
-"""Names of columns for each role, in lower case, without spaces, marks and round brackets."""
+"""Names of columns for each role, in lower case, without spaces and without the characters <>._()$."""
 REAL_SPACE_FUNCTIONS = {
     "G_k(r)": r"[Gg][_^]?\{?[Kk](een)?\}?(\(r\))?|Keen'?s?G(\(r\))?|h\(r\)|g\(r\)-1",
     "g(r)": r"g\(r\)",
@@ -39,13 +39,13 @@ REAL_SPACE_FUNCTIONS = {
     "n(r)": r"[nN]\(r\)|(?i:cn)\(r\)",
     "another function of r": r"(?![Gg]((_|\d)\w*|obs|exp|meas)?\(r\))[A-Za-z]\w*\(r\)",
 }
-"""Labels, without spaces, of functions of r that are not the reduced pair distribution function G(r).
+"""Regular expressions for labels (without spaces) of functions of r other than the reduced pair distribution function.
 
-D. A. Keen, J. Appl. Cryst. 34, 172 (2001), doi 10.1107/S0021889800019993, defines G_k(r), which he writes as G(r),
-g(r), D(r), T(r) and RDF(r). n(r) is the running coordination number.
+The definitions of G_k(r), g(r), D(r), T(r) and RDF(r) are those of D. A. Keen, J. Appl. Cryst. 34, 172 (2001), doi
+10.1107/S0021889800019993. Keen writes G_k(r) as G(r). n(r) is the running coordination number.
 """
 AMBIGUOUS_LABELS = ("sigma(q)", "err(q)", "error(q)")
-"""Labels that may name the error of the curve or the width of the resolution. Such a column is not read."""
+"""Labels that may stand for the standard error of the curve or for the resolution in Q. Their columns are not read."""
 MAX_LABEL_CHARACTERS = 80
 """Largest number of characters of a label."""
 MAX_HEADER_LINES = 1000
@@ -65,7 +65,7 @@ _TAGGED_CURVES = {
     "iq": rf"(?i:I{_SAMPLE}\(Q\)|I(_?(obs|exp|meas))?|(absolute |scatter(ed|ing) )?intensity|cross[ -]section){_TAG}",
     "gr": rf"[Gg]{_SAMPLE}\(r\){_TAG}|G(_?(obs|exp|meas)|r)?{_TAG}|(?i:(reduced )?pair distribution f|pdf{_TAG})",
 }
-"""Beginnings of the labels of curves, which may be followed by the name of a sample."""
+"""Regular expressions for the beginnings of the labels of curves. The name of a sample may follow."""
 _ERROR = re.compile(
     r"(?i)(?<![a-z])(err(or)?s?|sig(ma)?|std|stdev|stddev|dev(iation)?|uncertaint(y|ies)|unc|esd|s\.?d)(?![a-z])|[±σ]|"
     r"\+/?-|^(d|δ|delta|e)[ _]?([gisf]_?[rq]?(?![a-z])|[dt]\(r\))|^[gisf](err|sig|std|dev|esd)(?![a-z])"
@@ -83,7 +83,7 @@ _UNIT_SYMBOLS = set(
     "barn barns b mb fm pm nm µm μm mm cm dm m km å inch ft mrad rad deg urad grad arcmin arcsec s ms min ev kev mev "
     "kg mg g mol hz w j bohr sr counts count cts photons ph n l ml".split()
 )
-"""Symbols of units. A text that consists of them alone is a unit, also if it is not one that can be used."""
+"""Symbols of units. A text whose words are all in this set is a unit, even if the program cannot convert it."""
 _UNIT_LINE = re.compile(
     r"(?i)(I|I\(Q\)|intensity|Q|Q[ _-]axis|axis of Q)[ _-]?units?\s*(?:[:=]|\bis\b|\s)\s*(\S.{0,40})"
 )
@@ -94,7 +94,7 @@ class ColumnLabel(NamedTuple):
     """Label of a column."""
 
     role: str
-    """Role of the column, see the module."""
+    """Role of the column. The docstring of the module lists the roles."""
     name: str
     """Text of the label."""
     unit: str
@@ -102,12 +102,12 @@ class ColumnLabel(NamedTuple):
 
 
 class ColumnLabels(NamedTuple):
-    """Description of the columns by the labels and the name of a file."""
+    """Labels of the columns of a file, label of the axis, and kind of the curve."""
 
     columns: tuple[ColumnLabel, ...]
-    """Label of each column, empty if the file has no labels for all columns."""
+    """Label of each column. The tuple is empty if the file does not label all columns."""
     axis: ColumnLabel | None
-    """Label of the axis, None if the file has none."""
+    """Label of the axis, or None if the file does not label it."""
     kind: str
     """Kind of the curve (gr, iq, sq or fq), or "" if the file states none."""
 
@@ -118,7 +118,7 @@ class ColumnLabels(NamedTuple):
 
 
 class CurveColumns(NamedTuple):
-    """Indices of the columns of a curve."""
+    """Indices of the columns of a curve: its axis, its values, their standard error and the resolution in Q."""
 
     axis: int
     curve: int
@@ -127,12 +127,12 @@ class CurveColumns(NamedTuple):
 
 
 def describe_columns(header_lines: list[str], path: Path, outputtype: str = "", *, n_columns: int) -> ColumnLabels:
-    """Describe the columns of a file by the lines above the numbers and by the file name.
+    """Return the labels of the columns and the kind of the curve that the header and the file name show.
 
     Args:
-        header_lines: Lines above the numbers. The last line of labels is used.
+        header_lines: Lines above the numbers. If several lines hold labels, the last of them is used.
         path: Path of the file.
-        outputtype: Setting of this name in the header of a PDF program, or "".
+        outputtype: Value of the setting `outputtype` in the header, which PDF programs write, or "".
         n_columns: Number of columns.
     """
     labels: tuple[ColumnLabel, ...] = ()
@@ -162,14 +162,14 @@ def describe_columns(header_lines: list[str], path: Path, outputtype: str = "", 
 
 
 def _with_units(labels: tuple[ColumnLabel, ...], unit_row: list[str]) -> tuple[ColumnLabel, ...]:
-    """Return labels with the units of a row of units below them, if no label states a unit."""
+    """Return labels with the units of the row of units below them, unless a label already states a unit."""
     if not unit_row or any(label.unit for label in labels):
         return labels
     return tuple(label._replace(unit=unit) for label, unit in zip(labels, unit_row, strict=True))
 
 
 def _unit_row(line: str, n_columns: int) -> list[str]:
-    """Return the units in a line that has a unit for each column, or an empty list. A unit of "-" is left out."""
+    """Return the units in a line that has a unit for each column, or an empty list. The text "-" becomes ""."""
     for texts in _split_labels(line, n_columns):
         row = [text.strip("()[] ") for text in texts]
         if any(map(_known_unit, row)) and all(text in ("-", "") or _resembles_unit(text) for text in row):
@@ -178,21 +178,21 @@ def _unit_row(line: str, n_columns: int) -> list[str]:
 
 
 def stated_axis_unit(label: ColumnLabel) -> str:
-    """Return the unit of an axis of Q: a key of `q_axis.Q_UNITS` or `ANGLE_UNITS`, an unknown text, or ""."""
+    """Return the unit of an axis of Q or 2theta: a key of `q_axis.Q_UNITS` or `ANGLE_UNITS`, an unknown text, or ""."""
     if label.role == "2theta" and label.unit:
         return q_axis.angle_unit("2theta", label.unit) or f"2theta in {label.unit}"
     return q_axis.inverse_length(label.unit) or label.unit
 
 
 def assign_columns(labels: Sequence[ColumnLabel], roles: Sequence[str]) -> tuple[list[CurveColumns], list[str]]:
-    """Return the columns of each curve of labelled columns, and the names of the columns that are not read.
+    """Return the columns of each curve, and the names of the columns that are not read.
 
-    A curve belongs to the axis before it. An error belongs to the curve that its label names, otherwise to the curve
-    before it, or, if all errors follow all curves, to the curve of the same number.
+    The axis of a curve is the last axis before it. `_columns_of` finds its standard error and its resolution. If the
+    file has only one column of the resolution, this column applies to all curves.
 
     Args:
         labels: Label of each column.
-        roles: Roles of the curves to return. If no column has one of them, columns of unknown role are the curves.
+        roles: Roles of the curves to return. If no column has such a role, the columns of unknown role are the curves.
     """
     all_roles = [label.role for label in labels]
     curve_indices = [index for index, role in enumerate(all_roles) if role in roles]
@@ -218,19 +218,35 @@ def assign_columns(labels: Sequence[ColumnLabel], roles: Sequence[str]) -> tuple
 
 
 def curve_names(labels: ColumnLabels, curve_columns: Sequence[CurveColumns]) -> tuple[str, ...]:
-    """Return the name of each curve: its label, or the number of its column, counted from 1."""
+    """Return the name of each curve, which is its label, or e.g. "column 2" if it has none (counted from 1)."""
     names = [printable_name(labels.columns[curve.curve].name) if labels.columns else "" for curve in curve_columns]
     return tuple(name or f"column {curve.curve + 1}" for name, curve in zip(names, curve_columns, strict=True))
 
 
 def printable_name(text: str) -> str:
-    """Return the name of a curve for messages and titles, or "" if it is not printable."""
+    """Return a shortened name of a curve for messages and titles, or "" if it is not printable."""
     name = " ".join(text.split())[:MAX_NAME_CHARACTERS]
     return name if name.isprintable() else ""
 
 
 def _columns_of(curve: int, curve_indices: list[int], labels: Sequence[ColumnLabel], role: str) -> int | None:
-    """Return the index of the column with a role for a curve (e.g. its error); None if the curve has no such column."""
+    """Return the index of the column with the standard error or the resolution of a curve, or None if there is none.
+
+    The columns with `role` are the candidates. These rules are tried in order:
+
+    1. The result is the first candidate whose label names the curve.
+    2. If there are as many candidates as curves, and all candidates follow the last curve, they have the order of the
+       curves.
+    3. A single candidate belongs to no curve if there are several curves.
+    4. The result is the first candidate between the curve and the next curve.
+    5. If there is only one curve, the result is the first candidate.
+
+    Args:
+        curve: Index of the column of the curve.
+        curve_indices: Indices of the columns of all curves.
+        labels: Label of each column.
+        role: Role of the candidates: `sigma` (standard error) or `dq` (resolution).
+    """
     candidates = [index for index, label in enumerate(labels) if label.role == role]
     name = _core(labels[curve].name)
     namesakes = [index for index in candidates if _core(_without_error(labels[index].name)) == name]
@@ -254,7 +270,7 @@ def _core(name: str) -> str:
 
 
 def _without_error(name: str) -> str:
-    """Return the name of an error without the words that mark it as an error."""
+    """Return the label of a column of errors without the words that mark errors. The name of the curve remains."""
     return re.sub(r"(?i)^(d|δ|delta|e)(?=[ _]?[gisf])|^d[ _]?(?=\d)", "", _ERROR.sub("", name), count=1)
 
 
@@ -263,7 +279,7 @@ def _is_ambiguous(label: ColumnLabel) -> bool:
 
 
 def _parse_labels(line: str, n_columns: int) -> tuple[ColumnLabel, ...]:
-    """Return the labels that a line gives to all columns, empty if it is not a line of labels."""
+    """Return the label of each column from a line, or an empty tuple if the line does not label all columns."""
     for texts in _split_labels(line, n_columns):
         if max(map(len, texts)) > MAX_LABEL_CHARACTERS:
             continue
@@ -285,7 +301,10 @@ def _parse_labels(line: str, n_columns: int) -> tuple[ColumnLabel, ...]:
 
 
 def _mark_errors(labels: list[ColumnLabel]) -> list[ColumnLabel]:
-    """Give the role `sigma` to columns whose name is that of another column with the mark of an error, e.g. d300K."""
+    """Return labels in which columns of errors that are named after a curve have the role `sigma`.
+
+    Such a label is a mark of an error and the name of another column, e.g. d300K for the errors of the curve 300K.
+    """
     names = {_core(label.name) for label in labels if label.role not in AXES}
     names |= {_core(label.name)[1:] for label in labels if label.role in KIND_NAMES} - {""}
     pattern = re.compile(r"(?i)^(d|δ|delta|e|err(or)?|sig(ma)?|σ|s|std)[ _.-]?(?=[\w(])")
@@ -300,7 +319,10 @@ def _mark_errors(labels: list[ColumnLabel]) -> list[ColumnLabel]:
 
 
 def _lone_axis(line: str) -> ColumnLabel | None:
-    """Return the label of an axis that stands alone on a line with its unit, as FIT2D writes it, or None."""
+    """Return the label of an axis if a line holds only this label and its unit, otherwise None.
+
+    FIT2D writes such lines.
+    """
     text = _strip_comment(line)
     if len(text) > MAX_LABEL_CHARACTERS:
         return None
@@ -314,14 +336,14 @@ def _axis_label(text: str) -> ColumnLabel | None:
 
 
 def _strip_comment(line: str) -> str:
-    """Return a line without the marks of a comment and of a label line (#L)."""
+    """Return a line without the marks of a comment and the words that introduce labels, e.g. "#L" or "columns:"."""
     return re.sub(
         r"(?i)^(L\s|The \d+ columns are\b|(columns?|labels?)\s*[:=])", "", line.strip().lstrip("#!;/ ").rstrip("|,; ")
     ).strip()
 
 
 def _split_labels(line: str, n_columns: int) -> list[list[str]]:
-    """Return the ways to split a line into one label for each column."""
+    """Return the possible splits of a line into one label for each column."""
     text = _strip_comment(line)
     splits = []
     for separator in ("|", "\t", ";", ","):
@@ -338,7 +360,7 @@ def _split_labels(line: str, n_columns: int) -> list[list[str]]:
 
 
 def _split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Split a text at a separator outside of brackets."""
+    """Split a text at each separator that is not inside brackets."""
     parts, depth = [""], 0
     for character in text:
         depth = max(0, depth + (character in "([{") - (character in ")]}"))
@@ -397,7 +419,10 @@ def _role_by_words(name: str) -> str:
 
 
 def _split_unit(text: str) -> tuple[str, str]:
-    """Return the name and the unit of a label. The unit is in brackets, after a slash, or after an underscore."""
+    """Return the name and the unit of a label.
+
+    The unit is in brackets, or it follows a slash, a comma, the word "in" or an underscore.
+    """
     text = text.strip()
     if text.endswith((")", "]")) and (start := _bracket_start(text)) > 0:
         inner = text[start + 1 : -1].strip()
@@ -434,7 +459,7 @@ def _known_unit(text: str) -> str:
 
 
 def _resembles_unit(text: str) -> bool:
-    """Return whether a text in brackets is a unit and not a remark, e.g. 300 K, t=5 s or run-1."""
+    """Return whether a text in brackets is a unit. Remarks such as 300 K, t=5 s or run-1 are not units."""
     if _known_unit(text):
         return True
     if re.match(r"\d[\d.]*\s*[^\W\d]|.*[=:#]", text):

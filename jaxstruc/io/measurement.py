@@ -1,7 +1,8 @@
-"""A measured curve with its settings, each of which records its origin.
+"""A measured curve with its settings. Each setting records its origin, e.g. the header of the file.
 
-Headers often state qmin and qmax but seldom qdamp. The settings rmin and rmax are the range of the fit. Lengths are in
-Å, Q in 1/Å and G(r) in 1/Å².
+The settings qmin and qmax are the limits of Q from which G(r) was computed. The settings qdamp and qbroad describe the
+resolution of the instrument. The settings rmin and rmax are the range of the fit. Headers often state qmin and qmax but
+seldom qdamp. Lengths are in Å, Q in 1/Å and G(r) in 1/Å².
 """
 
 import re
@@ -16,24 +17,28 @@ from jaxstruc.options.pdf import DataOptions
 from jaxstruc.parameters import PARAMETERS
 
 MAX_FAST_POWER_SHARE = 0.3
-"""Largest share of the power of G(r) beyond 1.5 qmax. A larger share shows that r is not in Å.
+"""Largest share of the power of G(r) at frequencies above 1.5 qmax. A larger share shows that r is not in Å.
 
-Four measured PDFs have shares below 0.001, and above 0.59 if r is given in nm.
+For four measured PDFs, the share is below 0.001 if r is in Å, and above 0.59 if r is in nm.
 """
 MAX_R = 500.0
-"""Largest r of the data, in Å. It bounds the time and memory of a fit together with `MAX_QMAX`."""
+"""Largest r of the data, in Å. Together with `MAX_QMAX`, it limits the time and memory of a fit."""
 MAX_QMAX = 100.0
 """Largest qmax, in 1/Å."""
 MAX_QDAMP = 1.0
-"""Largest qdamp and qbroad, in 1/Å. At this value G(r) has no second peak."""
+"""Largest qdamp and qbroad, in 1/Å. At this value, the damping leaves no second peak in G(r)."""
 NYQUIST_TOLERANCE = 2e-3
-"""Largest excess of the step in r over pi/qmax, relative to it, because qmax may be rounded."""
+"""Largest excess of the step in r over pi/qmax, relative to pi/qmax. The stated qmax may be rounded."""
 MAX_PRINTED_DIGITS = 5
-"""Largest number of digits after the point at which r is treated as rounded."""
+"""Largest number of decimals of r at which r is considered to be rounded."""
 MIN_ROUNDING = 0.01
-"""Smallest deviation of r from even spacing, in steps, at which rounded r is replaced by evenly spaced r."""
+"""Smallest deviation of rounded r from an evenly spaced grid, in units of its step, at which r is replaced by the grid.
+"""
 UNIT_CHECK_RANGE = 20.0
-"""Range of r, in Å from the start of the data, in which the power is computed. Beyond it a PDF may be only noise."""
+"""Length of the range of r, in Å from the first point, in which the power of G(r) is computed.
+
+At larger r, a PDF may be only noise.
+"""
 
 
 LIGAND_ELEMENTS = frozenset({"H", "C", "N", "O", "S", "P"})
@@ -41,15 +46,15 @@ LIGAND_ELEMENTS = frozenset({"H", "C", "N", "O", "S", "P"})
 NOBLE_METALS = frozenset({"Ru", "Rh", "Pd", "Ag", "Os", "Ir", "Pt", "Au"})
 """Metals that form no carbides or nitrides under usual conditions."""
 MIN_COMPOUND_RATIO = 0.4
-"""Smallest ratio of the numbers of atoms in an oxide, sulphide, phosphide, nitride or carbide of a metal, e.g. Cu2O."""
+"""Smallest number of nonmetal atoms per metal atom in an oxide, sulphide, phosphide, nitride or carbide, e.g. Cu2O."""
 MIN_CLUSTER_FORMULA_ATOMS = 10
-"""Smallest number of metal atoms in a formula that is that of a cluster with ligands and not a formula unit."""
+"""Smallest number of metal atoms at which a formula describes a cluster with ligands and not a compound."""
 ORGANIC_GROUPS = {"D": ("H",), "R": ("C", "H"), "Ph": ("C", "H"), "Me": ("C", "H"), "Et": ("C", "H"), "Bu": ("C", "H")}
-"""Elements for which symbols in formulas stand that are not symbols of elements."""
+"""Symbols in formulas that are not elements, e.g. Ph for a phenyl group, and the elements that they stand for."""
 
 
 class CompositionRemark(NamedTuple):
-    """Remark on the composition in the header."""
+    """Remark on the composition that the header states."""
 
     text: str
     is_compound: bool
@@ -89,13 +94,16 @@ class Measurement(NamedTuple):
     q: np.ndarray | None = None
     """Scattering vectors Q in 1/Å, strictly increasing and above 0 [point]. None for a G(r)."""
     intensity: np.ndarray | None = None
-    """Values of I(Q), S(Q) or F(Q) (in 1/Å), according to `kind` [point]. None for a G(r)."""
+    """Values of the curve [point]: I(Q) in `intensity_unit`, S(Q), or F(Q) in 1/Å. None for a G(r)."""
     sigma: np.ndarray | None = None
     """Standard error of `intensity`, above 0 [point]. None if the file has none, and for a G(r)."""
     dq: np.ndarray | None = None
     """Standard deviation of the pinhole resolution in 1/Å [point]. None if the file has none, and for a G(r)."""
     intensity_unit: str = ""
-    """Unit of I(Q): "1/cm", "1/m", "m2/g", "cm2/g", "arbitrary", or "" if the file states none."""
+    """Unit of I(Q): "1/cm", "m2/g", "cm2/g", "arbitrary", or "" if the file states none.
+
+    The readers convert I(Q) in 1/mm or 1/m to 1/cm.
+    """
 
     @property
     def settings_by_name(self) -> dict[str, float]:
@@ -113,6 +121,8 @@ class Measurement(NamedTuple):
 
 def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: float) -> Measurement:
     """Return a G(r) with qmin, qmax, qdamp, qbroad, rmin, rmax and rstep among its settings.
+
+    Values of r whose steps are uneven because of rounding are replaced by evenly spaced r.
 
     Args:
         measurement: Measured G(r).
@@ -151,7 +161,10 @@ def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: fl
 
 
 def composition_remark(measurement: Measurement, element: str) -> CompositionRemark | None:
-    """Return a remark if the composition in the header has other elements than the model, otherwise None."""
+    """Return a remark if the composition in the header has elements that the model does not have, otherwise None.
+
+    The model has only `element`.
+    """
     composition = str(measurement.header.get("composition", ""))
     counts = _element_counts(composition)
     other_elements = [symbol for symbol in counts if symbol != element]
@@ -179,12 +192,13 @@ def composition_remark(measurement: Measurement, element: str) -> CompositionRem
 def _element_counts(composition: str) -> dict[str, float]:
     """Return the number of atoms of each element in a formula, e.g. Au92S44 or Cd Se.
 
-    Words and unknown symbols are left out. Organic groups count as C and H, and a group in brackets counts once.
+    Words and unknown symbols are left out. Organic groups are replaced by C and H. A group in brackets is counted once,
+    even if a number follows it.
     """
     from ase.data import atomic_numbers
 
     counts: dict[str, float] = {}
-    formula = re.sub(r"(?<=[A-Za-z)\d])x(?![a-z])", "", composition)  # a variable, as in TiOx
+    formula = re.sub(r"(?<=[A-Za-z)\d])x(?![a-z])", "", composition)  # a variable, e.g. x in TiOx
     for symbol, number in re.findall(r"([A-Z][a-z]?)(?![a-z])\s*(\d*\.?\d*)", formula):
         for name in ORGANIC_GROUPS.get(symbol, (symbol,)):
             if atomic_numbers.get(name, 0) > 0:
@@ -193,10 +207,14 @@ def _element_counts(composition: str) -> dict[str, float]:
 
 
 def _are_ligands(counts: Mapping[str, float], element: str) -> bool:
-    """Return whether all elements but one are those of ligands on a metal core, and not those of a compound.
+    """Return whether a formula describes a metal core with ligands. Otherwise it describes a compound, e.g. an oxide.
 
-    An oxide or a sulphide has few atoms of the metal in its formula, e.g. Cu2O, or more atoms of the other element. The
-    formula of a cluster with ligands has many atoms of the metal, e.g. Au25S18, or it has an organic part.
+    The formula of a cluster with ligands has many atoms of the metal, e.g. Au25S18, or it has an organic part. The
+    formula of a compound has few atoms of the metal, e.g. Cu2O, or more atoms of the other element.
+
+    Args:
+        counts: Number of atoms of each element in the formula.
+        element: Metal of the core.
     """
     other_elements = set(counts) - {element}
     if element in LIGAND_ELEMENTS or not other_elements <= LIGAND_ELEMENTS:
@@ -210,7 +228,10 @@ def _are_ligands(counts: Mapping[str, float], element: str) -> bool:
 
 
 def fast_power_share(r: np.ndarray, g: np.ndarray, q: float) -> float:
-    """Return the share of the power of G(r) at frequencies above q (in 1/Å), within `UNIT_CHECK_RANGE` of its start."""
+    """Return the share of the power of G(r) at frequencies above q (in 1/Å).
+
+    Only the points within `UNIT_CHECK_RANGE` from the first point are used.
+    """
     g = g[r - r[0] <= UNIT_CHECK_RANGE]
     power = np.abs(np.fft.rfft(g - g.mean())) ** 2
     frequency = 2 * np.pi * np.fft.rfftfreq(len(g), (r[-1] - r[0]) / (len(r) - 1))
@@ -226,7 +247,7 @@ def _printed_unit(r: np.ndarray) -> float:
 
 
 def _without_rounding(r: np.ndarray) -> np.ndarray:
-    """Return evenly spaced r for r that were rounded so much that their steps differ, and other r unchanged."""
+    """Return evenly spaced r if rounding made the steps of r uneven, otherwise return r unchanged."""
     index = np.arange(len(r))
     step, start = np.polyfit(index, r, 1) if r[0] != 0 else (index @ r / (index @ index), 0.0)
     even_r = start + step * index
@@ -274,7 +295,7 @@ def _refuse_range(r: np.ndarray, values: Mapping[str, float], bond: float, path:
     n_inside = np.count_nonzero((r >= rmin - half_step) & (r <= rmax + half_step))
     expect(
         n_inside >= MIN_ROWS,
-        f"at least {MIN_ROWS} points from rmin to rmax, got {n_inside} in {path}; pass a wider --rmin and --rmax",
+        f"at least {MIN_ROWS} points from rmin to rmax, got {n_inside} in {path}; decrease --rmin or increase --rmax",
     )
 
 

@@ -1,7 +1,8 @@
 """Reader of NXcanSAS files, which are HDF5 files.
 
-A file may hold several curves: frames of one signal array, or several groups of the class `SASdata`. Links to other
-files are refused, so no other file is opened.
+A group of the class `SASdata` holds a signal array with the values of I(Q). The array may have other axes besides Q,
+e.g. time. Each index of these axes is a frame, which is one curve. A file may have several such groups. Links to other
+files are not followed.
 """
 
 import math
@@ -45,9 +46,9 @@ class GroupReader(NamedTuple):
 
     group: h5py.Group
     names: list[str]
-    """Names of the datasets of Q, I, its standard error and the resolution in Q. A missing one has the name ""."""
+    """Names of the datasets of Q, I, the standard error of I and the resolution in Q, or "" for a missing dataset."""
     slit_names: list[str]
-    """Names of the datasets of slit widths."""
+    """Names of the datasets of slit widths. The list is empty if there are none."""
     signal_shape: tuple[int, ...]
     """Shape of the signal array."""
     q_axis_index: int
@@ -66,7 +67,7 @@ class FileCurves(NamedTuple):
     curve_indices: list[int]
     """Index of each curve among all curves of the file, counted from 0."""
     columns: list[Columns | ReadError]
-    """Columns of each curve, or the error if it cannot be used."""
+    """Columns of each curve, or the error if the curve cannot be used."""
     n_curves: int
     """Number of all curves of the file."""
     sha256: str
@@ -86,8 +87,8 @@ def read(
             are counted before those of the next group.
 
     Raises:
-        ReadError: If the file is missing, is not NXcanSAS, holds several curves and no frame is given, or its points
-            are not a curve.
+        ReadError: If the file is missing or is not NXcanSAS, if it holds several curves and no frame is given, or if
+            the points of the curve cannot be used.
     """
     file_curves = _restore_curves(isolated_process.call(read_curves, Path(path), frame))
     return _curve_measurement(file_curves, 0, str(path), q_unit=q_unit, wavelength=wavelength)
@@ -96,10 +97,10 @@ def read(
 def read_all(
     path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None
 ) -> list[Measurement | ReadError]:
-    """Read all curves of a file, in the order in which `frame` counts them.
+    """Read all curves of a file in the order of their numbers. See `read` for the arguments.
 
     Returns:
-        Measurement of each curve, or the error if it cannot be used.
+        Measurement of each curve, or the error if the curve cannot be used.
 
     Raises:
         ReadError: If the file as a whole cannot be used.
@@ -124,14 +125,14 @@ def count_curves(path: Path | str) -> int:
 
 
 def count_file_curves(path: Path | str) -> int:
-    """Return the number of curves of a file. This runs in the separate process."""
+    """Return the number of curves of a file. The separate process runs this function."""
     path = Path(path)
     with isolated_process.open_hdf5(path) as (file, _):
         return len(_find_curves(file, path))
 
 
 def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -> FileCurves:
-    """Return the columns of one curve or of all curves of a file.
+    """Return the columns of one curve or of all curves of a file. The separate process runs this function.
 
     Args:
         path: Path of the file.
@@ -173,7 +174,7 @@ def _restore_curves(answer: list) -> FileCurves:
 def _curve_measurement(
     file_curves: FileCurves, index: int, path: str, *, q_unit: str | None, wavelength: float | None
 ) -> Measurement:
-    """Return the measurement of a curve. If the file holds several curves, the frame is one of its settings."""
+    """Return the measurement of a curve. If the file has several curves, the setting `frame` is its number."""
     columns = file_curves.columns[index]
     if isinstance(columns, ReadError):
         raise columns
@@ -216,7 +217,7 @@ def _find_curves(file: h5py.File, path: Path) -> list[NexusCurve]:
 
 
 def _data_groups(group: h5py.Group, depth: int, visited_groups: set[h5py.Group]) -> Iterator[h5py.Group]:
-    """Yield the groups of the class `SASdata` below a group. Each is yielded once, even if several links lead to it."""
+    """Yield each group of the class `SASdata` below a group once, even if several links lead to it."""
     expect(len(group) <= MAX_CURVES, f"at most {MAX_CURVES} members, got more in {group.name[:40]!a}; split the file")
     for name in group:
         child = isolated_process.get_member(group, name)
@@ -272,10 +273,10 @@ def _frame_shape(group: h5py.Group, path: Path) -> tuple[int, ...]:
 
 
 def _describe_group(group: h5py.Group, path: Path, *, loads_all: bool) -> GroupReader:
-    """Return the names and units of the columns of a group, and its numbers if all curves are to be read.
+    """Return the names and units of the columns of a group, and their numbers if all curves are to be read.
 
     Raises:
-        ReadError: If the group holds no curves, or an error has another unit than its quantity.
+        ReadError: If the group holds no curves, or if the units of Q or I and of its error differ.
     """
     q_axis_index = _q_axis_index(group, path)
     signal, q = _numeric_dataset(group, "I", path), _numeric_dataset(group, "Q", path)
@@ -303,7 +304,7 @@ def _describe_group(group: h5py.Group, path: Path, *, loads_all: bool) -> GroupR
 
 
 def _curve_columns(reader: GroupReader, frame_index: tuple[int, ...], path: Path) -> Columns:
-    """Return the columns of a curve."""
+    """Return the columns of the curve at `frame_index` in the signal array."""
     n_points = reader.signal_shape[reader.q_axis_index]
     frame_selection: tuple[int | slice, ...] = (
         *frame_index[: reader.q_axis_index],
@@ -342,7 +343,7 @@ def _curve_columns(reader: GroupReader, frame_index: tuple[int, ...], path: Path
 
 
 def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
-    """Return the name of the dataset with the standard errors of the signal, or "" if there is none."""
+    """Return the name of the dataset with the standard errors of I(Q), or "" if there is none."""
     name = isolated_process.attribute_text(signal, "uncertainties", "uncertainty") or isolated_process.attribute_text(
         group, "I_uncertainties", "I_uncertainty"
     )
@@ -350,7 +351,7 @@ def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
 
 
 def _width_names(group: h5py.Group, q: h5py.Dataset) -> list[str]:
-    """Return the names of the datasets with the widths of the resolution. Two names stand for the widths of a slit."""
+    """Return the names of the datasets with the resolution in Q. Two names are those of the widths of a slit."""
     names = isolated_process.attribute_parts(q, "resolutions", "resolution", "uncertainties", "uncertainty")
     names = names or isolated_process.attribute_parts(group, "Q_uncertainties")
     return names or [name for name in ("dQw", "dQl", "Qdev") if name in group]

@@ -1,4 +1,4 @@
-"""Checks of the points of a curve over Q, for all file formats, and the cut to a range of Q."""
+"""Checks of the points of a curve over Q, which all file formats share, and selection of a range of Q."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from jaxstruc.io.measurement import MAX_QMAX, Measurement, Setting
 from jaxstruc.options.pdf import Kind
 
 INTENSITY_SCALE_RANGE = 1e-30, 1e30
-"""Range that the largest |I| must have, in any unit. Values outside it show that the file is damaged."""
+"""Range in which the largest |I(Q)| must lie, in any unit. A value outside it shows that the file is damaged."""
 MIN_Q = 1e-7
 """Smallest Q, in 1/Å. No instrument reaches it."""
 MAX_EMPTY_SHARE = 0.5
@@ -21,7 +21,10 @@ MAX_EMPTY_SHARE = 0.5
 MAX_REPEATED_SHARE = 0.1
 """Largest share of points with a repeated Q."""
 NEGATIVE_MEAN_SIGNIFICANCE = 5.0
-"""Distance below 0, in standard errors, from which the mean of a tenth of the points cannot be noise around 0."""
+"""Smallest distance of a mean below 0, in standard errors of the mean, at which it cannot be noise around 0.
+
+The mean is that of neighbouring points, which are a tenth of all points.
+"""
 KIND_NAMES = {"gr": "G(r)", "iq": "I(Q)", "sq": "S(Q)", "fq": "F(Q)"}
 """Symbol of each kind of curve."""
 CURVE_KINDS: tuple[Kind, ...] = ("gr", "iq", "sq", "fq")
@@ -30,7 +33,7 @@ MAX_TITLE_CHARACTERS = 50
 MAX_LISTED_CURVES = 3
 """Largest number of curves of a file that a message lists."""
 NO_SLIT_SMEARING = "data without slit smearing"
-"""Start of the message for slit-smeared data, which are not supported."""
+"""Text in the messages that refuse slit-smeared data."""
 
 
 class Columns(NamedTuple):
@@ -40,9 +43,9 @@ class Columns(NamedTuple):
     """Values of the axis, in `axis_unit`."""
     intensity: Float[np.ndarray, " point"]
     sigma: Float[np.ndarray, " point"] | None = None
-    """Standard error of the intensity. None, or zeros only, if there is none."""
+    """Standard error of the intensity. None or only zeros if the file states no standard error."""
     dx: Float[np.ndarray, " point"] | None = None
-    """Standard deviation of the resolution, in `axis_unit`. None, or zeros only, if there is none."""
+    """Standard deviation of the resolution, in `axis_unit`. None or only zeros if the file states no resolution."""
     point_labels: tuple[str, ...] = ()
     """Position of each point in the file, e.g. "line 5"."""
     axis_unit: str = ""
@@ -54,17 +57,17 @@ class Columns(NamedTuple):
 
 
 class CurveFile(NamedTuple):
-    """A file with one curve or several curves, each of which can be read."""
+    """A file with one or several curves, which can be read one by one."""
 
     path: str
     """Path of the file, as it was given."""
     names: tuple[str, ...]
-    """Name of each curve, "" if it has none."""
+    """Name of each curve, or "" for a curve without a name."""
     read_index: Callable[[int], Measurement]
     """Function that reads the curve of an index, counted from 0."""
 
     def read(self, frame: int | None = None) -> Measurement:
-        """Read one curve. If the file holds several curves, the frame is one of the settings of the measurement.
+        """Read one curve. If the file holds several curves, the setting `frame` is the number of the curve.
 
         Args:
             frame: Number of the curve, counted from 1. None selects the only curve.
@@ -84,7 +87,7 @@ class CurveFile(NamedTuple):
         )
 
     def read_all(self) -> list[Measurement | ReadError]:
-        """Read all curves. A curve that cannot be used gives the error in place of the measurement."""
+        """Read all curves. For a curve that cannot be used, the list has the error in place of the measurement."""
         measurements: list[Measurement | ReadError] = []
         for frame in range(1, len(self.names) + 1):
             try:
@@ -95,18 +98,18 @@ class CurveFile(NamedTuple):
 
 
 class SourceFile(NamedTuple):
-    """The file that columns come from."""
+    """Description of the file that columns come from."""
 
     path: str
     """Path of the file, as it was given."""
     format: str
-    """Name of its format, e.g. CanSAS1d."""
+    """Name of the format, e.g. CanSAS1d, or of the program that wrote the file."""
     sha256: str
-    """Checksum of its content."""
+    """Checksum of the content of the file."""
     header: dict[str, float | str] | None = None
     """Further settings that the file states, by name."""
     warnings: tuple[str, ...] = ()
-    """Warnings from reading it."""
+    """Warnings that arose when the file was read."""
 
 
 def measurement_from_columns(
@@ -127,7 +130,7 @@ def measurement_from_columns(
         wavelength: Wavelength in Å that the user gives.
 
     Raises:
-        ReadError: If the unit of the axis is not known, or the points are not a curve.
+        ReadError: If the unit of the axis or of I(Q) is not known, or if the points of the curve cannot be used.
     """
     path = source.path
     _refuse_points(~np.isfinite(columns.x), "finite Q", columns.x, columns, path)
@@ -175,7 +178,8 @@ def resolve_q_range(measurement: Measurement, *, qmin: float | None = None, qmax
         qmax: Upper limit in 1/Å. The default is the largest Q of the data.
 
     Raises:
-        ReadError: If the curve is not an I(Q), too few points remain, or many points are below 0 by more than noise.
+        ReadError: If the curve is not an I(Q), if the limits are not valid, if too few points remain, or if I(Q) is
+            below 0 by more than its noise.
     """
     path, kind, q = measurement.name, measurement.kind, measurement.q
     if kind != "iq" or q is None or measurement.intensity is None:
@@ -238,7 +242,7 @@ def frame_index(frame: int | None, count: int, curve_name: Callable[[int], str],
 
 
 def refuse_other_unit(name: str, unit: str, quantity: str, quantity_unit: str, path: Path) -> None:
-    """Raise `ReadError` if the file states different units for a quantity and its error."""
+    """Raise `ReadError` if the file states different units for a quantity and for its standard error or resolution."""
     is_same = not unit or not quantity_unit or _normalise_unit(unit) == _normalise_unit(quantity_unit)
     expect(
         is_same,
@@ -251,7 +255,7 @@ def _normalise_unit(unit: str) -> str:
 
 
 def _refuse_negative(measurement: Measurement) -> None:
-    """Raise `ReadError` if a tenth of the points lies below 0 by more than noise.
+    """Raise `ReadError` if the mean of a tenth of the points, which are neighbours, is below 0 by more than noise.
 
     Such a curve is a G(r), or too much background was subtracted from it.
     """
@@ -265,13 +269,15 @@ def _refuse_negative(measurement: Measurement) -> None:
         stop = start + int(np.argmin(np.append(is_negative[start:], False))) + window - 2
         raise ReadError(
             f"Expected I(Q) above 0 within its noise, got values below 0 from {q[start]:.4g} to {q[stop]:.4g} 1/Å in "
-            f"{measurement.name}; subtract less background, cut this range with --qmin and --qmax, or pass a G(r) to "
-            "jaxstruc solve."
+            f"{measurement.name}; subtract less background, exclude this range with --qmin or --qmax, or pass a G(r) "
+            "to jaxstruc solve."
         )
 
 
 def _convert_intensity(columns: Columns, path: str) -> tuple[Columns, str]:
-    """Return the columns with an absolute I(Q) and its standard error in 1/cm, and the unit of I(Q).
+    """Convert I(Q) and its standard error from 1/mm or 1/m to 1/cm, and return the columns and the unit of I(Q).
+
+    I(Q) in another known unit is returned unchanged.
 
     Raises:
         ReadError: If the file states a unit that is not known.
@@ -291,7 +297,7 @@ def _convert_intensity(columns: Columns, path: str) -> tuple[Columns, str]:
 
 
 def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns, list[str]]:
-    """Drop the points that hold no measured value; return the columns and warnings with the numbers of points."""
+    """Return the columns without the points that hold no measured value, and warnings with the numbers of points."""
     x, intensity, sigma = columns.x, columns.intensity, columns.sigma
     is_nan, is_at_origin = ~np.isfinite(intensity), x == 0
     is_empty = np.zeros(len(x), bool)
@@ -304,7 +310,7 @@ def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns,
     location = f"{np.count_nonzero(is_dropped)} of {len(is_dropped)} in {path}"
     expect(
         is_dropped.mean() <= MAX_EMPTY_SHARE,
-        f"a measured {KIND_NAMES[kind]} at most points, got no value at {location}; export the file again",
+        f"a measured {KIND_NAMES[kind]} at half of the points, got no value at {location}; export the file again",
     )
     reasons = (
         (is_nan, "without a finite value"),
@@ -319,12 +325,12 @@ def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns,
 def _masked_points(intensity: np.ndarray, is_dropped: np.ndarray) -> np.ndarray:
     """Return which points at the ends of an I(Q) are masked, e.g. by a beam stop.
 
-    At the start these are the values of at most 0. At the end a measured value may be below 0 by noise, so only zeros
-    and a repeated value of at most 0 show a mask.
+    The points before the first value above 0 are masked. At the end of the curve, a measured value may be below 0
+    because of noise. The last points are therefore masked only if they are 0 or repeat one value below 0.
 
     Args:
         intensity: Values of I(Q).
-        is_dropped: Points that are dropped for another reason.
+        is_dropped: Mask of the points that are dropped for another reason.
     """
     is_masked = np.zeros(len(intensity), bool)
     bright_points = np.flatnonzero(~is_dropped & (intensity > 0))
@@ -340,7 +346,7 @@ def _masked_points(intensity: np.ndarray, is_dropped: np.ndarray) -> np.ndarray:
 
 
 def _drop_repeated_points(columns: Columns, path: str) -> tuple[Columns, list[str]]:
-    """Drop the points that repeat a Q; return the columns and a warning with the number of points."""
+    """Return the columns without the points that repeat a Q, and a warning with the number of these points."""
     is_increasing = np.append(True, np.diff(columns.x) > 0)
     n_increasing, n_points = int(is_increasing.sum()), len(is_increasing)
     expect(
@@ -377,7 +383,7 @@ def _refuse_values(intensity: Float[np.ndarray, " point"], path: str, kind: str)
 
 
 def _standard_errors(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
-    """Return the standard errors, or None if all are zero."""
+    """Return the standard errors, or None if there are none or all are zero."""
     sigma = columns.sigma
     if sigma is None or not (sigma != 0).any():
         return None
@@ -394,7 +400,11 @@ def _standard_errors(columns: Columns, path: str) -> Float[np.ndarray, " point"]
 
 
 def _resolution_widths(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
-    """Return the widths of the resolution, or None if all are zero. Widths of a slit raise `ReadError`."""
+    """Return the standard deviations of the resolution, or None if there are none or all are zero.
+
+    Raises:
+        ReadError: If the widths are those of a slit, or are not valid.
+    """
     width = columns.dx
     if width is None or not (width != 0).any():
         return None
@@ -427,7 +437,7 @@ def _refuse_points(
     path: str,
     advice: str = "remove these points",
 ) -> None:
-    """Raise `ReadError` if there are bad points. The message shows the first one and their number."""
+    """Raise `ReadError` if a point is bad. The message shows the first bad point and the number of bad points."""
     for index in np.flatnonzero(is_bad)[:1]:
         count_text = f", the first of {is_bad.sum()}" if is_bad.sum() > 1 else ""
         raise ReadError(

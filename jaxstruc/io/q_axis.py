@@ -1,7 +1,8 @@
-r"""Units of curves over Q: the texts that state them, and the conversion of an axis to Q in 1/Å and of I(Q) to 1/cm.
+r"""Units of Q and I(Q): interpretation of the texts that state them, and conversion of an axis to Q in 1/Å.
 
-A scattering angle $2\theta$ becomes $Q = (4\pi/\lambda) \sin\theta$ with the wavelength $\lambda$. A unit or wavelength
-that neither the file nor the user states is an error, and so is a stated unit that is not known.
+A scattering angle $2\theta$ becomes $Q = (4\pi/\lambda) \sin\theta$ with the wavelength $\lambda$. A file is refused if
+neither the file nor the user states the unit of the axis, or the wavelength of an angle. It is also refused if the
+stated unit is not known.
 """
 
 import math
@@ -16,11 +17,11 @@ from jaxstruc.io.columns import ReadError, expect
 Q_UNITS = {"1/Å": 1.0, "1/nm": 0.1, "1/pm": 100.0, "1/µm": 1e-4, "1/m": 1e-10}
 """Value of each unit of Q, in 1/Å."""
 ANGLE_UNITS = {"2theta": math.pi / 180, "2theta-rad": 1.0}
-"""Value of each unit of an axis that is the scattering angle 2theta, in radians: degrees and radians."""
+"""Value of each unit of the scattering angle 2theta, in radians. `2theta` means degrees, `2theta-rad` means radians."""
 USER_UNITS = ("1/Å", "1/nm", *ANGLE_UNITS)
 """Units of the axis that the user may give."""
 INTENSITY_UNITS = {"1/cm": 1.0, "1/mm": 10.0, "1/m": 0.01}
-"""Value of each unit of an absolute I(Q) per volume, in 1/cm. Steradians are dimensionless, so 1/(cm sr) is 1/cm."""
+"""Value of each unit of I(Q) per volume, in 1/cm. The steradian is dimensionless, so 1/(cm sr) is 1/cm."""
 WAVELENGTH_RANGE = 0.01, 50.0
 """Range of the wavelengths of X-rays and neutrons, in Å."""
 PLACEHOLDER_WAVELENGTH = 0.1
@@ -205,7 +206,7 @@ def _angle_axis(unit: str, origin: str, wavelength: float | None, stated_wavelen
 
 
 def _unit_powers(text: str) -> dict[str, int] | None:
-    """Return the power of each unit in a product such as 1/(m sr), or None if the text is not such a product."""
+    """Return the exponent of each unit in a product such as 1/(m sr), or None if the text is not such a product."""
     text = re.sub(r"\\(mathrm|rm|text|thinspace|cdot|,|;)", " ", text.replace("\\AA", "Å"))
     text = re.sub(r"[\[\]_]", " ", text.translate(_PLAIN_CHARACTERS).lower()).strip()
     text = re.sub(r"\(\s*([-+]?\d)\s*\)", r"\1", text)
@@ -222,7 +223,10 @@ def _unit_powers(text: str) -> dict[str, int] | None:
 
 
 def _product_powers(tokens: list[str]) -> dict[str, int] | None:
-    """Return the power of each unit up to a closing bracket or the end of a list of tokens, which is used up."""
+    """Return the exponent of each unit in a list of tokens up to a closing bracket, or None if it is not a product.
+
+    The tokens before the closing bracket, or all tokens if there is none, are removed from the list.
+    """
     powers: dict[str, int] = {}
     sign = 1
     while tokens and tokens[0] != ")":

@@ -1,8 +1,8 @@
 r"""Estimate of qmax from a measured PDF alone, to check the qmax that the header or the user states.
 
-G(r) is a sine transform of F(Q) up to qmax. The power of G(r), of signal and noise alike, therefore ends at qmax:
-$P(Q) = |\int w(r)\, G(r)\, e^{iQr} dr|^2$, with a window $w(r)$ that falls to 0 at both ends of the data. The estimate
-is the edge of the power: the Q at which $\log P$ falls most sharply.
+G(r) is a sine transform of F(Q) up to qmax. The power of its signal and the power of its noise therefore both end at
+qmax. The power is $P(Q) = |\int w(r)\, G(r)\, e^{iQr} dr|^2$ with a window $w(r)$ that falls to 0 at both ends of the
+data. An edge is a Q at which $\log P$ falls. The estimate is the edge with the sharpest fall.
 """
 
 from typing import NamedTuple
@@ -13,34 +13,39 @@ from jaxtyping import Float
 QMAX_SEARCH_RANGE = (0.6, 1.45)
 """Range of Q in which the edge is searched, in units of the stated qmax."""
 Q_STEP, AVERAGING_WIDTH, EDGE_GAP = 0.05, 1.2, 0.1
-"""Step of Q, width of the averages on either side of an edge, and half-width of the gap between them, all in 1/Å."""
+"""Step of Q, and largest and smallest distance from an edge of the points that are averaged on each side, in 1/Å."""
 QMAX_TOLERANCE = 0.07
-"""Largest distance of an edge from the stated qmax, in units of it, at which the edge confirms the stated qmax."""
+"""Largest distance between an edge and the stated qmax at which they agree, in units of the stated qmax."""
 POWER_FLOOR = 1e-7
-"""Floor that is added to the power, relative to its maximum. Below it are the side lobes of the window and rounding."""
+"""Constant that is added to the power, in units of the largest power. Side lobes of the window and rounding errors are
+smaller."""
 KAISER_BETA = 9.0
-"""Shape parameter of the Kaiser window. The side lobes of the window are 10⁻⁷ of its power."""
+"""Shape parameter of the Kaiser window. The power of its side lobes is about 10⁻⁷ of the power of its main lobe."""
 
 
 class QmaxEstimate(NamedTuple):
-    """The sharpest edge of the power."""
+    """Estimate of qmax from the sharpest edge of the power."""
 
     qmax: float
     """Position of the edge in 1/Å."""
     excess_sharpness: float
-    """Sharpness of the edge minus that of the sharpest edge near the stated qmax, in the logarithm of the power."""
+    """Sharpness of the edge minus that of the sharpest edge near the stated qmax.
+
+    A sharpness is a difference of natural logarithms of the power.
+    """
 
 
 def estimate_qmax(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], *, qmax: float) -> QmaxEstimate:
     """Estimate qmax by the edge of the power of G(r). The estimate is usually about 2 % too high.
 
-    The sharpness of an edge is the fall of the power there minus the fall in its surroundings. This difference excludes
-    the slow decay of the scattering.
+    The fall of the power at a Q is the mean of log P just below this Q minus the mean just above it. The sharpness of
+    an edge is the fall at its Q minus the larger of the falls at some distance below and above it (at least 0). This
+    difference excludes the slow decay of the scattering.
 
     Args:
         r: Distances in Å.
         g: G(r) in 1/Å².
-        qmax: Stated qmax in 1/Å. The edge is searched within `QMAX_SEARCH_RANGE` of it.
+        qmax: Stated qmax in 1/Å. The edge is searched in the range of `QMAX_SEARCH_RANGE` times this value.
     """
     step = (r[-1] - r[0]) / (len(r) - 1)
     even_r = r[0] + step * np.arange(len(r))

@@ -15,9 +15,9 @@ from jaxstruc.options.pdf import Kind, QUnit
 XML_SIGNATURES = (b"<?xml", b"<SAS", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<")
 """First bytes of an XML file, with and without a byte order mark."""
 MIN_RELATIVE_DEPTH = 0.1
-"""Smallest depth of the minimum of a G(r) below 0, relative to its highest peak.
+"""Smallest depth of the minimum of a G(r) below 0, relative to the highest peak of the G(r).
 
-An I(Q) from which a background was subtracted is below 0 only by its noise.
+An I(Q) from which a background was subtracted is below 0 only because of noise, and less deeply.
 """
 PDF_KINDS: tuple[Kind, ...] = ("gr", "sq", "fq")
 """Kinds of curves that can be converted to a G(r)."""
@@ -32,7 +32,9 @@ def read_curve(
     frame: int | None = None,
     accepted_kinds: Sequence[Kind] = CURVE_KINDS,
 ) -> Measurement:
-    """Read a measured curve. A file whose name ends in .gr is read as G(r).
+    """Read a measured curve of any kind from a file of any known format.
+
+    A file whose name ends in .gr is read as G(r), unless `kind` states another kind or G(r) is not accepted.
 
     Args:
         path: Path of the file.
@@ -41,7 +43,7 @@ def read_curve(
         wavelength: Wavelength in Å, needed if the axis is an angle.
         kind: Kind of the curve (gr, iq, sq or fq) if the file states none.
         frame: Number of the curve, counted from 1, if the file holds several curves.
-        accepted_kinds: Kinds that the caller can use. The error for another kind names the command that takes it.
+        accepted_kinds: Kinds that the caller can use. The error for another kind names the command that accepts it.
 
     Raises:
         ReadError: If the file cannot be used, or holds several curves and no frame is given.
@@ -60,13 +62,12 @@ def read_all(
     kind: Kind | None = None,
     accepted_kinds: Sequence[Kind] = CURVE_KINDS,
 ) -> list[Measurement | ReadError]:
-    """Read all curves of a file, in the order in which `frame` of `read_curve` counts them.
+    """Read all curves of a file in the order of their numbers. See `read_curve` for the arguments.
 
-    The arguments are those of `read_curve`. If the file has several curves, the settings of each measurement include
-    the number of the curve as `frame`.
+    If the file holds several curves, each measurement has the number of its curve in `settings` under `frame`.
 
     Returns:
-        Measurement of each curve, or the error if this curve cannot be used.
+        Measurement of each curve, or the error if the curve cannot be used.
 
     Raises:
         ReadError: If the file as a whole cannot be used.
@@ -98,7 +99,11 @@ def _open_file(
     kind: Kind | None,
     accepted_kinds: Sequence[Kind],
 ) -> CurveFile | None:
-    """Return the curves of a file of columns or XML, or None for an HDF5 file, whose kind is then accepted."""
+    """Return a file of columns or XML whose curves can be read, or None for an HDF5 file.
+
+    Raises:
+        ReadError: If the file cannot be used, or if its kind of curve is not accepted.
+    """
     path, expects_pdf = Path(path), "iq" not in accepted_kinds
     if "gr" in accepted_kinds and (kind == "gr" or (kind is None and path.suffix.lower() == ".gr")):
         return gr.open_file(path, kind=kind)
@@ -127,8 +132,9 @@ def _is_xml(raw: bytes, path: Path) -> bool:
 def _is_over_r(raw: bytes, path: Path, *, expects_pdf: bool) -> bool:
     """Return whether the reader of G(r) is to read a file of columns.
 
-    A file without labels is a G(r) if the caller expects one, otherwise only if its curve oscillates around 0. A file
-    that cannot be read is passed to the reader of G(r) if the caller expects a G(r), because its message then fits.
+    A file without labels is a G(r) if the caller does not accept I(Q) (`expects_pdf`), or if its curve oscillates
+    around 0. A file that cannot be read is passed to the reader of G(r) if the caller does not accept I(Q). The error
+    then states that a G(r) was expected.
     """
     try:
         lines = decode_text(raw, path).splitlines()

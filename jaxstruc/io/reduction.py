@@ -3,9 +3,9 @@ r"""Reduction of measured curves: subtraction of a background from I(Q), and con
 The difference of a sample and its background, e.g. of the solvent and the cell, is $I = I_s - c\,I_b$. Its standard
 error is $\sigma = \sqrt{\sigma_s^2 + c^2 \sigma_b^2}$. Here $I_s$ and $\sigma_s$ are the intensity of the sample and
 its standard error, $I_b$ and $\sigma_b$ are those of the background, and $c$ is the scale of the background. If the two
-files have different Q, the background is interpolated linearly between its two neighbouring points. Its standard error
-is then that of the weighted mean of these points. The interpolation also correlates the errors of neighbouring points.
-This correlation is neglected.
+files have different Q, the background is interpolated linearly between its two neighbouring points. The standard error
+of the interpolated background is then that of the weighted mean of the two points. The interpolation also correlates
+the errors of neighbouring points of the result. This correlation is neglected.
 
 The reduced structure function is $F(Q) = Q\,(S(Q) - 1)$, and
 $G(r) = \frac{2}{\pi} \int_{Q_\mathrm{min}}^{Q_\mathrm{max}} F(Q) \sin(Qr)\,dQ$
@@ -27,21 +27,25 @@ from jaxstruc.options.pdf import DataOptions
 from jaxstruc.parameters import PARAMETERS
 
 EDGE_TOLERANCE = 1e-3
-"""Distance, in steps of Q, by which a point may lie beyond the ends of the background because of rounding."""
+"""Largest distance of a point beyond the ends of the background that is considered a rounding error.
+
+The distance is in units of the smallest step in Q of the background.
+"""
 DEFAULT_MAX_R = 60.0
 """Largest r of the computed G(r) in Å, unless the fit extends farther."""
 MIN_OVERSAMPLING = 4
-"""Smallest ratio of the largest possible step in r, pi/qmax, to the step that is used."""
+"""Smallest ratio of pi/qmax to the step in r that is used. pi/qmax is the largest step that resolves G(r)."""
 R_BLOCK_SIZE = 64
-"""Number of points of r that are transformed at once, which bounds the memory."""
+"""Number of points of r that are transformed at once. It limits the memory."""
 MEAN_TOLERANCE = 0.3
 """Largest deviation of the mean of S(Q) from 1 (or from 0 if the file holds S - 1), in the upper half of the points."""
-
-
 MIN_OFFSET = 0.02
 """Smallest deviation of the limit of S(Q) from 1 that is reported."""
 MIN_RELATIVE_OFFSET = 0.5
-"""Smallest such deviation relative to the standard deviation of S(Q), because a short range holds few oscillations."""
+"""Smallest deviation that is reported, in units of the standard deviation of S(Q) in the upper half of the points.
+
+The mean of few oscillations deviates from the limit of S(Q), even if S(Q) is correct.
+"""
 
 
 def subtract_background(sample: Measurement, background: Measurement, *, scale: float = 1.0) -> Measurement:
@@ -166,7 +170,15 @@ def reduce_to_pdf(measurement: Measurement, options: DataOptions) -> Measurement
 def sine_transform(
     q: Float[np.ndarray, " q"], f: Float[np.ndarray, " q"], r: Float[np.ndarray, " r"], *, qmin: float, qmax: float
 ) -> Float[np.ndarray, " r"]:
-    """Return the G(r) in 1/Å² of an F(Q) in 1/Å, given at increasing Q, between qmin and qmax."""
+    """Return G(r) in 1/Å², the sine transform of F(Q) between qmin and qmax.
+
+    Args:
+        q: Points of F(Q), in 1/Å and in increasing order.
+        f: Values of F(Q), in 1/Å.
+        r: Distances, in Å.
+        qmin: Lower limit of the integral, in 1/Å.
+        qmax: Upper limit of the integral, in 1/Å.
+    """
     is_inside = (q > qmin) & (q < qmax)
     x = np.concatenate([[qmin], q[is_inside], [qmax]])
     y = np.interp(x, q, f)
@@ -182,7 +194,7 @@ def rounded_step(max_step: float) -> float:
 
 
 def _q_limits(measurement: Measurement, options: DataOptions) -> tuple[Setting, Setting]:
-    """Return qmin and qmax with their origins."""
+    """Return qmin and qmax as settings, which record their origins."""
     q, path = np.asarray(measurement.q), measurement.name
     limits = []
     for name, user_value, data_limit in (("qmin", options.qmin, q[0]), ("qmax", options.qmax, q[-1])):
@@ -204,7 +216,7 @@ def _q_limits(measurement: Measurement, options: DataOptions) -> tuple[Setting, 
 
 
 def _check_swings(f: Float[np.ndarray, " q"], path: str) -> np.ndarray:
-    """Return an F(Q). Raise `ReadError` if the curve does not oscillate around 0."""
+    """Return an F(Q) unchanged. Raise `ReadError` if the curve does not oscillate around 0, as F(Q) does."""
     tail = f[len(f) // 2 :]
     is_about_zero = (f < 0).any() and abs(tail.mean()) <= 3 * tail.std()
     expect(
@@ -217,9 +229,9 @@ def _check_swings(f: Float[np.ndarray, " q"], path: str) -> np.ndarray:
 def _reduced_structure_function(
     q: Float[np.ndarray, " q"], s: Float[np.ndarray, " q"], path: str
 ) -> tuple[np.ndarray, list[str]]:
-    """Return the F(Q) of an S(Q), and warnings.
+    """Convert an S(Q) to F(Q), and return F(Q) and warnings.
 
-    Some programs write S - 1 under the name S. The mean of the upper half of the points shows this.
+    Some programs write S(Q) - 1 under the name S(Q). Its mean in the upper half of the points is close to 0 and not 1.
     """
     mean = float(s[len(s) // 2 :].mean())
     s_limit = round(mean)
@@ -245,7 +257,7 @@ def _offset_warnings(q: Float[np.ndarray, " q"], f: Float[np.ndarray, " q"]) -> 
 
 
 def _q_intensity_sigma(measurement: Measurement) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return Q, I(Q) and its standard error."""
+    """Return Q, I(Q) and the standard error of I(Q), or None if it is unknown."""
     if measurement.kind != "iq" or measurement.q is None or measurement.intensity is None:
         raise ReadError(f"Expected I(Q), got {KIND_NAMES[measurement.kind]} in {measurement.name}; pass another file.")
     return measurement.q, measurement.intensity, measurement.sigma

@@ -121,7 +121,7 @@ def test_the_longest_block_is_read_and_the_others_are_reported(write):
     broken_rows = rows().replace("\n17.0 ", "\n17.0 ****", 1)
     measurement = gr.read(write("0 1\n1 1\nsecond\n" + broken_rows))
     np.testing.assert_array_equal(measurement.r, R[R < 16.995])
-    assert measurement.warnings == ("1302 rows of numbers outside the data block at line 4 not read",)
+    assert measurement.warnings == ("1302 rows of numbers outside the data from line 4 on are not read",)
 
 
 def test_a_third_column_is_no_part_of_the_curve(write):

@@ -57,7 +57,7 @@ def test_nothing_outside_the_file_is_opened(file, tmp_path):
 
 def test_blocks_that_would_fill_the_memory_are_refused(file, tmp_path):
     dataset = file.create_dataset("large", (2**25,), "f8", chunks=(2**25,), compression="gzip")
-    with pytest.raises(ReadError, match=r"blocks of at most 64 MB, got 256 in .*; write smaller chunks"):
+    with pytest.raises(ReadError, match=r"chunks of at most 64 MB, got 256 MB in .*; write smaller chunks"):
         isolated_process.read_numbers(dataset, (slice(0, 3),), tmp_path)
 
 

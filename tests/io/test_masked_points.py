@@ -64,7 +64,7 @@ def test_missing_values_are_dropped_and_counted(write, missing):
 
 
 def test_a_curve_that_is_mostly_masked_is_refused(write):
-    with pytest.raises(ReadError, match=r"a measured I\(Q\) at most points, got no value at 41 of 80") as error:
+    with pytest.raises(ReadError, match=r"a measured I\(Q\) at half of the points, got no value at 41 of 80") as error:
         read_columns(write, np.where(np.arange(80) < 41, 0.0, I))
     assert_one_sentence(error)
 

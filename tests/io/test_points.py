@@ -91,7 +91,10 @@ def test_repeated_q_are_dropped_with_a_warning():
         ({"y": np.full(80, 3.0)}, "got the same value at all Q"),
         ({"y": -I}, r"I\(Q\) above 0, got no value above 0 in x.dat"),
         ({"y": 1e40 * I}, r"I\(Q\), got values up to 9.9.*e\+41"),
-        ({"y": replace_values(I, slice(0, 60), np.nan)}, r"a measured I\(Q\) at most points, got no value at 60 of 80"),
+        (
+            {"y": replace_values(I, slice(0, 60), np.nan)},
+            r"a measured I\(Q\) at half of the points, got no value at 60 of 80",
+        ),
         (
             {"sigma": replace_values(SIGMA, [4, 8], 0.0)},
             "sigma above 0 .* got 0 at point 5 of x.dat, the first of 2; remove",
