@@ -90,8 +90,8 @@ class WholeCluster(NamedTuple):
     is_crystal: bool
     """Whether the bonds continue from one unit cell to the next without an end."""
     n_pieces: int
-    """Number of pieces that are not connected by bonds. It is 1 for atoms without a unit cell. It is 0 if the periodic
-    images of the structure overlap."""
+    """Number of pieces that no bonds connect. It is 1 for atoms without a unit cell. It is 0 if the periodic images of
+    the structure overlap."""
 
 
 def read_atoms(path: Path) -> ase.Atoms:
@@ -466,12 +466,13 @@ def _find_bonds(atoms: ase.Atoms, source: str) -> _CellBonds | None:
 
 
 def _unwrap(bonds: _CellBonds, n_atoms: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Return how the bonds connect the atoms across the faces of the unit cell.
+    """Return how the bonds connect the atoms through the faces of the unit cell.
+
+    A piece consists of atoms that bonds connect.
 
     Returns:
-        Numbers of lattice vectors that move each atom next to the atoms to which it is bonded [atom, 3].
-        Index of the piece of each atom [atom]. A piece consists of atoms that bonds connect.
-        Whether the bonds of a piece continue from one unit cell to the next without an end.
+        Numbers of lattice vectors by which each atom is moved, so that its piece is whole [atom, 3], the index of the
+        piece of each atom [atom], and whether the bonds of a piece continue from cell to cell without an end.
     """
     order = np.lexsort((bonds.image.any(axis=1), bonds.second, bonds.first))
     first, second, image, _ = bonds.select(order)

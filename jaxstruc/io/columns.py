@@ -15,7 +15,7 @@ import numpy as np
 MAX_FILE_BYTES = 8 * 2**20
 """Largest size of a text file, in bytes."""
 MAX_LINES = 60_000
-"""Largest number of lines of a file. A G(r) up to 600 Å in steps of 0.01 Å has this number of points."""
+"""Largest number of lines of a file. A G(r) up to 600 Å in steps of 0.01 Å has so many points."""
 MAX_LINE_CHARACTERS = 2000
 """Largest number of characters of a row of numbers."""
 MIN_ROWS = 10

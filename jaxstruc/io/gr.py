@@ -41,9 +41,9 @@ PROGRAM_MARKS = (
 MAX_UNREAD_NAMES = 4
 """Largest number of columns that a warning names."""
 MAX_RELATIVE_START = 0.01
-"""Largest |G(0)|, relative to the largest |G(r)|, without a warning. The sine transform of F(Q) is 0 at r = 0."""
+"""Largest |G(0)| that gives no warning, relative to the largest |G(r)|. The sine transform of F(Q) is 0 at r = 0."""
 KEEN_TAIL_TOLERANCE = 0.3
-"""Largest deviation of the mean of g(r) from 1 in the upper half of the points."""
+"""Largest deviation from 1 of the mean over the half of the points with the largest r, at which a curve is a g(r)."""
 CONVERSIONS = {
     "G_k(r)": "the column is Keen's G_k(r); it was multiplied by r, which gives G(r) times an unknown factor",
     "g(r)": "the column is g(r); it was converted to r (g(r) - 1), which is G(r) times an unknown factor",
@@ -58,7 +58,7 @@ FORMULAS = {
 }
 """Functions of r that are refused, and the formula that converts each of them to G(r), or "" if it is unknown."""
 MAX_WORD_CHARACTERS = 100
-"""Largest number of characters of a word that is taken from a header."""
+"""Largest number of characters of a text that is taken from a header, e.g. of the composition."""
 
 G_SCALE_RANGE = 1e-9, 1e9
 """Range in which the largest |G(r)| must lie, in 1/Å². Outside it, sums of squares exceed single precision."""

@@ -25,8 +25,8 @@ MAX_UNLABELLED_COLUMNS = 4
 MIN_CURVE_RATIO = 0.5
 """Smallest ratio of the values of a column to those of the column before it, at which the column is read as a curve.
 
-The ratio is computed where the column before it is large. Its largest value is the inverse of this number. Standard
-errors usually have a smaller ratio.
+The ratio is that of the points at which the column before it is large. It may be at most the inverse of this number.
+Standard errors usually have a smaller ratio.
 """
 
 
@@ -138,7 +138,10 @@ def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Se
 
 
 def _find_curves(labels: ColumnLabels, rows: np.ndarray, kind: str, path: Path) -> tuple[list[CurveColumns], list[str]]:
-    """Return the columns of each curve by their labels, or by their order if there are no labels, and warnings."""
+    """Return the columns of each curve, and warnings.
+
+    The labels identify the columns. In a file without labels, their order identifies them.
+    """
     if not labels.columns:
         return _unlabelled_curves(rows, kind, path)
     labelled_roles = {label.role for label in labels.columns}
@@ -187,7 +190,7 @@ def _unlabelled_curves(rows: np.ndarray, kind: str, path: Path) -> tuple[list[Cu
 def _resembles_curve(column: np.ndarray, previous_column: np.ndarray) -> bool:
     """Return whether the values of a column are similar in size to those of the column before it.
 
-    Only the points in which the column before it has the larger half of its absolute values are compared.
+    Only the points at which the absolute value of the column before it is at least its median are compared.
     """
     magnitude, previous_magnitude = np.abs(column), np.abs(previous_column)
     is_finite = np.isfinite(magnitude) & np.isfinite(previous_magnitude) & (previous_magnitude > 0)

@@ -187,8 +187,8 @@ def stated_axis_unit(label: ColumnLabel) -> str:
 def assign_columns(labels: Sequence[ColumnLabel], roles: Sequence[str]) -> tuple[list[CurveColumns], list[str]]:
     """Return the columns of each curve, and the names of the columns that are not read.
 
-    The axis of a curve is the last axis before it. `_columns_of` finds its standard error and its resolution. If the
-    file has only one column of the resolution, this column applies to all curves.
+    The axis of a curve is the last axis before the curve. `_columns_of` finds the standard error and the resolution of
+    the curve. If the file has only one column of the resolution, this column applies to all curves.
 
     Args:
         labels: Label of each column.
@@ -218,7 +218,7 @@ def assign_columns(labels: Sequence[ColumnLabel], roles: Sequence[str]) -> tuple
 
 
 def curve_names(labels: ColumnLabels, curve_columns: Sequence[CurveColumns]) -> tuple[str, ...]:
-    """Return the name of each curve, which is its label, or e.g. "column 2" if it has none (counted from 1)."""
+    """Return the name of each curve. The name is its label, or e.g. "column 2" (counted from 1) if it has no label."""
     names = [printable_name(labels.columns[curve.curve].name) if labels.columns else "" for curve in curve_columns]
     return tuple(name or f"column {curve.curve + 1}" for name, curve in zip(names, curve_columns, strict=True))
 
@@ -301,9 +301,10 @@ def _parse_labels(line: str, n_columns: int) -> tuple[ColumnLabel, ...]:
 
 
 def _mark_errors(labels: list[ColumnLabel]) -> list[ColumnLabel]:
-    """Return labels in which columns of errors that are named after a curve have the role `sigma`.
+    """Return the labels, with the role `sigma` for each column of unknown role that is named after another column.
 
-    Such a label is a mark of an error and the name of another column, e.g. d300K for the errors of the curve 300K.
+    The label of such a column is a mark of an error and the name of the other column. For example, d300K labels the
+    errors of the curve 300K.
     """
     names = {_core(label.name) for label in labels if label.role not in AXES}
     names |= {_core(label.name)[1:] for label in labels if label.role in KIND_NAMES} - {""}

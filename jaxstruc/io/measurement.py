@@ -1,8 +1,9 @@
 """A measured curve with its settings. Each setting records its origin, e.g. the header of the file.
 
-The settings qmin and qmax are the limits of Q from which G(r) was computed. The settings qdamp and qbroad describe the
-resolution of the instrument. The settings rmin and rmax are the range of the fit. Headers often state qmin and qmax but
-seldom qdamp. Lengths are in Å, Q in 1/Å and G(r) in 1/Å².
+The settings qmin and qmax are the limits of the Q range from which G(r) was computed, or of the range of I(Q) that is
+fitted. The settings qdamp and qbroad describe the resolution of the instrument. The settings rmin and rmax are the
+limits of the range of G(r) that is fitted. Headers often state qmin and qmax but seldom qdamp. Lengths are in Å, Q is
+in 1/Å and G(r) is in 1/Å².
 """
 
 import re
@@ -46,7 +47,10 @@ LIGAND_ELEMENTS = frozenset({"H", "C", "N", "O", "S", "P"})
 NOBLE_METALS = frozenset({"Ru", "Rh", "Pd", "Ag", "Os", "Ir", "Pt", "Au"})
 """Metals that form no carbides or nitrides under usual conditions."""
 MIN_COMPOUND_RATIO = 0.4
-"""Smallest number of nonmetal atoms per metal atom in an oxide, sulphide, phosphide, nitride or carbide, e.g. Cu2O."""
+"""Smallest number of nonmetal atoms per metal atom in an oxide, sulphide, phosphide, nitride or carbide of a metal.
+
+For example, the number is 0.5 in Cu2O.
+"""
 MIN_CLUSTER_FORMULA_ATOMS = 10
 """Smallest number of metal atoms at which a formula describes a cluster with ligands and not a compound."""
 ORGANIC_GROUPS = {"D": ("H",), "R": ("C", "H"), "Ph": ("C", "H"), "Me": ("C", "H"), "Et": ("C", "H"), "Bu": ("C", "H")}
@@ -112,7 +116,7 @@ class Measurement(NamedTuple):
 
     @property
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distances r in Å and G(r) in the range of the fit, including both ends."""
+        """Distances r in Å, and G(r) in 1/Å², in the range of the fit including both ends."""
         settings = self.settings_by_name
         tolerance = 1e-6 * settings["rstep"]
         is_inside = (self.r >= settings["rmin"] - tolerance) & (self.r <= settings["rmax"] + tolerance)
@@ -207,7 +211,7 @@ def _element_counts(composition: str) -> dict[str, float]:
 
 
 def _are_ligands(counts: Mapping[str, float], element: str) -> bool:
-    """Return whether a formula describes a metal core with ligands. Otherwise it describes a compound, e.g. an oxide.
+    """Return whether a formula describes a metal core with ligands and not a compound, e.g. an oxide or an alloy.
 
     The formula of a cluster with ligands has many atoms of the metal, e.g. Au25S18, or it has an organic part. The
     formula of a compound has few atoms of the metal, e.g. Cu2O, or more atoms of the other element.
@@ -239,7 +243,7 @@ def fast_power_share(r: np.ndarray, g: np.ndarray, q: float) -> float:
 
 
 def _printed_unit(r: np.ndarray) -> float:
-    """Return the unit of the last printed digit of r, e.g. 0.01, or 0 if r has many digits."""
+    """Return the value of one unit in the last printed digit of r, e.g. 0.01 Å, or 0 if r has many digits."""
     for n_digits in range(MAX_PRINTED_DIGITS + 1):
         if np.abs(r - np.round(r, n_digits)).max() < 1e-9:
             return 10.0**-n_digits

@@ -1,8 +1,8 @@
 """Reader of NXcanSAS files, which are HDF5 files.
 
 A group of the class `SASdata` holds a signal array with the values of I(Q). The array may have other axes besides Q,
-e.g. time. Each index of these axes is a frame, which is one curve. A file may have several such groups. Links to other
-files are not followed.
+e.g. time. A frame is the curve at one index along each of these axes. A file may have several such groups. Links to
+other files are not followed.
 """
 
 import math
@@ -32,7 +32,7 @@ class NexusCurve(NamedTuple):
     group: h5py.Group
     """Group of the class `SASdata`."""
     frame_index: tuple[int, ...]
-    """Index of the frame in the signal array, without the axis of Q."""
+    """Index of the frame along each axis of the signal array other than Q."""
 
     @property
     def name(self) -> str:
@@ -174,7 +174,7 @@ def _restore_curves(answer: list) -> FileCurves:
 def _curve_measurement(
     file_curves: FileCurves, index: int, path: str, *, q_unit: str | None, wavelength: float | None
 ) -> Measurement:
-    """Return the measurement of a curve. If the file has several curves, the setting `frame` is its number."""
+    """Return the measurement of a curve, with the number of the curve as setting `frame` if there are several."""
     columns = file_curves.columns[index]
     if isinstance(columns, ReadError):
         raise columns
@@ -276,7 +276,7 @@ def _describe_group(group: h5py.Group, path: Path, *, loads_all: bool) -> GroupR
     """Return the names and units of the columns of a group, and their numbers if all curves are to be read.
 
     Raises:
-        ReadError: If the group holds no curves, or if the units of Q or I and of its error differ.
+        ReadError: If the group holds no curves, or if Q and its resolution, or I and its error, have different units.
     """
     q_axis_index = _q_axis_index(group, path)
     signal, q = _numeric_dataset(group, "I", path), _numeric_dataset(group, "Q", path)

@@ -21,9 +21,9 @@ MAX_EMPTY_SHARE = 0.5
 MAX_REPEATED_SHARE = 0.1
 """Largest share of points with a repeated Q."""
 NEGATIVE_MEAN_SIGNIFICANCE = 5.0
-"""Smallest distance of a mean below 0, in standard errors of the mean, at which it cannot be noise around 0.
+"""Smallest distance below 0 at which a mean of I(Q) cannot be noise around 0, in standard errors of the mean.
 
-The mean is that of neighbouring points, which are a tenth of all points.
+The mean is that of a tenth of the points, which are neighbours.
 """
 KIND_NAMES = {"gr": "G(r)", "iq": "I(Q)", "sq": "S(Q)", "fq": "F(Q)"}
 """Symbol of each kind of curve."""
@@ -64,10 +64,10 @@ class CurveFile(NamedTuple):
     names: tuple[str, ...]
     """Name of each curve, or "" for a curve without a name."""
     read_index: Callable[[int], Measurement]
-    """Function that reads the curve of an index, counted from 0."""
+    """Function that reads a curve. Its argument is the index of the curve, counted from 0."""
 
     def read(self, frame: int | None = None) -> Measurement:
-        """Read one curve. If the file holds several curves, the setting `frame` is the number of the curve.
+        """Read one curve. If the file holds several curves, its setting `frame` is the number of the curve.
 
         Args:
             frame: Number of the curve, counted from 1. None selects the only curve.

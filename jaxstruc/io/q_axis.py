@@ -69,8 +69,8 @@ class Axis(NamedTuple):
 
     @property
     def description(self) -> str:
-        """Unit and its origin, e.g. "Q in 1/nm by the header"."""
-        return f"{'' if self.unit in ANGLE_UNITS else 'Q in '}{self.unit} by the {self.origin}"
+        """Unit and its origin, e.g. "Q in 1/nm from the header"."""
+        return f"{'' if self.unit in ANGLE_UNITS else 'Q in '}{self.unit} from the {self.origin}"
 
 
 def inverse_length(text: str) -> str:

@@ -1,7 +1,7 @@
 r"""Estimate of qmax from a measured PDF alone, to check the qmax that the header or the user states.
 
-G(r) is a sine transform of F(Q) up to qmax. The power of its signal and the power of its noise therefore both end at
-qmax. The power is $P(Q) = |\int w(r)\, G(r)\, e^{iQr} dr|^2$ with a window $w(r)$ that falls to 0 at both ends of the
+G(r) is a sine transform of F(Q) up to qmax. The power of G(r) therefore ends at qmax, for its signal and for its noise.
+The power is $P(Q) = |\int w(r)\, G(r)\, e^{iQr} dr|^2$ with a window $w(r)$ that falls to 0 at both ends of the
 data. An edge is a Q at which $\log P$ falls. The estimate is the edge with the sharpest fall.
 """
 
@@ -17,8 +17,8 @@ Q_STEP, AVERAGING_WIDTH, EDGE_GAP = 0.05, 1.2, 0.1
 QMAX_TOLERANCE = 0.07
 """Largest distance between an edge and the stated qmax at which they agree, in units of the stated qmax."""
 POWER_FLOOR = 1e-7
-"""Constant that is added to the power, in units of the largest power. Side lobes of the window and rounding errors are
-smaller."""
+"""Constant that is added to the power, in units of the largest power. It hides the side lobes of the
+window and rounding errors."""
 KAISER_BETA = 9.0
 """Shape parameter of the Kaiser window. The power of its side lobes is about 10⁻⁷ of the power of its main lobe."""
 

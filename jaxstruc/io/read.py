@@ -62,7 +62,7 @@ def read_all(
     kind: Kind | None = None,
     accepted_kinds: Sequence[Kind] = CURVE_KINDS,
 ) -> list[Measurement | ReadError]:
-    """Read all curves of a file in the order of their numbers. See `read_curve` for the arguments.
+    """Read all curves of a file in the order of their numbers (`frame`). See `read_curve` for the arguments.
 
     If the file holds several curves, each measurement has the number of its curve in `settings` under `frame`.
 

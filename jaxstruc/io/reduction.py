@@ -38,13 +38,16 @@ MIN_OVERSAMPLING = 4
 R_BLOCK_SIZE = 64
 """Number of points of r that are transformed at once. It limits the memory."""
 MEAN_TOLERANCE = 0.3
-"""Largest deviation of the mean of S(Q) from 1 (or from 0 if the file holds S - 1), in the upper half of the points."""
-MIN_OFFSET = 0.02
-"""Smallest deviation of the limit of S(Q) from 1 that is reported."""
-MIN_RELATIVE_OFFSET = 0.5
-"""Smallest deviation that is reported, in units of the standard deviation of S(Q) in the upper half of the points.
+"""Largest deviation of the mean of S(Q) from 1, or from 0 if the file holds S(Q) - 1.
 
-The mean of few oscillations deviates from the limit of S(Q), even if S(Q) is correct.
+The mean is that of the half of the points with the largest Q.
+"""
+MIN_OFFSET = 0.02
+"""Smallest deviation from 1 of the limit of S(Q) at large Q that is reported."""
+MIN_RELATIVE_OFFSET = 0.5
+"""Smallest deviation of this limit from 1 that is reported, in units of the standard deviation of S(Q) at large Q.
+
+The limit is estimated by a mean. A mean over few oscillations deviates from 1, even if S(Q) is correct.
 """
 
 
@@ -231,7 +234,7 @@ def _reduced_structure_function(
 ) -> tuple[np.ndarray, list[str]]:
     """Convert an S(Q) to F(Q), and return F(Q) and warnings.
 
-    Some programs write S(Q) - 1 under the name S(Q). Its mean in the upper half of the points is close to 0 and not 1.
+    Some programs write S(Q) - 1 under the name S(Q). Its mean at large Q is close to 0 and not to 1.
     """
     mean = float(s[len(s) // 2 :].mean())
     s_limit = round(mean)
@@ -245,7 +248,7 @@ def _reduced_structure_function(
 
 
 def _offset_warnings(q: Float[np.ndarray, " q"], f: Float[np.ndarray, " q"]) -> list[str]:
-    """Return a warning if S(Q) = 1 + F(Q)/Q does not tend to 1 in the upper half of the points."""
+    """Return a warning if S(Q) = 1 + F(Q)/Q does not tend to 1 in the half of the points with the largest Q."""
     tail = (f / q)[len(f) // 2 :]
     offset = float(tail.mean())
     if abs(offset) <= max(MIN_OFFSET, MIN_RELATIVE_OFFSET * float(tail.std())):
@@ -257,7 +260,7 @@ def _offset_warnings(q: Float[np.ndarray, " q"], f: Float[np.ndarray, " q"]) -> 
 
 
 def _q_intensity_sigma(measurement: Measurement) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return Q, I(Q) and the standard error of I(Q), or None if it is unknown."""
+    """Return Q, I(Q) and the standard error of I(Q). The standard error is None if it is unknown."""
     if measurement.kind != "iq" or measurement.q is None or measurement.intensity is None:
         raise ReadError(f"Expected I(Q), got {KIND_NAMES[measurement.kind]} in {measurement.name}; pass another file.")
     return measurement.q, measurement.intensity, measurement.sigma

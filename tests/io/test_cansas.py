@@ -25,7 +25,7 @@ def with_document_type(document_type):
 def test_a_curve_comes_back_with_its_units_whatever_the_version(write, namespace):
     measurement = cansas.read(write(cansas_xml(namespace=namespace), "x.xml"))
     assert_curve(measurement)
-    assert measurement.format == "CanSAS1d, Q in 1/Å by the header" and measurement.header == {"title": "run 1"}
+    assert measurement.format == "CanSAS1d, Q in 1/Å from the header" and measurement.header == {"title": "run 1"}
     assert measurement.warnings == ()
 
 

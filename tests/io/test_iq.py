@@ -24,7 +24,7 @@ def test_labels_name_columns_and_their_units(write, header, separator):
     measurement = iq.read(write(text_columns(Q, I, SIGMA, DQ, header=header, separator=separator), "x.dat"))
     assert_curve(measurement)
     assert (
-        measurement.format == "columns, Q in 1/Å by the header"
+        measurement.format == "columns, Q in 1/Å from the header"
         and measurement.warnings == ()
         and len(measurement.sha256) == 64
     )
@@ -50,7 +50,7 @@ def test_fit2ds_four_lines_state_the_unit(write):
     header = "/place/image.tif: Fri 1 Jan\nQ (Inverse Nanometres)\nIntensity\n   80\n"
     measurement = iq.read(write(text_columns(10 * Q, I, header=header), "x.chi"))
     assert_curve(measurement, sigma=None, dq=None, intensity_unit="", rtol=1e-14)
-    assert "1/nm by the header" in measurement.format
+    assert "1/nm from the header" in measurement.format
 
 
 def test_an_angle_needs_a_wavelength_which_pyfai_writes_in_metres(write):
@@ -94,7 +94,7 @@ def test_settings_of_a_header_are_kept(write):
     header = HEADERS["xPDFsuite"].replace("outputtype = gr", "outputtype = sq") + "#L Q($\\AA^{-1}$)  S(a.u.)\n"
     measurement = iq.read(write(text_columns(Q, I, header=header), "x.sq"))
     assert measurement.kind == "sq" and measurement.header["qmax"] == 22.0 and measurement.header["composition"] == "Pt"
-    assert measurement.format == "xPDFsuite, Q in 1/Å by the header"
+    assert measurement.format == "xPDFsuite, Q in 1/Å from the header"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def path(tmp_path):
 def test_a_curve_comes_back_with_its_units_in_the_new_form_and_the_old(path, old_attributes):
     measurement = nxcansas.read(write_nxcansas(path, old_attributes=old_attributes))
     assert_curve(measurement)
-    assert measurement.format == "NXcanSAS, Q in 1/Å by the header" and measurement.header == {"title": "entry/data"}
+    assert measurement.format == "NXcanSAS, Q in 1/Å from the header" and measurement.header == {"title": "entry/data"}
     assert measurement.settings == measurement.warnings == () and len(measurement.sha256) == 64
 
 

@@ -31,7 +31,7 @@ def test_points_come_back_in_inverse_angstroms_with_what_belongs_to_them():
         and measurement.settings == ()
         and measurement.r.size == measurement.g.size == 0
     )
-    assert measurement.format == "columns, Q in 1/nm by the header"
+    assert measurement.format == "columns, Q in 1/nm from the header"
 
 
 def test_the_width_of_the_resolution_follows_an_angle():
