@@ -82,9 +82,9 @@ class ClusterTable:
     The range `span` determines the nodes of the arrays. It is static under `jit`.
     """
 
-    shell_functions: Float[Array, "*batch node shell"]
+    shell_functions: Float[Array | np.ndarray, "*batch node shell"]
     """Functions H_j at the nodes `span.q_nodes`, in 1/Å."""
-    bond: Float[Array, "*batch"]
+    bond: Float[Array | np.ndarray, "*batch"]
     """Nearest-neighbour distance in Å."""
     span: TableRange
     """Range of distances and of Q that the table covers."""

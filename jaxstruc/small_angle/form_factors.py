@@ -298,7 +298,7 @@ def sphere(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
 
 def core_shell_amplitude(
     x: Float[Array, "*x"],
-    share: Float[Array, "*#x"],
+    share: Float[Array, "*#x"] | float,
     core: Float[Array, ""] | float,
     shell: Float[Array, ""] | float,
 ) -> Float[Array, "*x"]:
@@ -318,7 +318,7 @@ def core_shell_amplitude(
 
 def core_shell(
     x: Float[Array, "*x"],
-    thickness_ratio: Float[Array, "*#x"],
+    thickness_ratio: Float[Array, "*#x"] | float,
     core_contrast: Float[Array, ""] | float,
     shell_contrast: Float[Array, ""] | float,
 ) -> Float[Array, "*x"]:

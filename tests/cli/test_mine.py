@@ -51,7 +51,7 @@ def test_structures_of_the_user_are_searched_and_a_contradicting_header_is_repor
     assert (row["source"], row["recipe"], row["n_atoms"]) == ("file", "true.xyz", str(len(true_cluster)))
     assert float(row["rw"]) < 0.01 and float(row["rw_second"]) > 0.05
     assert float(row["uiso"]) == pytest.approx(0.008, rel=0.02)
-    assert "the header states the composition Au, but --element is Ag" in row["message"]
+    assert "the header states the composition Au, but the model has Ag" in row["message"]
     assert len(read_table(tmp_path / "out" / "candidates" / "data.csv")) == 3
 
 

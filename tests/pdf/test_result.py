@@ -211,6 +211,6 @@ def test_a_message_joins_failures_and_remarks():
     )
     result = solve_measurement(mismatched_measurement, known_group((0, 2)))
     assert result.message.index("no candidate") < result.message.index(
-        "the header states the composition Pt, but --element is Au"
+        "the header states the composition Pt, but the model has Au"
     )
     assert dataclasses.asdict(result)["message"].count(";") >= 2

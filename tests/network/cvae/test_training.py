@@ -121,7 +121,7 @@ def test_seeds_trained_together_are_those_trained_alone(uninterrupted_run, small
 
 def test_a_run_with_other_settings_is_not_overwritten(small_dataset, split, tmp_path):
     training.claim_folder(tmp_path, CONFIG)
-    with pytest.raises(ValueError, match=r"to have rate 0\.1, got 0\.0003"):
+    with pytest.raises(ValueError, match=r"has rate 0\.0003, but the options have 0\.1"):
         training.fit(small_dataset, [split], replace(CONFIG, rate=0.1), folder=tmp_path)
 
 
