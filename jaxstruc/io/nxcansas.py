@@ -125,14 +125,14 @@ def count_curves(path: Path | str) -> int:
 
 
 def count_file_curves(path: Path | str) -> int:
-    """Return the number of curves of a file. The separate process runs this function."""
+    """Return the number of curves of a file. The reading process runs this function."""
     path = Path(path)
     with isolated_process.open_hdf5(path) as (file, _):
         return len(_find_curves(file, path))
 
 
 def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -> FileCurves:
-    """Return the columns of one curve or of all curves of a file. The separate process runs this function.
+    """Return the columns of one curve or of all curves of a file. The reading process runs this function.
 
     Args:
         path: Path of the file.
@@ -164,7 +164,7 @@ def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -
 
 
 def _restore_curves(answer: list) -> FileCurves:
-    """Return the curves of a file from the lists that the separate process returned."""
+    """Return the curves of a file from the lists that the reading process (`isolated_process`) returned."""
     file_curves = FileCurves(*answer)
     return file_curves._replace(
         columns=[values if isinstance(values, ReadError) else Columns(*values) for values in file_curves.columns]

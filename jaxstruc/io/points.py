@@ -23,7 +23,7 @@ MAX_REPEATED_SHARE = 0.1
 NEGATIVE_MEAN_SIGNIFICANCE = 5.0
 """Smallest distance below 0 at which a mean of I(Q) cannot be noise around 0, in standard errors of the mean.
 
-The mean is that of a tenth of the points, which are neighbours.
+The mean is taken over a window of consecutive points, which contains a tenth of all points.
 """
 KIND_NAMES = {"gr": "G(r)", "iq": "I(Q)", "sq": "S(Q)", "fq": "F(Q)"}
 """Symbol of each kind of curve."""
@@ -255,7 +255,7 @@ def _normalise_unit(unit: str) -> str:
 
 
 def _refuse_negative(measurement: Measurement) -> None:
-    """Raise `ReadError` if the mean of a tenth of the points, which are neighbours, is below 0 by more than noise.
+    """Raise `ReadError` if the mean over a window of consecutive points is below 0 by more than the noise.
 
     Such a curve is a G(r), or too much background was subtracted from it.
     """

@@ -131,10 +131,10 @@ class FitOptions(Options):
     free: Annotated[
         tuple[Parameter, ...],
         tyro.conf.arg(
-            help="Parameters that are fitted. The other parameters are kept fixed: qdamp and qbroad at the value of "
-            "the header or their default, stretch at 1, uiso at 0.012 Å², and delta1 and delta2 at 0. `solve` and "
-            "`mine` fit the selected candidates with the four default parameters, and then the best 200 with the "
-            "parameters named here. They may also infer qmin and qdamp from the data."
+            help="Parameters that are fitted. Of the others, stretch is kept at 1, uiso at 0.012 Å², delta1 and delta2 "
+            "at 0, and qdamp and qbroad at their settings. `solve` and `mine` first fit the selected candidates with "
+            "the four default parameters, and then the best 200 with the parameters named here. Both commands "
+            "also correct a qmin that only the header states, and a qdamp that nothing states."
         ),
     ] = ("scale", "stretch", "uiso", "delta2")
     background: Annotated[int, NOT_NEGATIVE] = 0

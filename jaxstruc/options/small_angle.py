@@ -110,9 +110,9 @@ class SizeOptions(Options):
     absolute: Annotated[
         bool,
         tyro.conf.arg(
-            help="Whether the intensity is on an absolute scale. If the file states no unit, it is taken as 1/cm. The "
-            "fitted scale is the volume fraction of the particles. The contrast is computed from --element or "
-            "--sld, and from --solvent."
+            help="Whether the intensity is on an absolute scale, in 1/cm unless the file states another unit. With "
+            "this option, the fitted scale is the volume fraction of the particles, and the contrast is computed from "
+            "--element or --sld, and from --solvent."
         ),
     ] = False
     sld: Annotated[float | None, tyro.conf.arg(help_behavior_hint="(default: X-ray value of --element)")] = None
@@ -251,7 +251,7 @@ class SaxsCommand:
     """
 
     files: Files
-    """Measured I(Q): text columns (.dat, .chi, .iq, .csv, .xye, .txt), CanSAS XML or NXcanSAS."""
+    """Measured I(Q): text columns (.dat, .chi, .iq, .csv, .xye, .txt, .ABS), CanSAS XML or NXcanSAS."""
     out: Folder
     element: Annotated[
         str,

@@ -7,9 +7,9 @@ the candidates. The candidates with the largest $Q$ are kept. Of these, the cand
 (`pdf.screening`) are fitted.
 
 The fits give the candidates their final weights $\pi(c)$. Importance sampling with the proposal $Q$ and the weights
-$\pi/Q$ has the relative effective sample size $1 / \sum_c \pi^2(c) / Q(c)$. It is near 1 if the classifier agrees with
-the fits, and near 0 if it does not (A. Kong, Technical Report 348, University of Chicago (1992); M. Dax et al., Phys.
-Rev. Lett. 130, 171403 (2023), doi 10.1103/PhysRevLett.130.171403).
+$\pi/Q$ has the relative effective sample size $1 / \sum_c \pi^2(c) / Q(c)$. It is near 1 if the weights of the
+fits resemble Q, and near 0 if they are much narrower than Q or contradict it (A. Kong, Technical Report 348, University
+of Chicago (1992); M. Dax et al., Phys. Rev. Lett. 130, 171403 (2023), doi 10.1103/PhysRevLett.130.171403).
 """
 
 import math

@@ -523,7 +523,10 @@ def _stack_pair_curves(target: Target, values: FitValues) -> np.ndarray:
 
 
 def _grid_pair_curves(target: Target, values: FitValues) -> tuple[np.ndarray, float]:
-    """Return the curves of pairs of atoms at evenly spaced distances, and the step in units of the bond length."""
+    """Return the contribution of one pair of atoms to G(r) on a grid of distances, and the step of this grid.
+
+    The step is in units of the bond length.
+    """
     max_distance = target.span.max_distance / target.bond
     bin_width = max(site_moves.MIN_BIN_WIDTH, max_distance / (site_moves.N_DISTANCE_BINS - 2))
     distance = jnp.maximum(jnp.arange(site_moves.N_DISTANCE_BINS) * bin_width, 0.5) * target.bond

@@ -304,7 +304,8 @@ def core_shell_amplitude(
 ) -> Float[Array, "*x"]:
     """Return the amplitude of a core-shell sphere divided by its volume.
 
-    The function takes the place of F times the contrast, because core and shell have different contrasts.
+    The amplitude includes the contrasts, because core and shell have different ones. For a uniform body it would be the
+    contrast times the amplitude of the body, which is 1 at x = 0.
 
     Args:
         x: Product of q and the outer radius.

@@ -272,7 +272,7 @@ def _check_nonnegative(name, distance, presence, weight):
 
 
 def _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_weight, outlier_scale):
-    """Return the stress problem. Negative weights and negative distances become NaN, but not distances of weight 0."""
+    """Return the stress problem. Negative weights become NaN, and so do negative distances unless their weight is 0."""
     pair_presence = presence[:, None] * presence[None, :] * (1 - np.eye(presence.size, dtype=presence.dtype))
     total_pair_weight = pair_presence if pair_weight is None else pair_presence * pair_weight
     total_satellite_weight = jnp.broadcast_to(presence[:, None], satellite.shape)
