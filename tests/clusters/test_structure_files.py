@@ -63,13 +63,14 @@ def test_a_cluster_cut_by_the_faces_of_an_oblique_cell_is_joined(tmp_path, name)
     np.testing.assert_allclose(sorted_distances(joined_atoms), sorted_distances(whole_atoms), atol=5e-3)
 
 
-def test_pieces_without_a_bond_come_next_to_the_largest_one(tmp_path):
+@pytest.mark.parametrize("shift", [[20, 20, 0.5], [0.5, 9, 27]])
+def test_pieces_without_a_bond_come_next_to_the_largest_one(tmp_path, shift):
     """An atom 5 Å above the surface and a second element are joined with a cluster that is cut along one axis."""
     whole_atoms = Octahedron("Cu", 5, 1, latticeconstant=3.6)
     whole_atoms.symbols[::3] = "Au"
     top = whole_atoms.positions[whole_atoms.positions[:, 2].argmax()]
     whole_atoms += ase.Atom("Cu", top + np.array([0, 0, 5.0]))
-    torn_atoms = wrap_into_cell(whole_atoms, [40, 40, 40], [20, 20, 0.5])
+    torn_atoms = wrap_into_cell(whole_atoms, [40, 40, 40], shift)
     whole = structure_files.make_whole(torn_atoms, "alloy")
     assert whole.is_torn and not whole.is_crystal and whole.n_pieces == 2
     np.testing.assert_allclose(sorted_distances(whole.atoms), sorted_distances(whole_atoms), atol=1e-6)

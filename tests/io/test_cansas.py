@@ -36,6 +36,12 @@ def test_a_curve_in_nanometres_without_errors_is_read(write):
     assert measurement.sigma is None and measurement.dq is None
 
 
+def test_ten_points_are_a_curve(write):
+    assert (
+        len(cansas.read(write(cansas_xml(q=Q[:10], intensity=I[:10], sigma=SIGMA[:10], dq=DQ[:10]), "x.xml")).q) == 10
+    )
+
+
 def test_encodings_are_those_of_xml(write):
     text = cansas_xml().replace("run 1", "Ångström")
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "latin-1"):
@@ -80,7 +86,7 @@ def test_of_several_curves_one_is_asked_for(write):
         (cansas_xml().replace("<I ", "<J ").replace("</I>", "</J>"), "<I> at each point, got 0 of 80"),
         (cansas_xml().replace(">0.005<", ">five<"), r"a number, got 'five' in <Q> of point 1 in"),
         (cansas_xml().replace(">0.005<", "><"), r"a number, got '' in <Q> of point 1 in"),
-        (cansas_xml(q=Q[:5]), "at least 10 points in <SASdata>, got 5"),
+        (cansas_xml(q=Q[:9]), "at least 10 points in <SASdata>, got 9"),
         (cansas_xml(q=Q[::-1]), "increasing Q, got .* in point 2 of"),
         (cansas_xml(sigma=-SIGMA), "sigma above 0 .* got -1.* in point 1 of .*, the first of 80"),
         (cansas_xml(dq=-DQ), "got a negative dQ, which marks a slit"),

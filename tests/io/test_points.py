@@ -133,7 +133,10 @@ def test_a_range_holds_both_its_ends_and_records_its_origin():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"qmin": 0.2, "qmax": 0.1}, "0 <= qmin < qmax, got 0.2 and 0.1 for x.dat; pass --qmin and --qmax in 1/Å"),
+        (
+            {"qmin": 0.2, "qmax": 0.1},
+            "0 <= qmin < qmax, got 0.2 and 0.1 for x.dat; pass --qmin and --qmax in 1/Å, within 0.005 to 0.4",
+        ),
         ({"qmin": np.nan}, "got nan and 0.4"),
         ({"qmax": np.inf}, "got 0.005 and inf"),
         ({"qmin": 0.39}, "at least 10 points from qmin to qmax, got 1 for"),

@@ -3,7 +3,7 @@ import pytest
 import small_angle_data
 
 from jaxstruc.options.small_angle import SizeOptions
-from jaxstruc.small_angle import data, fit
+from jaxstruc.small_angle import data, fit, fitted_curves
 
 
 def make_saxs_data(*populations, **options):
@@ -34,11 +34,13 @@ def test_a_second_call_does_not_compile_again():
 
 @pytest.mark.slow
 def test_two_populations_come_back_with_their_shares():
-    (saxs_fits,) = fit.fit_all(
-        [make_saxs_data((30.0, 0.08, 0.6), (48.0, 0.08, 0.4), counts=1e6)], ("sphere",), ("two",)
-    )
+    saxs_data = make_saxs_data((30.0, 0.08, 0.6), (48.0, 0.08, 0.4), counts=1e6)
+    (saxs_fits,) = fit.fit_all([saxs_data], ("sphere",), ("two",))
     (pair_fit,) = saxs_fits.body_fits
     order = np.argsort(pair_fit.log_parameters[:, 0])
     np.testing.assert_allclose(np.exp(pair_fit.log_parameters[order]), [[30.0, 0.08], [48.0, 0.08]], rtol=0.08)
     np.testing.assert_allclose((pair_fit.amplitude / pair_fit.amplitude.sum())[order], [0.6, 0.4], atol=0.03)
     assert pair_fit.n_parameters == 6 and pair_fit.converged
+    log_radius = float(saxs_fits.window.center) + np.linspace(-1.2, 1.2, 512)
+    (fitted_curve,) = fitted_curves.fitted_curves(saxs_data, saxs_fits.body_fits, log_radius, 1.0)
+    assert set(fitted_curve.parameter_names) >= {"radius_1", "pd_1", "radius_2", "pd_2"}
