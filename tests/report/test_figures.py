@@ -82,6 +82,12 @@ def test_probabilities_of_types_are_stacked_to_1_in_bars():
     np.testing.assert_allclose(tops, [0.2, 0.9, 1, 1])
 
 
+@pytest.mark.parametrize(("n_files", "width"), [(2, 5.0), (20, 8.0), (100, 16.0)])
+def test_a_picture_of_more_files_is_wider_within_limits(n_files, width):
+    figure = figures.types(_classified_results([0.5] * n_files))
+    assert figure.get_size_inches().tolist() == [pytest.approx(width), 4.0]
+
+
 def test_probabilities_of_many_files_are_areas_from_end_to_end():
     fcc_probabilities = np.linspace(0.2, 0.9, figures.MAX_NAMED_FILES + 1).tolist()
     axes = figures.types(_classified_results(fcc_probabilities)).axes[0]

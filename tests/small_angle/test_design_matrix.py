@@ -67,6 +67,19 @@ def test_fits_start_near_the_truth_though_a_curve_of_one_size_has_many_minima(me
     assert float(jnp.exp(window.center)) == pytest.approx(mean, rel=0.15 if width > 0.2 else 0.03)
 
 
+def test_the_coarse_search_spans_all_radii_that_the_range_of_q_distinguishes(saxs_data):
+    """The mean radii lie between two limits of Q R, four and three nodes of the grid inside them."""
+    q = np.asarray(saxs_data.whitened_data.q)
+    grid = jax.jit(design_matrix.start_grid)(SPHERE_TABLE, saxs_data.whitened_data.q)
+    nodes = np.linspace(
+        np.log(design_matrix.MIN_START_QR / q[-1]),
+        np.log(design_matrix.MAX_START_QR / q[0]),
+        design_matrix.N_GRID_NODES,
+    )
+    log_means = np.asarray(grid.size_parameters[:, 0])
+    np.testing.assert_allclose([log_means.min(), log_means.max()], [nodes[4], nodes[-4]], atol=1e-5)
+
+
 def test_start_pairs_contain_the_two_populations():
     saxs_data = data.prepare_saxs_data(
         small_angle_data.measurement((30.0, 0.08, 0.5), (48.0, 0.08, 0.5)), SizeOptions()
