@@ -49,6 +49,7 @@ def test_truncated_octahedra_have_their_numbers():
     assert label == "truncated octahedron length 10 cutoff 3"
 
 
+@pytest.mark.slow
 def test_decahedra_are_those_of_p_q_r():
     counts_by_label = {
         cluster.label: len(cluster.positions)

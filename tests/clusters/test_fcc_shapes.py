@@ -13,6 +13,7 @@ def test_the_kdd_grid_of_layers_has_eight_shapes():
     assert atom_counts == [19, 43, 55, 63, 79, 85, 87, 93]
 
 
+@pytest.mark.slow
 def test_layers_left_out_as_too_many_would_add_nothing():
     layers = list(itertools.product(range(1, 6), repeat=3))
     all_clusters = fcc_shapes.distinct_clusters(

@@ -138,6 +138,7 @@ def test_a_tenth_of_hexagonal_layers_is_faulted_and_nine_tenths_are_too():
             assert identify_structure_type(stack[in_prism & (height >= -5) & (height < n_layers - 5)]).name == name
 
 
+@pytest.mark.slow
 def test_atoms_agree_with_layers():
     """No inner atom of an fcc particle has three opposite pairs of bonds, and none of an hcp particle has six."""
     counts_by_type = {"fcc": 0, "hcp": 0, "faulted": 0}

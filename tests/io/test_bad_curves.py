@@ -144,6 +144,7 @@ def test_a_gr_file_without_a_pdf_is_refused(tmp_path):
         assert is_read_as_valid_curve(path) == (name == "y.txt"), name
 
 
+@pytest.mark.slow
 def test_deep_and_wide_files_take_no_time(tmp_path):
     for number, header in enumerate(
         ("Q" + " " * 200_000 + "x\n", "Q(" * 50_000 + "\n", "Q (1/A) I" + "[" * 1900 + "\n", "| " * 900 + "\n",
