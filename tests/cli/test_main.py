@@ -75,6 +75,14 @@ def test_an_unknown_option_is_status_2(capsys):
     assert status == 2 and "--elemnt" in error
 
 
+def test_without_arguments_the_overview_is_an_error_and_with_help_an_answer(capsys):
+    status, error = run_command([], capsys)
+    assert status == 2 and error.startswith("usage: jaxstruc") and "solve" in error
+    with pytest.raises(SystemExit) as exit_info:
+        main.main(["--help"])
+    assert exit_info.value.code == 0 and capsys.readouterr().out == error
+
+
 def test_the_traceback_of_an_error_is_shown_on_request(capsys, tmp_path):
     status, error = run_command(
         ["--traceback", "solve", tmp_path / "none.gr", "--element", "Ag", "-o", tmp_path / "o"], capsys

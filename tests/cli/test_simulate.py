@@ -56,6 +56,7 @@ def test_the_curve_is_the_exact_sum_and_its_header_makes_it_again(gold_file, tmp
         )
         == 0
     )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Au55.gr", "Au55.xyz"]  # no picture without --plot
     r, g = np.loadtxt(output_file, unpack=True)
     with jax.enable_x64(True):
         grid = Grid(qmin=1, qmax=22, qstep=0.02, rmin=1, rmax=30, rstep=0.1)
