@@ -179,6 +179,11 @@ def test_what_cannot_be_used_is_refused_in_one_line(write, name, text, options, 
     assert_one_sentence(error)
 
 
+def test_a_slit_width_of_zero_is_no_slit(write):
+    measurement = iq.read(write(text_columns(Q, I, SIGMA, 0 * Q, header="Q(1/A) I dI dQl\n"), "x.dat"))
+    np.testing.assert_allclose(measurement.intensity, I)
+
+
 def test_an_error_that_may_be_one_of_q_is_read_as_neither(write):
     measurement = iq.read(write(text_columns(Q, I, SIGMA, header="Q(1/A) I(Q) sigma(Q)\n"), "x.dat"))
     assert (
