@@ -3,8 +3,14 @@
 The data are "whitened": they are divided by their noise, so that every point has the standard deviation 1. The part
 that a background can explain is projected out, so that the fits need no parameters for the background. The arrays are
 padded to one of a few fixed lengths, so that JAX compiles few programs.
+
+A curve with many points is projected on piecewise polynomials. Neighbouring points form groups, and the data of each
+group are replaced by their components along a few orthonormal polynomials in Q (in units of the noise). Calculated
+curves are projected in the same way. A sum over the components then equals the sum over all points, except for the
+part that no smooth curve can have. More components are used if the discarded part is larger than noise.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -16,8 +22,14 @@ from jaxstruc.io.columns import expect
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.small_angle import SizeOptions
 
-PADDED_SIZES = (64, 128, 256, 512)
-"""Numbers of points to which a measured I(Q) is padded. If it has more points, neighbouring points are averaged."""
+MIN_PADDED_SIZE, MAX_DIRECT_POINTS = 64, 512
+"""Smallest length of the padded arrays, and largest number of points that are fitted without a projection."""
+N_POLYNOMIALS, N_GROUP_NODES = 8, 14
+"""Number of polynomials of a group of points, and number of Q in a group at which curves are calculated."""
+MAX_ROWS = 2048
+"""Largest number of components of a projected curve."""
+MAX_DISCARDED_SIGMAS = 1.0
+"""Largest excess of the discarded part of the data over its expected value, in standard deviations."""
 MIN_POINTS = 12
 """Smallest number of points that can be fitted."""
 MIN_RELATIVE_NOISE = 2e-4
@@ -29,25 +41,63 @@ N_NOISE_NEIGHBOURS = 12
 
 
 class WhitenedData(NamedTuple):
-    """Padded data in units of their noise, without the part that a background can explain."""
+    """Padded data in units of their noise, without the part that a background can explain.
+
+    The rows are the points, or the components of all groups of points if the curve is projected.
+    """
 
     q: Float[Array, " q"]
-    """Q in 1/Å. The padding repeats the last value."""
+    """Q in 1/Å at which curves are calculated. The padding repeats the last value."""
     inverse_sigma: Float[Array, " q"]
-    """Largest intensity divided by the noise of each point, 0 in the padding."""
-    data: Float[Array, " q"]
+    """Largest intensity divided by the noise of each point, 0 in the padding. It is 1 if the curve is projected."""
+    data: Float[Array, " row"]
     """Intensities divided by their noise, with the background projected out."""
-    background_basis: Float[Array, "q term"]
+    background_basis: Float[Array, "row term"]
     """Orthonormal basis of the background terms after their division by the noise."""
     dq: Float[Array, " q"] | None
     """Standard deviation of the resolution in 1/Å, or None."""
+    projection: Float[Array, "group polynomial node"] | None = None
+    """Matrix of each group that maps a curve at the nodes to its components, or None for a sum over the points."""
+
+    def whiten(self, curves: Float[Array, "q column"]) -> Float[Array, "row column"]:
+        """Return curves divided by the noise and with the background projected out."""
+        if self.projection is None:
+            rows = curves * self.inverse_sigma[:, None]
+        else:
+            n_groups, _, n_nodes = self.projection.shape
+            grouped_curves = curves.reshape(n_groups, n_nodes, -1)
+            rows = (self.projection @ grouped_curves).reshape(-1, grouped_curves.shape[-1])
+        return rows - self.background_basis @ (self.background_basis.T @ rows)
+
+
+class PointGroups(NamedTuple):
+    """Groups of neighbouring points, and nodes in Q from which a curve is interpolated to the points of each group."""
+
+    starts: np.ndarray
+    """Index of the first point of each group, and the number of points, [group + 1]."""
+    q: Float[np.ndarray, "group node"]
+    """Q of the nodes in 1/Å."""
+    dq: Float[np.ndarray, "group node"] | None
+    """Standard deviation of the resolution at the nodes in 1/Å, or None."""
+    interpolation: tuple[Float[np.ndarray, "point node"], ...]
+    """Matrix of each group that maps the values at the nodes to the values at the points."""
+    bases: tuple[Float[np.ndarray, "point polynomial"], ...]
+    """Orthonormal polynomials of each group after their division by the noise."""
+
+    def at_points(self, curves: Float[np.ndarray, "node column"]) -> Float[np.ndarray, "point column"]:
+        """Return curves at all points from their values at the nodes."""
+        return np.concatenate(
+            [matrix @ values for matrix, values in zip(self.interpolation, np.split(curves, len(self.q)), strict=True)]
+        )
+
+    def components(self, values: Float[np.ndarray, "point column"]) -> Float[np.ndarray, "row column"]:
+        """Return the components of columns that are divided by the noise."""
+        parts = np.split(values, self.starts[1:-1])
+        return np.concatenate([basis.T @ part for basis, part in zip(self.bases, parts, strict=True)])
 
 
 class SaxsData(NamedTuple):
-    """A measured I(Q) in the range of the fit.
-
-    All arrays have the shape [point] and double precision. There are at most `PADDED_SIZES[-1]` points.
-    """
+    """A measured I(Q) in the range of the fit. All arrays have the shape [point] and double precision."""
 
     q: np.ndarray
     """Q in 1/Å."""
@@ -62,18 +112,29 @@ class SaxsData(NamedTuple):
     """Largest intensity, which is the unit of intensity in `whitened_data.inverse_sigma`."""
     noise_is_inferred: bool
     """Whether `sigma` is inferred from the scatter of the points."""
-    n_measured: int
-    """Number of points of the file in the range of the fit, before neighbours are averaged."""
     whitened_data: WhitenedData
+    start_data: WhitenedData
+    """Data for the search of start values. Points of a curve that is projected are averaged with their neighbours."""
+    groups: PointGroups | None
+    """Groups of points of a curve that is projected, otherwise None."""
+    discarded_chi2: float
+    """Part of chi-squared that no smooth curve can explain, 0 without a projection."""
 
     @property
     def n_points(self) -> int:
         """Number of points that are fitted."""
-        return int(np.count_nonzero(self.whitened_data.inverse_sigma))
+        return len(self.q)
 
 
-def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsData:
+def prepare_saxs_data(
+    measurement: Measurement, options: SizeOptions, *, max_direct_points: int = MAX_DIRECT_POINTS
+) -> SaxsData:
     """Return the points of a measured I(Q) that are fitted, with their noise and in whitened form.
+
+    Args:
+        measurement: Measured I(Q).
+        options: Backgrounds that are fitted.
+        max_direct_points: Largest number of points that are fitted without a projection.
 
     Raises:
         ReadError: If the measurement is not an I(Q), has too few points, or has too few positive intensities.
@@ -105,20 +166,20 @@ def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsDat
     sigma = np.maximum(sigma, MIN_RELATIVE_NOISE * np.abs(intensity))
     background_powers = (0.0, *((options.power_law,) if options.power_law else ()))
     background_powers = background_powers if options.flat else background_powers[1:]
-    n_measured = len(q)
-    q, intensity, sigma, dq = merge_neighbours(q, intensity, sigma, dq, PADDED_SIZES[-1])
     max_intensity = float(intensity.max())
-    return SaxsData(
-        q,
-        intensity,
-        sigma,
-        dq,
-        background_powers,
-        max_intensity,
-        noise_is_inferred,
-        n_measured,
-        _whiten(q, intensity, sigma, dq, background_powers, max_intensity),
+    start_data = _whiten(
+        *merge_neighbours(q, intensity, sigma, dq, max_direct_points), background_powers, max_intensity
     )
+    groups = None if len(q) <= max_direct_points else _sufficient_groups(q, intensity, sigma, dq)
+    whitened_data, discarded_chi2 = start_data, 0.0
+    if groups is not None:
+        whitened_data, discarded_chi2 = _project(q, intensity, sigma, groups, background_powers, max_intensity)
+    elif len(q) > max_direct_points:
+        whitened_data = _whiten(q, intensity, sigma, dq, background_powers, max_intensity)
+    return SaxsData(
+        q, intensity, sigma, dq, background_powers, max_intensity, noise_is_inferred,
+        whitened_data, start_data, groups, discarded_chi2,
+    )  # fmt: skip
 
 
 def infer_noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
@@ -167,15 +228,99 @@ def merge_neighbours(
     return means[0], means[1], total_weight**-0.5, means[2]  # type: ignore[return-value]
 
 
+def group_points(
+    q: Float[np.ndarray, " point"], sigma: Float[np.ndarray, " point"], dq: np.ndarray | None, n_groups: int
+) -> PointGroups:
+    """Return groups of neighbouring points of nearly equal number, each with its nodes and polynomials.
+
+    The nodes are the Chebyshev points between the first and the last Q of a group.
+    """
+    starts = np.arange(n_groups + 1) * len(q) // n_groups
+    node_positions = np.cos(np.pi * (np.arange(N_GROUP_NODES) + 0.5) / N_GROUP_NODES)
+    to_coefficients = np.linalg.inv(np.polynomial.chebyshev.chebvander(node_positions, N_GROUP_NODES - 1))
+    node_q, interpolation, bases = [], [], []
+    for start, end in itertools.pairwise(starts):
+        low, high = q[start], q[end - 1]
+        position = np.clip((2 * q[start:end] - low - high) / max(high - low, 1e-12 * high), -1, 1)
+        values = np.polynomial.chebyshev.chebvander(position, N_GROUP_NODES - 1)
+        node_q.append((low + high + node_positions * (high - low)) / 2)
+        interpolation.append(values @ to_coefficients)
+        weight = sigma[start:end].min() / sigma[start:end]
+        bases.append(np.linalg.qr(values[:, :N_POLYNOMIALS] * weight[:, None])[0])
+    node_dq = None if dq is None else np.interp(np.array(node_q), q, dq)
+    return PointGroups(starts, np.array(node_q), node_dq, tuple(interpolation), tuple(bases))
+
+
+def _sufficient_groups(q, intensity, sigma, dq) -> PointGroups | None:
+    """Return the groups of points of a curve, or None if the points are too few for the necessary groups.
+
+    The number of groups is doubled as long as the part of the data that it discards exceeds the noise of the part that
+    twice the number discards.
+    """
+    scaled_intensity = intensity / sigma
+
+    def discarded_part(groups: PointGroups | None) -> float:
+        if groups is None:
+            return 0.0
+        return float(scaled_intensity @ scaled_intensity - np.sum(groups.components(scaled_intensity[:, None]) ** 2))
+
+    def groups_of_rows(n_rows: int) -> PointGroups | None:
+        return None if n_rows >= len(q) else group_points(q, sigma, dq, n_rows // N_POLYNOMIALS)
+
+    n_rows = MAX_DIRECT_POINTS
+    groups = groups_of_rows(n_rows)
+    while groups is not None and n_rows < MAX_ROWS:
+        finer_groups = groups_of_rows(2 * n_rows)
+        finer_discarded = discarded_part(finer_groups)
+        n_finer = max(len(q) - 2 * n_rows, 0)
+        n_extra = len(q) - n_rows - n_finer
+        variance = max(finer_discarded / n_finer, 1.0) if n_finer else 1.0
+        excess = (discarded_part(groups) - finer_discarded) / variance - n_extra
+        if excess <= MAX_DISCARDED_SIGMAS * math.sqrt(2 * n_extra):
+            break
+        n_rows, groups = 2 * n_rows, finer_groups
+    return groups
+
+
+def _project(
+    q, intensity, sigma, groups: PointGroups, background_powers: tuple[float, ...], max_intensity: float
+) -> tuple[WhitenedData, float]:
+    """Return the projected data, with the background projected out, and the part of chi-squared that is discarded."""
+    scaled_intensity = intensity / sigma
+    rows = groups.components(scaled_intensity[:, None])[:, 0]
+    discarded_chi2 = float(scaled_intensity @ scaled_intensity - rows @ rows)
+    terms = groups.components(background_terms(q, background_powers) / sigma[:, None])
+    background_basis = np.linalg.qr(terms)[0]
+    inverse_sigma = np.split(max_intensity / sigma, groups.starts[1:-1])
+    projection = np.array(
+        [
+            (basis * scale[:, None]).T @ matrix
+            for basis, scale, matrix in zip(groups.bases, inverse_sigma, groups.interpolation, strict=True)
+        ]
+    )
+    columns = (
+        groups.q.reshape(-1),
+        np.ones(groups.q.size),
+        rows - background_basis @ (background_basis.T @ rows),
+        background_basis,
+        None if groups.dq is None else groups.dq.reshape(-1),
+        projection,
+    )
+    return _single_precision(columns), discarded_chi2
+
+
 def _whiten(q, intensity, sigma, dq, background_powers: tuple[float, ...], max_intensity: float) -> WhitenedData:
     """Return the padded data, divided by their noise and with the background projected out."""
-    padded_size = next(padded_size for padded_size in PADDED_SIZES if padded_size >= len(q))
-    padding = (0, padded_size - len(q))
+    padding = (0, max(MIN_PADDED_SIZE, 2 ** math.ceil(math.log2(len(q)))) - len(q))
     inverse_sigma = np.pad(max_intensity / sigma, padding)
     q = np.pad(q, padding, mode="edge")
     background_basis = np.linalg.qr(background_terms(q, background_powers) * inverse_sigma[:, None])[0]
     data = np.pad(intensity / max_intensity, padding) * inverse_sigma
     data = data - background_basis @ (background_basis.T @ data)
     padded_dq = None if dq is None else np.pad(dq, padding, mode="edge")
-    columns = (q, inverse_sigma, data, background_basis, padded_dq)
-    return WhitenedData(*(None if column is None else jnp.asarray(column, jnp.float32) for column in columns))  # type: ignore[arg-type]
+    return _single_precision((q, inverse_sigma, data, background_basis, padded_dq))
+
+
+def _single_precision(columns) -> WhitenedData:
+    """Return the columns as `WhitenedData`. Some of them may be None."""
+    return WhitenedData(*(None if column is None else jnp.asarray(column, jnp.float32) for column in columns))

@@ -95,9 +95,7 @@ def design_matrix(
 ) -> DesignMatrix:
     """Return the curves of a body at the nodes of a window, divided by the noise and without the background."""
     log_radius = log_radius_nodes(window, n_nodes)
-    whitened_curves = size_curves(table, data.q, data.dq, log_radius) * data.inverse_sigma[:, None]
-    background_projection = data.background_basis.T @ whitened_curves
-    return DesignMatrix(log_radius, whitened_curves - data.background_basis @ background_projection)
+    return DesignMatrix(log_radius, data.whiten(size_curves(table, data.q, data.dq, log_radius)))
 
 
 def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:

@@ -213,7 +213,8 @@ def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions
     fits_by_pattern: list[SaxsFits | None] = [None] * len(patterns)
     indices_by_shape: dict[tuple, list[int]] = {}
     for index, entry in enumerate(patterns):
-        shape = entry.whitened_data.background_basis.shape, entry.whitened_data.dq is None
+        whitened_data = entry.whitened_data
+        shape = whitened_data.q.shape, whitened_data.background_basis.shape, whitened_data.dq is None
         indices_by_shape.setdefault(shape, []).append(index)
     for indices in indices_by_shape.values():
         for start in range(0, len(indices), BATCH_SIZE):
@@ -403,7 +404,8 @@ def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions:
             partial(_fit_single_populations, names=single_distributions),
         ):
             body_fits[pattern_index] += [
-                _body_fit(size_fits, row, bodies[body], name) for row, name in enumerate(single_distributions)
+                _body_fit(size_fits, row, bodies[body], name, patterns[pattern_index].discarded_chi2)
+                for row, name in enumerate(single_distributions)
             ]
     if "two" in distributions:
         pattern_bodies = [
@@ -414,7 +416,9 @@ def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions:
         for (pattern_index, body), size_fits in _fit_in_batches(
             pattern_bodies, whitened_data, windows, body_tables, _fit_pair_populations
         ):
-            body_fits[pattern_index].append(_body_fit(size_fits, 0, bodies[body], "two"))
+            body_fits[pattern_index].append(
+                _body_fit(size_fits, 0, bodies[body], "two", patterns[pattern_index].discarded_chi2)
+            )
     return [SaxsFits(tuple(pattern_fits), window) for pattern_fits, window in zip(body_fits, windows, strict=True)]
 
 
@@ -432,10 +436,10 @@ def _start_windows(patterns: list[SaxsData]) -> list[RadiusWindow]:
     windows = []
     sphere_table = form_factor_tables(("sphere",))
     for entry in patterns:
-        q_bytes = np.asarray(entry.whitened_data.q).tobytes()
+        q_bytes = np.asarray(entry.start_data.q).tobytes()
         if q_bytes not in grids:
-            grids[q_bytes] = start_grid(sphere_table, entry.whitened_data.q)
-        windows.append(_start_window(grids[q_bytes], entry.whitened_data))
+            grids[q_bytes] = start_grid(sphere_table, entry.start_data.q)
+        windows.append(_start_window(grids[q_bytes], entry.start_data))
     return [jax.tree.map(np.asarray, entry) for entry in windows]
 
 
@@ -463,14 +467,14 @@ def _fit_in_batches(
             yield pattern_body, jax.tree.map(lambda leaf, row=row: leaf[row], size_fits)
 
 
-def _body_fit(size_fits: SizeFit, row: int, body: str, distribution: str) -> BodyFit:
+def _body_fit(size_fits: SizeFit, row: int, body: str, distribution: str, discarded_chi2: float) -> BodyFit:
     size_fit = jax.tree.map(lambda leaf: np.asarray(leaf[row], bool if leaf.dtype == bool else float), size_fits)
     return BodyFit(
         body,
         distribution,
         size_fit.log_parameters,
         size_fit.amplitude,
-        float(size_fit.chi2),
+        float(size_fit.chi2) + discarded_chi2,
         size_fit.normal_matrix,
         size_fit.at_bound,
         bool(size_fit.converged),

@@ -76,15 +76,18 @@ def size_curves(
     V is the volume of a particle in Å³, P its form factor, and R the radius of the sphere of equal volume in Å. If the
     data state a Q resolution, the curves are smeared by it.
     """
-    n_points = len(saxs_data.q)
-    padding = (0, -n_points % POINT_MULTIPLE)
-    q = np.pad(saxs_data.q, padding, mode="edge").astype(np.float32)
-    dq = None if saxs_data.dq is None else np.pad(saxs_data.dq, padding, mode="edge").astype(np.float32)
+    groups = saxs_data.groups
+    q, dq = (saxs_data.q, saxs_data.dq) if groups is None else (groups.q.reshape(-1), groups.dq)
+    n_values = len(q)
+    padding = (0, -n_values % POINT_MULTIPLE)
+    q = np.pad(q, padding, mode="edge").astype(np.float32)
+    dq = None if dq is None else np.pad(dq.reshape(-1), padding, mode="edge").astype(np.float32)
     center = log_radius[len(log_radius) // 2]
     unit_curves = np.asarray(
         _size_curves(fit.form_factor_tables((body,)), q, dq, jnp.asarray(log_radius, jnp.float32)), float
-    )
-    return unit_curves[:n_points] * SPHERE_FACTOR * np.exp(3 * center)
+    )[:n_values]
+    curves = unit_curves if groups is None else groups.at_points(unit_curves)
+    return curves * SPHERE_FACTOR * np.exp(3 * center)
 
 
 def distribution_curve(

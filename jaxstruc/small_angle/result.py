@@ -127,7 +127,7 @@ def build_result(
     usable_fits = [entry for entry in fits.body_fits if math.isfinite(entry.chi2) and entry.amplitude.any()]
     if not usable_fits:
         return empty_result
-    background_chi2 = float(np.sum(np.asarray(saxs_data.whitened_data.data, float) ** 2))
+    background_chi2 = float(np.sum(np.asarray(saxs_data.whitened_data.data, float) ** 2)) + saxs_data.discarded_chi2
     minimum_chi2 = min(entry.chi2 for entry in usable_fits)
     if background_chi2 - minimum_chi2 < MIN_CHI2_FALL * max(minimum_chi2 / max(saxs_data.n_points - 4, 1), 1.0):
         message = (
@@ -477,8 +477,6 @@ def _remarks(
             "small particles scatter little, so the number-weighted radius and pd are uncertain: use the "
             "volume-weighted mean_diameter and width"
         )
-    if saxs_data.n_measured > saxs_data.n_points:
-        remarks.append(f"{saxs_data.n_measured} points were averaged to {saxs_data.n_points}")
     if saxs_data.noise_is_inferred:
         remarks.append("the file states no errors, so they were inferred from the scatter of the points")
     return weak_reasons, remarks

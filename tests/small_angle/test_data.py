@@ -33,9 +33,35 @@ def test_noise_is_inferred_from_the_scatter_of_the_points():
     assert saxs_data.noise_is_inferred and np.median(saxs_data.sigma / measurement.sigma) == pytest.approx(1, abs=0.15)
 
 
-def test_many_points_are_merged_to_the_largest_size():
-    saxs_data = data.prepare_saxs_data(small_angle_data.measurement(n_points=1200), SizeOptions())
-    assert saxs_data.n_points == len(saxs_data.q) == 400 and saxs_data.n_measured == 1200
+@pytest.mark.parametrize("n_points", [600, 2000])
+def test_a_smooth_curve_is_projected_without_loss(n_points):
+    """Compare scalar products of two curves over the components with those over all points."""
+    measurement = small_angle_data.measurement((80.0, 0.1, 1.0), n_points=n_points)
+    saxs_data = data.prepare_saxs_data(measurement, SizeOptions(flat=False))
+    assert saxs_data.n_points == n_points and len(saxs_data.whitened_data.data) == 512
+    curves = np.stack(
+        [small_angle_data.sphere_intensity(measurement.q, (mean, 0.1, 1.0)) for mean in (80.0, 90.0)], axis=1
+    )
+    curves *= measurement.intensity.max() / curves.max()
+    scaled_curves = curves / saxs_data.sigma[:, None]
+    components = saxs_data.groups.components(scaled_curves)
+    np.testing.assert_allclose(components.T @ components, scaled_curves.T @ scaled_curves, rtol=1e-6)
+    n_discarded = n_points - 512
+    assert abs(saxs_data.discarded_chi2 - n_discarded) < 5 * np.sqrt(2 * n_discarded)
+
+
+def test_a_curve_that_bends_within_the_groups_of_points_gets_more_groups():
+    sizes = [
+        len(
+            data.prepare_saxs_data(
+                small_angle_data.measurement(
+                    (radius, 0.01, 1.0), q_range=(0.002, 0.3), n_points=1500, counts=1e7
+                ), SizeOptions()
+            ).whitened_data.data
+        )
+        for radius in (200.0, 3000.0)
+    ]  # fmt: skip
+    assert sizes[0] == 512 and sizes[1] > 1000
 
 
 @pytest.mark.parametrize(

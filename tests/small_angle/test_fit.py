@@ -113,3 +113,26 @@ def test_no_fit_is_worse_than_its_start(fit_measurement):
         np.all(np.asarray(size_fit.chi2) <= max_start_chi2(design, saxs_data.whitened_data.data, start))
         and np.isfinite(size_fit.log_parameters).all()
     )
+
+
+@pytest.mark.parametrize("n_points", [2000, 5000])
+def test_a_curve_of_many_points_has_the_values_of_the_sum_over_all_points(n_points):
+    """Fit narrow spheres of 450 Å, whose curve has sharp minima, with and without the projection of the points."""
+    measurement = small_angle_data.measurement(
+        (450.0, 0.03, 1.0), n_points=n_points, q_range=(0.002, 0.3), counts=1e6, seed=3
+    )
+    sigma = np.hypot(measurement.sigma, 0.01 * np.abs(measurement.intensity))
+    fits = [
+        fit.fit_all([saxs_data], ("sphere",), ("gaussian",))[0].body_fits[0]
+        for max_points in (512, 8192)
+        for saxs_data in [
+            data.prepare_saxs_data(
+                measurement._replace(sigma=sigma), SizeOptions(), max_direct_points=max_points
+            )
+        ]
+    ]  # fmt: skip
+    errors = np.sqrt(np.diagonal(np.linalg.inv(fits[1].normal_matrix)))
+    shifts = (fits[0].log_parameters - fits[1].log_parameters)[0]
+    assert np.all(np.abs(shifts) < 0.05 * errors[:2])
+    np.testing.assert_allclose(np.sqrt(np.diagonal(np.linalg.inv(fits[0].normal_matrix))), errors, rtol=0.01)
+    assert fits[0].chi2 == pytest.approx(fits[1].chi2, abs=1.0)
