@@ -173,15 +173,28 @@ def simulate_pdf(positions: np.ndarray, values: dict[str, float], noise: float, 
 
 def structure_function(positions: np.ndarray, values: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     """Return Q and F(Q) of a particle."""
-    q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
     pair_histogram = histogram(positions, width=5e-4)
     distance = np.asarray(pair_histogram.mean, float) * BOND * values["stretch"]
+    return pair_structure_function(distance, np.asarray(pair_histogram.weight, float) / len(positions), values)
+
+
+def pair_structure_function(
+    distance: np.ndarray, weight: np.ndarray, values: dict[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Q and F(Q) of pairs of atoms.
+
+    Args:
+        distance: Distances in Å [pair].
+        weight: Number of pairs with each distance for each atom of the sample [pair].
+        values: Values of qmin and qmax in 1/Å, and of uiso and delta2 in Å².
+    """
+    q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
     variance = 2 * values["uiso"] * np.maximum(1 - values["delta2"] / distance**2, 0.0)
     f = np.zeros(q.size)
     for start in range(0, len(distance), 256):
         block = slice(start, start + 256)
         sines = np.sin(q[:, None] * distance[block]) * np.exp(-0.5 * variance[block] * q[:, None] ** 2)
-        f += sines @ (np.asarray(pair_histogram.weight[block], float) / len(positions) / distance[block])
+        f += sines @ (weight[block] / distance[block])
     return q, f
 
 
@@ -223,10 +236,7 @@ def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str,
         / np.mean(np.sort(pdist(particle.positions))[: len(positions)])
     )
     scaled_positions = particle.positions * stretch
-    levels = np.linspace(0, 1, 2001)
-    quantile_distance = float(
-        np.mean(abs(np.quantile(pdist(positions), levels) - np.quantile(pdist(scaled_positions), levels)))
-    )
+    quantile_distance = distance_error(positions, scaled_positions)
     has_right_count = len(positions) == len(scaled_positions)
     atom_interval = result.intervals["n_atoms"]
     has_layers = "hexagonal" in result.intervals
@@ -247,12 +257,18 @@ def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str,
     }
 
 
+def distance_error(positions: np.ndarray, true_positions: np.ndarray) -> float:
+    """Return the mean difference between the interatomic distances of two particles at equal quantiles (W1)."""
+    levels = np.linspace(0, 1, 2001)
+    return float(np.mean(abs(np.quantile(pdist(positions), levels) - np.quantile(pdist(true_positions), levels))))
+
+
 def coordinate_error(true_positions: np.ndarray, found_positions: np.ndarray) -> float:
     """Return the mean coordinate error in Å, or for congruent particles the largest error of a distance."""
-    distance_error = float(abs(np.sort(pdist(true_positions)) - np.sort(pdist(found_positions))).max())
+    largest_error = float(abs(np.sort(pdist(true_positions)) - np.sort(pdist(found_positions))).max())
     return (
-        distance_error
-        if distance_error < CONGRUENT_TOLERANCE
+        largest_error
+        if largest_error < CONGRUENT_TOLERANCE
         else evaluation.coordinate_error(true_positions, found_positions)
     )
 
