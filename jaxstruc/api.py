@@ -313,12 +313,11 @@ def make_solve_plan(element: str, options: SolveOptions, *, progress: ProgressCa
         ValueError: If options are not allowed.
     """
     options.check()
-    bond = form_factors.bond_length(element)
     sources = []
     if "network" in options.sources:
-        sources.append(network_source(options.network, bond=bond))
+        sources.append(network_source(options.network, element))
     if "library" in options.sources:
-        sources.append(library_source(options.candidates, progress=progress))
+        sources.append(library_source(options.candidates, element, progress=progress))
     screen = load_optional_classifier(CLASSIFIER) if options.screen == "classifier" else LoadedClassifier(None)
     return PdfPlan(element, tuple(sources), options, classifier=screen)
 

@@ -25,6 +25,8 @@ class Parameter(NamedTuple):
     from the value of the settings instead."""
     bond_power: int = 0
     """Power of the bond length in `minimum`, `maximum` and `start`."""
+    prior: tuple[float, float] | None = None
+    """Mean and standard deviation of the normal prior on the fitted value; None for no prior."""
     fitted_as_square: bool = False
     """Whether the fit varies the square of the parameter. The model depends on the square, so that its derivative with
     respect to the parameter itself vanishes at 0."""
@@ -92,12 +94,21 @@ _TABLE = (
         bond_power=-1,
         fitted_as_square=True,
     ),
+    Parameter(
+        "relaxation",
+        "",
+        "Displacement of the atoms from their ideal positions: 0 for a rigid cluster, 1 for one relaxed in vacuum",
+        minimum=-1.0,
+        maximum=2.0,
+        start=0.5,
+        prior=(0.5, 0.5),
+    ),
 )
 PARAMETERS = {parameter.name: parameter for parameter in _TABLE}
 """Parameters by name. The smallest qdamp and qbroad of a fit are so small that no data distinguish them from 0."""
-FIT_PARAMETERS = ("scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad")
+FIT_PARAMETERS = ("scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad", "relaxation")
 """Names of the parameters that a fit can vary."""
-DEFAULT_FREE_PARAMETERS = ("scale", "stretch", "uiso", "delta2")
+DEFAULT_FREE_PARAMETERS = ("scale", "stretch", "uiso", "delta2", "relaxation")
 """Names of the parameters that are fitted by default."""
 UNITS = {name: parameter.unit for name, parameter in PARAMETERS.items()}
 

@@ -145,9 +145,9 @@ def load_or_build(
     Raises:
         ValueError: If `build` raises it.
     """
-    names = _check_names(names, min_atoms, max_atoms)
-    rule = f"{FILE_VERSION} {families.VERSION} {BIN_WIDTH} {' '.join(names)} {min_atoms} {max_atoms}"
-    path = (folder or files.cache_folder()) / f"library-{hashlib.sha256(rule.encode()).hexdigest()[:16]}.npz"
+    path = (
+        folder or files.cache_folder()
+    ) / f"library-{cache_key(names, min_atoms=min_atoms, max_atoms=max_atoms)}.npz"
     library = _load(path)
     if library is None:
         library = build(names, min_atoms=min_atoms, max_atoms=max_atoms, progress=progress)
@@ -158,6 +158,13 @@ def load_or_build(
         ):
             np.savez(stream, **library._asdict())
     return library
+
+
+def cache_key(names: Iterable[str], *, min_atoms: int = 5, max_atoms: int = 1000) -> str:
+    """Return the text that identifies the library of `build` in the cache."""
+    names = _check_names(names, min_atoms, max_atoms)
+    rule = f"{FILE_VERSION} {families.VERSION} {BIN_WIDTH} {' '.join(names)} {min_atoms} {max_atoms}"
+    return hashlib.sha256(rule.encode()).hexdigest()[:16]
 
 
 def from_files(paths: Iterable[Path]) -> tuple[Library, list[str]]:
@@ -212,17 +219,28 @@ def scaled_histograms(entries: Sequence[tuple[Library, int]], *, bond: float, ma
         bond: Nearest-neighbour distance in Å.
         max_distance: Longest distance of the histograms, in Å.
     """
+    return pad_histograms(
+        [candidate_histogram(library, index) for library, index in entries], bond=bond, max_distance=max_distance
+    )
+
+
+def pad_histograms(histograms: Sequence[Histogram], *, bond: float, max_distance: float) -> Histogram:
+    """Return histograms in Å, padded to equal numbers of bins [cluster, bin], in float32.
+
+    Args:
+        histograms: Histogram of each cluster in units of the bond length, with bins of the width `BIN_WIDTH`.
+        bond: Nearest-neighbour distance in Å.
+        max_distance: Longest distance of the histograms, in Å.
+    """
     n_bins = max(512, 64 * math.ceil((max_distance / (BIN_WIDTH * bond) + 2) / 64))
-    weight, mean, variance = (np.zeros((len(entries), n_bins), np.float32) for _ in range(3))
+    weight, mean, variance = (np.zeros((len(histograms), n_bins), np.float32) for _ in range(3))
     mean[:] = bond
-    for row, (library, index) in enumerate(entries):
-        start, end = library.bin_starts[index], library.bin_starts[index + 1]
-        n_kept_bins = int(np.searchsorted(library.mean[start:end] * bond, max_distance))
-        rows = slice(start, start + n_kept_bins)
-        weight[row, :n_kept_bins] = library.weight[rows]
-        mean[row, :n_kept_bins] = library.mean[rows] * bond
-        variance[row, :n_kept_bins] = library.variance[rows] * bond**2
-    return Histogram(weight, mean, variance, np.array([library.atoms[index] for library, index in entries], np.float32))
+    for row, entry in enumerate(histograms):
+        n_kept_bins = int(np.searchsorted(entry.mean * bond, max_distance))
+        weight[row, :n_kept_bins] = entry.weight[:n_kept_bins]
+        mean[row, :n_kept_bins] = entry.mean[:n_kept_bins] * bond
+        variance[row, :n_kept_bins] = entry.variance[:n_kept_bins] * bond**2
+    return Histogram(weight, mean, variance, np.array([entry.atoms for entry in histograms], np.float32))
 
 
 def select(

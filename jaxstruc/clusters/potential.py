@@ -1,8 +1,4 @@
-r"""The energy of metal clusters by a many-body potential, and the displacements of their atoms when they relax.
-
-Clusters of the library are rigid cuts of a perfect lattice or packing. In a real particle the atoms relax: surfaces
-contract, and the shells of icosahedra are strained. `displacement_fields` gives the direction of this relaxation for
-each atom. How far the atoms of a sample moved along it is a parameter of the fits.
+r"""The energy of a metal cluster by a many-body potential, and the positions of least energy.
 
 The potential is the second-moment approximation of tight binding (Gupta form),
 
@@ -10,12 +6,12 @@ $$E = \sum_i \Big[ \sum_j A e^{-p(r_{ij} - 1)} c(r_{ij})
       - \big( \sum_j \xi^2 e^{-2q(r_{ij} - 1)} c(r_{ij}) \big)^{1/2} \Big],$$
 
 with distances r in units of the bond length of the bulk metal, and a smooth cut-off c (F. Cleri, V. Rosato,
-Phys. Rev. B 48, 22 (1993), doi 10.1103/PhysRevB.48.22). The first term repels, and the second is the energy of the d
-band, which grows with the root of the number of neighbours. Surface atoms therefore have shorter bonds.
+Phys. Rev. B 48, 22 (1993), doi 10.1103/PhysRevB.48.22). The first term is the repulsion of the cores. The second term
+is the energy of the d band, which grows with the square root of the number of neighbours. Surface atoms therefore have
+shorter bonds.
 """
 
-from collections.abc import Sequence
-from functools import partial
+import math
 from typing import NamedTuple
 
 import jax
@@ -30,14 +26,10 @@ from jaxstruc.clusters.distances import safe_sqrt
 CUTOFF_START, CUTOFF_END = 1.75, 2.2
 """Distances between which the potential is switched off, in bond lengths. The neighbours of an fcc crystal at 1.73 still
 contribute fully, and those at 2.24 not at all."""
-MAX_BOND = 1.2
-"""Longest distance between nearest neighbours, in bond lengths."""
-MAX_BOND_CHANGE = 0.15
-"""Largest change of the length of a bond, in bond lengths, for which the atoms still have the same neighbours."""
 MAX_STEP = 0.1
 """Largest step of a minimisation, as the root mean square displacement of the atoms in bond lengths."""
-N_STEPS = 40
-"""Number of steps of a minimisation."""
+N_STEPS = 30
+"""Number of steps of a minimisation. The displacements then differ from those of the minimum by about 1 %."""
 N_CORRECTIONS = 8
 """Number of previous steps that L-BFGS uses."""
 
@@ -70,6 +62,46 @@ POTENTIALS = {
     "Co": Potential(0.0950, 1.488, 11.604, 2.286),
 }
 """Potentials of metals from table II of Cleri and Rosato (1993)."""
+COHESIVE_ENERGIES = {
+    "Al": 3.39, "Ni": 4.44, "Cu": 3.49, "Rh": 5.75, "Pd": 3.89, "Ag": 2.95, "Ir": 6.94, "Pt": 5.84, "Au": 3.81,
+    "Pb": 2.03, "Ti": 4.85, "Co": 4.39, "Fe": 4.28, "Cr": 4.10, "V": 5.31, "Mo": 6.82, "W": 8.90, "Nb": 7.57,
+    "Ta": 8.10, "Ru": 6.74, "Os": 8.17, "Re": 8.03, "Mn": 2.92, "Zn": 1.35, "Cd": 1.16, "Mg": 1.51, "Zr": 6.25,
+    "Hf": 6.44, "Sc": 3.90, "Y": 4.37,
+}  # fmt: skip
+"""Cohesive energies of metals in eV for each atom (C. Kittel, Introduction to Solid State Physics, 8th edition, Wiley,
+2005, chapter 3, table 1)."""
+SHELLS = ((1.0, 12), (math.sqrt(2), 6), (math.sqrt(3), 24), (2.0, 12))
+"""Distances of the neighbours in an fcc crystal in bond lengths, and their numbers, up to the cut-off."""
+
+
+def metal_potential(element: str) -> Potential:
+    """Return the potential of a metal.
+
+    A metal that the table does not contain gets the mean p and q of the table. Its A and ξ then follow from the
+    cohesive energy and from zero pressure at the bond length of an fcc crystal. An unknown cohesive energy is taken as
+    1 eV, because the energy scale does not change the positions of least energy.
+
+    Args:
+        element: Symbol of the element.
+    """
+    if element in POTENTIALS:
+        return POTENTIALS[element]
+    repulsion_decay = float(np.mean([entry.repulsion_decay for entry in POTENTIALS.values()]))
+    hopping_decay = float(np.mean([entry.hopping_decay for entry in POTENTIALS.values()]))
+    distances, counts = np.array(SHELLS).T
+    (repulsion, attraction), slopes = jax.jvp(
+        lambda distance: _pair_terms(distance, Potential(1.0, 1.0, repulsion_decay, hopping_decay)),
+        (jnp.asarray(distances),),
+        (jnp.asarray(distances),),
+    )
+    repulsion, band_width, repulsion_slope, band_slope = (
+        float(jnp.sum(counts * term)) for term in (repulsion, attraction, *slopes)
+    )
+    # The energy is A a - ξ b, and its derivative with respect to a common factor on all distances is A a' - ξ b'.
+    root = math.sqrt(band_width)
+    equations = [[repulsion, -root], [repulsion_slope, -0.5 * band_slope / root]]
+    energies = np.linalg.solve(equations, [-COHESIVE_ENERGIES.get(element, 1.0), 0.0])
+    return Potential(*map(float, energies), repulsion_decay, hopping_decay)
 
 
 class Neighbours(NamedTuple):
@@ -81,18 +113,18 @@ class Neighbours(NamedTuple):
     """True for neighbours, False for padding."""
 
 
-def find_neighbours(positions: Float[np.ndarray, "atom 3"], *, margin: float = 0.1) -> list[np.ndarray]:
-    """Return the neighbours of each atom within the cut-off and a margin, in which the atoms may move.
+def find_neighbours(positions: Float[np.ndarray, "atom 3"], *, margin: float = 0.03) -> list[np.ndarray]:
+    """Return the indices of the neighbours of each atom within the cut-off and a margin, in which the atoms may move.
 
     Args:
         positions: Positions in bond lengths.
         margin: Distance beyond the cut-off, in bond lengths.
     """
-    tree = KDTree(positions)
-    return [
-        np.array([neighbour for neighbour in row if neighbour != atom], int)
-        for atom, row in enumerate(tree.query_ball_point(positions, CUTOFF_END + margin))
-    ]
+    pairs = KDTree(positions).query_pairs(CUTOFF_END + margin, output_type="ndarray")
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    counts = np.bincount(pairs[:, 0], minlength=len(positions))
+    return np.split(pairs[:, 1], np.cumsum(counts)[:-1])
 
 
 def cutoff(distance: Float[Array, "*any"]) -> Float[Array, "*any"]:
@@ -101,49 +133,98 @@ def cutoff(distance: Float[Array, "*any"]) -> Float[Array, "*any"]:
     return x**3 * (10 - 15 * x + 6 * x**2)
 
 
-def energy(
-    positions: Float[Array, "atom 3"], neighbours: Neighbours, potential: Potential
-) -> Float[Array, ""]:
-    """Return the energy of a cluster in eV.
+def energy(positions: Float[Array, "atom 3"], neighbours: Neighbours, potential: Potential) -> Float[Array, ""]:
+    """Return the energy of a cluster in eV, differentiable in all arguments.
 
     Args:
         positions: Positions in bond lengths of the bulk metal. Padding may have any.
         neighbours: Neighbours of each atom. Padding has none.
         potential: Potential of the metal.
     """
-    vectors = [positions[:, None, k] - positions[:, k][neighbours.index] for k in range(3)]
+    distance, _ = _neighbour_vectors(positions, neighbours)
+    repulsion, attraction = _pair_terms(distance, potential)
+    pair_energy = potential.repulsion_energy * jnp.sum(repulsion)
+    return pair_energy - potential.hopping_energy * jnp.sum(safe_sqrt(jnp.sum(attraction, axis=1)))
+
+
+def energy_and_gradient(
+    positions: Float[Array, "atom 3"], neighbours: Neighbours, potential: Potential
+) -> tuple[Float[Array, ""], Float[Array, "atom 3"]]:
+    """Return the energy in eV and its gradient in eV per bond length.
+
+    The gradient is written out, because the derivative of a gather is a slow scatter. It requires symmetric lists of
+    neighbours.
+    """
+    distance, directions = _neighbour_vectors(positions, neighbours)
+    (repulsion, attraction), (repulsion_slope, attraction_slope) = jax.jvp(
+        lambda distance: _pair_terms(distance, potential), (distance,), (jnp.ones_like(distance),)
+    )
+    band_width = jnp.sum(attraction, axis=1)
+    has_neighbours = band_width > 0
+    inverse_root = jnp.where(has_neighbours, jax.lax.rsqrt(jnp.where(has_neighbours, band_width, 1.0)), 0.0)
+    pair_energy = potential.repulsion_energy * jnp.sum(repulsion)
+    value = pair_energy - potential.hopping_energy * jnp.sum(band_width * inverse_root)
+    root_sum = inverse_root[:, None] + inverse_root[neighbours.index]
+    slope = (
+        2 * potential.repulsion_energy * repulsion_slope - potential.hopping_energy / 2 * attraction_slope * root_sum
+    )
+    slope = slope / distance
+    return value, jnp.stack([jnp.sum(slope * direction, axis=1) for direction in directions], axis=-1)
+
+
+def _neighbour_vectors(positions, neighbours):
+    """Return the distances to the neighbours, and the x, y and z components of the vectors from the neighbours."""
+    vectors = [positions[:, k, None] - positions[:, k][neighbours.index] for k in range(3)]
     distance = safe_sqrt(sum(vector**2 for vector in vectors))
-    distance = jnp.where(neighbours.mask, distance, CUTOFF_END)
+    return jnp.where(neighbours.mask, distance, CUTOFF_END), vectors
+
+
+def _pair_terms(distance, potential: Potential):
+    """Return the repulsion and the squared hopping integral of pairs, relative to A and to the square of ξ."""
     weight = cutoff(distance)
-    repulsion = jnp.sum(weight * jnp.exp(-potential.repulsion_decay * (distance - 1)), axis=1)
-    band_width = jnp.sum(weight * jnp.exp(-2 * potential.hopping_decay * (distance - 1)), axis=1)
-    return jnp.sum(potential.repulsion_energy * repulsion - potential.hopping_energy * safe_sqrt(band_width))
+    return (
+        weight * jnp.exp(-potential.repulsion_decay * (distance - 1)),
+        weight * jnp.exp(-2 * potential.hopping_decay * (distance - 1)),
+    )
+
+
+class Relaxation(NamedTuple):
+    """Relaxed clusters."""
+
+    positions: Float[Array, "batch atom 3"]
+    """Positions of the atoms, in bond lengths."""
+    start_energy: Float[Array, " batch"]
+    """Energy of the initial positions, in eV."""
+    energy: Float[Array, " batch"]
+    """Energy of the relaxed positions, in eV. It does not exceed the energy of the initial positions."""
 
 
 @jax.jit
-def relax(
-    positions: Float[Array, "batch atom 3"], neighbours: Neighbours, potential: Potential
-) -> tuple[Float[Array, "batch atom 3"], Float[Array, " batch"]]:
-    """Return the positions of least energy of a minimisation, and their energy in eV. The start is among them."""
+def relax(positions: Float[Array, "batch atom 3"], neighbours: Neighbours, potential: Potential) -> Relaxation:
+    """Return the clusters with the least energy that L-BFGS visits. The initial positions are one of its points.
+
+    Args:
+        positions: Initial positions in bond lengths of the bulk metal.
+        neighbours: Neighbours of each atom.
+        potential: Potential of the metal.
+    """
     stiffness = potential.repulsion_energy * potential.repulsion_decay**2
     optimizer = optax.scale_by_lbfgs(memory_size=N_CORRECTIONS)
 
     def relax_one(start, neighbours):
-        mask = jnp.any(neighbours.mask, axis=1)
-        n_atoms = jnp.maximum(mask.sum(), 1)
-        value_and_gradient = jax.value_and_grad(lambda x: energy(x, neighbours, potential) / stiffness)
+        n_atoms = jnp.maximum(jnp.any(neighbours.mask, axis=1).sum(), 1)
 
         def step(state, _):
             x, optimizer_state, best, best_value = state
-            value, gradient = value_and_gradient(x)
+            value, gradient = energy_and_gradient(x, neighbours, potential)
             is_better = value < best_value
             best, best_value = jnp.where(is_better, x, best), jnp.where(is_better, value, best_value)
-            update, optimizer_state = optimizer.update(gradient, optimizer_state, x)
+            update, optimizer_state = optimizer.update(gradient / stiffness, optimizer_state, x)
             length = jnp.sqrt(jnp.sum(update**2) / n_atoms + 1e-30)
             return (x - update * jnp.minimum(1.0, MAX_STEP / length), optimizer_state, best, best_value), value
 
         state = (start, optimizer.init(start), start, jnp.asarray(jnp.inf, start.dtype))
         (_, _, best, best_value), values = jax.lax.scan(step, state, length=N_STEPS)
-        return best, best_value * stiffness, values * stiffness
+        return Relaxation(best, values[0], best_value)
 
     return jax.vmap(relax_one)(positions, neighbours)

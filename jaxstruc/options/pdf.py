@@ -24,7 +24,7 @@ from jaxstruc.options.validation import (
     parameter_help,
 )
 
-Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad"]
+Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad", "relaxation"]
 FamilyName = Literal["icosahedron", "decahedron", "octahedron", "fcc", "bcc", "sc", "hcp", "twin", "fault"]
 EnsembleName = Literal["auto", "none", "parametric", "free"]
 SourceName = Literal["network", "library"]

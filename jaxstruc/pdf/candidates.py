@@ -15,17 +15,25 @@ import numpy as np
 
 from jaxstruc.clusters import library
 from jaxstruc.clusters.cluster import Cluster
-from jaxstruc.clusters.distances import Histogram
-from jaxstruc.clusters.library import Library
+from jaxstruc.clusters.displacement_fields import FieldStore
+from jaxstruc.clusters.distances import Histogram, histogram
+from jaxstruc.clusters.library import BIN_WIDTH, Library
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.pdf import fit
-from jaxstruc.pdf.fit import Fit
+from jaxstruc.pdf.fit import Fit, FitValues
 from jaxstruc.pdf.target import FitBasis, Target
-from jaxstruc.scattering.cluster_tables import ClusterTable, tabulate_cluster
+from jaxstruc.scattering.cluster_tables import ClusterTable, join_amplitudes, tabulate_cluster
 
 BATCH_SIZE, ACCELERATOR_BATCH_SIZE, MIN_BATCH_SIZE = 64, 512, 16
 """Largest batch size on a CPU, largest batch size on an accelerator, and smallest batch size. The candidates of a batch
 are fitted at once. A batch on a CPU is small enough for the cache of the processor."""
+
+WIDE_AMPLITUDES = 0.5 + 1.5 * np.cos(np.pi * (np.arange(5) + 0.5) / 5)
+"""Amplitudes of the displacements for which first fits tabulate the distances: the Chebyshev points of the range."""
+NARROW_AMPLITUDES = np.array([-0.3, -0.1, 0.1, 0.3])
+"""Amplitudes for accurate fits, relative to the relaxation of an earlier fit."""
+N_ACCURATE_FITS = 64
+"""Number of the best candidates whose fits are repeated with accurate tables."""
 
 
 class CandidateGroup(NamedTuple):
@@ -48,9 +56,11 @@ class CandidateGroup(NamedTuple):
     """Remarks on the files of the source, e.g. that pieces of a cluster were joined."""
     max_atoms: int = 0
     """Largest number of atoms that the user allows for the clusters of the source; 0 if there is no limit."""
+    fields: FieldStore | None = None
+    """Displacement fields of the clusters of the library; None if the clusters are rigid."""
 
     def cluster(self, index: int) -> Cluster:
-        """Return the cluster of the candidate at the position `index` of the group."""
+        """Return the ideal cluster of the candidate at the position `index` of the group."""
         return library.candidate_cluster(self.library, int(self.rows[index]))
 
 
@@ -71,6 +81,28 @@ class CandidatePool(NamedTuple):
         """Return the library that contains a candidate, and the index of the candidate in that library."""
         group = self.groups[self.group_index[index]]
         return group.library, int(group.rows[self.group_row[index]])
+
+    def field(self, index: int) -> np.ndarray | None:
+        """Return the displacements [atom, 3] of a candidate in bond lengths, or None if it is rigid."""
+        store = self.groups[self.group_index[index]].fields
+        return store.field(self.entry(index)[1]) if store else None
+
+    def rigid_reason(self, index: int) -> str:
+        """Return the reason why a candidate has no displacements; an empty text if it has some."""
+        store = self.groups[self.group_index[index]].fields
+        return store.reason(self.entry(index)[1]) if store else ""
+
+    def compute_fields(self) -> None:
+        """Compute the displacement fields of all candidates that are not known yet, in few batches."""
+        for group_index, group in enumerate(self.groups):
+            if group.fields:
+                group.fields.compute(group.rows[self.group_row[self.group_index == group_index]])
+
+    def positions(self, index: int, relaxation: float) -> np.ndarray:
+        """Return the positions [atom, 3] of a candidate in bond lengths, with displacements of a given amplitude."""
+        positions = library.candidate_cluster(*self.entry(index)).positions
+        field = self.field(index) if relaxation else None
+        return positions if field is None else positions + relaxation * field
 
     @property
     def is_invalid(self) -> np.ndarray:
@@ -137,6 +169,7 @@ def fit_all(
     target: Target,
     *,
     free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
+    start: FitValues | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Return the fits of all candidates as NumPy arrays.
@@ -145,31 +178,48 @@ def fit_all(
         pool: Candidates, at least one.
         target: Measured data and settings of the fit.
         free: Names of the fitted parameters.
+        start: Values from earlier fits of the candidates. By default the fits start from typical values, and the curves
+            between the tabulated amplitudes of the displacements have an error of about 1 %. If values are given, the
+            amplitudes lie near them, and the curves are accurate.
         progress: Function that is called with the number of fitted candidates and the number of all candidates.
     """
     batch_fits, n_candidates = [], len(pool.group_row)
     batch_size = _batch_size(n_candidates)
-    for start in range(0, n_candidates, batch_size):
-        batch = np.arange(start, min(start + batch_size, n_candidates))
-        batch_fits.append(
-            fit_cluster_tables(cluster_tables(pool.select(batch), target, min_size=batch_size), target, free=free)
-        )
+    if "relaxation" in free:
+        pool.compute_fields()
+    for first in range(0, n_candidates, batch_size):
+        batch = np.arange(first, min(first + batch_size, n_candidates))
+        batch_pool, batch_start = pool.select(batch), None if start is None else select_rows(start, batch)
+        batch_tables = cluster_tables(batch_pool, target, free=free, start=batch_start, min_size=batch_size)
+        batch_fits.append(fit_cluster_tables(batch_tables, target, free=free, start=batch_start))
         if progress:
-            progress(start + len(batch), n_candidates)
+            progress(first + len(batch), n_candidates)
     fits = jax.tree.map(lambda *columns: np.concatenate(columns), *batch_fits)
     return select_rows(fits, slice(0, n_candidates))
 
 
-def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) -> ClusterTable:
+def cluster_tables(
+    pool: CandidatePool,
+    target: Target,
+    *,
+    free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
+    start: FitValues | None = None,
+    min_size: int = 0,
+) -> ClusterTable:
     """Return the tabulated distances of candidates, with a leading axis of candidates.
 
     Args:
         pool: Candidates, at least one.
         target: Measured data and settings of the fit.
+        free: Names of the fitted parameters. The candidates are rigid if the relaxation is not fitted.
+        start: Values of the candidates. The amplitudes of the displacements lie near their relaxation. By default they
+            cover the whole range of the fit.
         min_size: Smallest length of the leading axis. Additional rows repeat the last candidate.
     """
     n_candidates = len(pool.group_row)
     indices = np.arange(max(min_size, n_candidates, _batch_size(n_candidates))).clip(max=n_candidates - 1)
+    if "relaxation" in free and any(group.fields for group in pool.groups):
+        return _relaxed_tables(pool, indices, target, start)
     entries = [pool.entry(index) for index in indices]
     return _cluster_tables(
         library.scaled_histograms(entries, bond=target.bond, max_distance=target.span.max_distance), target.basis
@@ -177,10 +227,47 @@ def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) ->
 
 
 def fit_cluster_tables(
-    cluster_tables: ClusterTable, target: Target, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS
+    cluster_tables: ClusterTable,
+    target: Target,
+    *,
+    free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
+    start: FitValues | None = None,
 ) -> Fit:
-    """Return the fits of tabulated clusters as NumPy arrays, one for each row of the tables (also for padding rows)."""
-    return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, free=free))
+    """Return the fits of tabulated clusters as NumPy arrays, one for each row of the tables (also for padding rows).
+
+    Args:
+        cluster_tables: Tables of the clusters, with a leading axis.
+        target: Measured data and settings of the fit.
+        free: Names of the fitted parameters.
+        start: Values at the start of the fits, for the first rows of the tables. By default they are typical values.
+    """
+    if start is not None:
+        n_padding = cluster_tables.shell_functions.shape[0] - len(start.stretch)
+        start = jax.tree.map(lambda column: np.pad(column, (0, n_padding), mode="edge").astype(np.float32), start)
+    return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, start, free=free))
+
+
+def refit_accurately(fitted_candidates: FittedCandidates, target: Target, *, free: tuple[str, ...]) -> FittedCandidates:
+    """Return the candidates with accurate fits of the best of them, best first.
+
+    First fits with displacements have an error of about 1 % in their curves. Without the relaxation among the fitted
+    parameters, all fits are accurate already.
+
+    Args:
+        fitted_candidates: Candidates with first fits, best first.
+        target: Measured data and settings of the fit.
+        free: Names of the fitted parameters.
+    """
+    if "relaxation" not in free:
+        return fitted_candidates
+    n_refitted = min(N_ACCURATE_FITS, len(fitted_candidates.fits.rw))
+    best = select_fitted(fitted_candidates, np.arange(n_refitted))
+    best_fits = fit_all(best.pool, target, free=free, start=best.fits.values)
+    rw = np.where(np.isfinite(best_fits.rw), best_fits.rw, np.inf)
+    order = np.lexsort((rw, best.pool.is_invalid))
+    all_fits = concatenate(select_rows(best_fits, order), select_rows(fitted_candidates.fits, slice(n_refitted, None)))
+    all_rows = np.concatenate([order, np.arange(n_refitted, len(fitted_candidates.fits.rw))])
+    return FittedCandidates(fitted_candidates.pool.select(all_rows), all_fits)
 
 
 def select_fitted(fitted_candidates: FittedCandidates, rows: np.ndarray) -> FittedCandidates:
@@ -208,11 +295,59 @@ def _batch_size(n_candidates: int) -> int:
     return min(max_size, max(MIN_BATCH_SIZE, 1 << (n_candidates - 1).bit_length()))
 
 
+def _relaxed_tables(pool: CandidatePool, indices: np.ndarray, target: Target, start: FitValues | None) -> ClusterTable:
+    """Return the tables of candidates for several amplitudes of their displacements.
+
+    A candidate without displacements has the same distances for all amplitudes.
+    """
+    pool.compute_fields()
+    if start is None:
+        amplitudes = np.broadcast_to(WIDE_AMPLITUDES, (len(indices), len(WIDE_AMPLITUDES)))
+    else:
+        amplitudes = np.asarray(start.relaxation, float)[indices, None] + NARROW_AMPLITUDES
+    relaxed_histograms: dict[int, list[Histogram]] = {}
+    for index in np.unique(indices):
+        cluster_library, row = pool.entry(index)
+        field = pool.field(index)
+        relaxed_histograms[int(index)] = (
+            [library.candidate_histogram(cluster_library, row)] * amplitudes.shape[1]
+            if field is None
+            else [
+                histogram(
+                    library.candidate_cluster(cluster_library, row).positions + amplitude * field, width=BIN_WIDTH
+                )
+                for amplitude in amplitudes[index]
+            ]
+        )
+    padded = [
+        library.pad_histograms(
+            [relaxed_histograms[int(index)][column] for index in indices],
+            bond=target.bond,
+            max_distance=target.span.max_distance,
+        )
+        for column in range(amplitudes.shape[1])
+    ]
+    stacked = jax.tree.map(lambda *columns: np.stack(columns, axis=1), *padded)
+    has_field = np.array([pool.field(index) is not None for index in indices], np.float32)
+    return _cluster_tables_with_fields(stacked, amplitudes.astype(np.float32), has_field, target.basis)
+
+
+@jax.jit
+def _cluster_tables_with_fields(histograms: Histogram, amplitudes, has_field, basis: FitBasis) -> ClusterTable:
+    def tabulate(histograms, amplitudes, has_field):
+        tables = jax.vmap(lambda histogram: tabulate_cluster(histogram, basis.bond, span=basis.span))(histograms)
+        return join_amplitudes(tables, amplitudes, has_field)
+
+    return jax.vmap(tabulate)(histograms, amplitudes, has_field)
+
+
 @jax.jit
 def _cluster_tables(histograms: Histogram, basis: FitBasis) -> ClusterTable:
     return jax.vmap(lambda histogram: tabulate_cluster(histogram, basis.bond, span=basis.span))(histograms)
 
 
 @partial(jax.jit, static_argnames="free")
-def _refine_all(cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str, ...]) -> Fit:
-    return fit.refine_all(cluster_tables, basis, free=free)
+def _refine_all(
+    cluster_tables: ClusterTable, basis: FitBasis, start: FitValues | None, *, free: tuple[str, ...]
+) -> Fit:
+    return fit.refine_all(cluster_tables, basis, free=free, start=start)

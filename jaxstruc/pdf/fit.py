@@ -6,6 +6,10 @@ the number of points in r. A smooth background is projected out of data and mode
 least squares. The other parameters are fitted with the Levenberg-Marquardt algorithm, as fractions of the range between
 their bounds.
 
+If parameters have a normal prior with the mean m and the standard deviation w, the fit minimises
+$S e^{P/n}$, with the sum of squares S, $P = \sum (x - m)^2 / w^2$ and the number n of independent points. Its logarithm
+times -n/2 is the logarithm of the posterior for noise of unknown strength.
+
 The covariance of the fitted values is $(J^T J)^{-1} \sum (G_o - G_c)^2 / (n - p)$. Here $G_o$ is the measured and $G_c$
 the calculated G(r), J is the Jacobian of $G_c$ at all data points, p is the number of fitted values, and
 $n = (r_{max} - r_{min})(Q_{max} - Q_{min})/\pi$ is the number of *independent* points. Noise that is white on F(Q) is
@@ -57,11 +61,13 @@ class FitValues(NamedTuple):
     delta2: Float[Array, "*batch"]
     qdamp: Float[Array, "*batch"]
     qbroad: Float[Array, "*batch"]
+    relaxation: Float[Array, "*batch"] = 0.0  # type: ignore[assignment]
+    """Amplitude of the displacements from the ideal positions, in units of the relaxation in vacuum."""
 
     @property
     def instrument(self) -> Instrument:
         """Instrument and vibration parameters for the simulator."""
-        return Instrument(**self._asdict())
+        return Instrument(**{name: value for name, value in self._asdict().items() if name != "relaxation"})
 
 
 class Fit(NamedTuple):
@@ -116,7 +122,8 @@ def nonlinear_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
 
 def model_curve(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, " basis"]:
     """Return G(r) of a model with scale 1, in the compact basis of the data and without the background."""
-    curve = reduced_structure_function(cluster_table, values.instrument, basis.q) @ basis.transform
+    relaxation = values.relaxation * cluster_table.has_field
+    curve = reduced_structure_function(cluster_table, values.instrument, basis.q, relaxation) @ basis.transform
     curve = curve * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
     return curve - basis.background_basis @ (basis.background_basis.T @ curve)
 
@@ -138,7 +145,7 @@ def starting_fractions(
 ) -> Float[Array, " parameter"]:
     """Return the start of a fit: the best of a few stretches, and typical values of the other parameters."""
     typical_values = {"qdamp": basis.qdamp, "qbroad": basis.qbroad}
-    for name in ("uiso", "delta1", "delta2"):
+    for name in ("uiso", "delta1", "delta2", "relaxation"):
         typical_values[name] = jnp.asarray(PARAMETERS[name].start) * basis.bond ** PARAMETERS[name].bond_power
 
     def normalized_start(stretch):
@@ -182,6 +189,24 @@ def fractions_to_values(
     return default_values._replace(**values_by_name)
 
 
+def prior_deviations(values: FitValues, names: tuple[str, ...], has_field: Float[Array, ""]) -> Float[Array, " prior"]:
+    """Return the deviations of parameters from the means of their priors, in standard deviations.
+
+    The relaxation of a rigid cluster has no prior.
+
+    Args:
+        values: Values of the parameters.
+        names: Names of the fitted parameters. Those without a prior are left out.
+        has_field: 1 if the cluster has displacements, 0 if it is rigid.
+    """
+    deviations = [
+        (getattr(values, name) - prior[0]) / prior[1] * has_field
+        for name in names
+        if (prior := PARAMETERS[name].prior) is not None
+    ]
+    return jnp.stack(deviations) if deviations else jnp.zeros(0)
+
+
 def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS) -> Fit:
     """Return the fit of one cluster to one measured PDF.
 
@@ -190,7 +215,7 @@ def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...
         basis: Measured data in their compact basis.
         free: Names of the fitted parameters, a subset of `FIT_PARAMETERS` that includes the scale.
     """
-    initial_state = _initial_state(cluster_table, basis, free)
+    initial_state = _initial_state(cluster_table, basis, free, None)
     return _fit_result(
         _levenberg_marquardt(cluster_table, basis, free, initial_state, MAX_STEPS).point.normalized_values,
         cluster_table,
@@ -204,6 +229,7 @@ def refine_all(
     basis: FitBasis,
     *,
     free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
+    start: FitValues | None = None,
     n_early_steps: int = N_EARLY_STEPS,
     n_late_batches: int = N_LATE_BATCHES,
 ) -> Fit:
@@ -216,6 +242,8 @@ def refine_all(
         cluster_tables: Tables of the clusters, with a leading axis.
         basis: Measured data in their compact basis.
         free: Names of the fitted parameters, a subset of `FIT_PARAMETERS` that includes the scale.
+        start: Values at the start of the fits, with a leading axis. By default each fit starts from typical values and
+            from the best of a few stretches.
         n_early_steps: Number of steps of the whole batch.
         n_late_batches: Size of the whole batch, relative to that of the smaller batches.
     """
@@ -237,7 +265,9 @@ def refine_all(
             descend(*running_batch, MAX_STEPS),
         )
 
-    states = jax.vmap(lambda cluster_table: _initial_state(cluster_table, basis, free))(cluster_tables)
+    states = jax.vmap(lambda cluster_table, start: _initial_state(cluster_table, basis, free, start))(
+        cluster_tables, start
+    )
     states = descend(cluster_tables, states, n_early_steps)
     states = jax.lax.while_loop(lambda states: jnp.any(_is_running(states, MAX_STEPS)), continue_running, states)
     return jax.vmap(
@@ -278,9 +308,11 @@ def structure_functions(
         values: Values of the clusters, with a leading axis.
         q: Points of Q, in 1/Å.
     """
-    return jax.vmap(lambda table, cluster_values: reduced_structure_function(table, cluster_values.instrument, q))(
-        cluster_tables, values
-    )
+    return jax.vmap(
+        lambda table, cluster_values: reduced_structure_function(
+            table, cluster_values.instrument, q, cluster_values.relaxation * table.has_field
+        )
+    )(cluster_tables, values)
 
 
 @partial(jax.jit, static_argnames="free")  # compiled, so that all callers share one trace
@@ -294,11 +326,34 @@ def _evaluate_point(
         return (basis.data - best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
 
     residuals, jacobian = residual(normalized_values), jax.jacfwd(residual)(normalized_values)
-    return _FitPoint(normalized_values, jnp.sum(residuals**2), residuals @ jacobian, jacobian.T @ jacobian)
+    squares, slope, normal_matrix = jnp.sum(residuals**2), residuals @ jacobian, jacobian.T @ jacobian
+    if not any(PARAMETERS[name].prior for name in names):
+        return _FitPoint(normalized_values, squares, slope, normal_matrix)
+
+    def prior(normalized_values):
+        values = fractions_to_values(normalized_values, names, basis)
+        return prior_deviations(values, names, cluster_table.has_field)
+
+    deviations, prior_jacobian = prior(normalized_values), jax.jacfwd(prior)(normalized_values)
+    squares += basis.unmodelled_squares / basis.norm
+    factor, weight = jnp.exp(jnp.sum(deviations**2) / basis.n_independent), squares / basis.n_independent
+    return _FitPoint(
+        normalized_values,
+        factor * squares,
+        factor * (slope + weight * deviations @ prior_jacobian),
+        factor * (normal_matrix + weight * prior_jacobian.T @ prior_jacobian),
+    )
 
 
-def _initial_state(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> _FitDescent:
-    start_values = starting_fractions(cluster_table, nonlinear_parameters(free), basis)
+def _initial_state(
+    cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], start: FitValues | None
+) -> _FitDescent:
+    names = nonlinear_parameters(free)
+    if start is None:
+        start_values = starting_fractions(cluster_table, names, basis)
+    else:
+        given_values = jnp.stack([jnp.asarray(getattr(start, name), jnp.float32) for name in names])
+        start_values = jnp.clip(values_to_fractions(given_values, names, basis), 0.0, 1.0)
     point = _evaluate_point(cluster_table, basis, free, start_values)
     return _FitDescent(point, jnp.asarray(INITIAL_DAMPING, start_values.dtype), jnp.asarray(0), jnp.asarray(False))
 
@@ -361,7 +416,9 @@ def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis,
     """Return the result of a fit at its final parameters, with standard errors."""
     values = fractions_to_values(normalized_values, nonlinear_parameters(free), basis)
     unscaled_model = model_curve(cluster_table, values, basis)
-    values = values._replace(scale=best_scale(unscaled_model, basis))
+    values = values._replace(
+        scale=best_scale(unscaled_model, basis), relaxation=values.relaxation * cluster_table.has_field
+    )
     residual = basis.data - values.scale * unscaled_model
     squares = jnp.sum(residual**2) + basis.unmodelled_squares
 
@@ -375,35 +432,47 @@ def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis,
     bound_fraction = (fitted_values - lower_bounds) / (upper_bounds - lower_bounds)
     at_bound = jnp.isfinite(upper_bounds) & ((bound_fraction < BOUND_MARGIN) | (bound_fraction > 1 - BOUND_MARGIN))
     at_bound |= jnp.asarray([name == "scale" for name in free]) & (basis.scale_bounds[0] == basis.scale_bounds[1])
-    covariance = _covariance(slopes, at_bound) * squares / jnp.maximum(basis.n_independent - len(free), 1.0)
-    errors = jnp.where(at_bound, jnp.nan, jnp.sqrt(jnp.diagonal(covariance)))
+    is_rigid = jnp.asarray([name == "relaxation" for name in free]) & (cluster_table.has_field == 0)
+    at_bound &= ~is_rigid
+    is_fixed = at_bound | is_rigid
+    variance = squares / jnp.maximum(basis.n_independent - len(free), 1.0)
+    prior_slopes = jax.jacfwd(
+        lambda free_values: prior_deviations(
+            values._replace(**dict(zip(free, free_values, strict=True))), free, cluster_table.has_field
+        )
+    )(fitted_values)
+    covariance = variance * _covariance(jnp.concatenate([slopes, jnp.sqrt(variance) * prior_slopes]), is_fixed)
+    errors = jnp.where(is_fixed, jnp.nan, jnp.sqrt(jnp.diagonal(covariance)))
+    prior_force = prior_deviations(values, free, cluster_table.has_field) @ prior_slopes
+    force = residual @ slopes - squares / basis.n_independent * prior_force
     rw = jnp.sqrt(squares / basis.norm)
     return Fit(
         values=values,
         errors=errors,
         correlation=covariance / (errors[:, None] * errors[None, :]),
         rw=rw,
-        converged=_is_stationary(slopes, residual, at_bound, basis) & jnp.isfinite(rw),
+        converged=_is_stationary(force, slopes, residual, is_fixed, basis) & jnp.isfinite(rw),
         at_bound=at_bound,
     )
 
 
-def _covariance(slopes, at_bound):
-    """Return the inverse of the normal matrix. Parameters at a bound are treated as fixed."""
-    free_mask = jnp.where(at_bound, 0.0, 1.0)
+def _covariance(slopes, is_fixed):
+    """Return the inverse of the normal matrix. The variances of fixed parameters are meaningless."""
+    free_mask = jnp.where(is_fixed, 0.0, 1.0)
     norms = jnp.sqrt(jnp.sum(slopes**2, axis=0))
     unit_slopes = free_mask * slopes / jnp.where(norms > 0, norms, 1.0)
     inverse = jnp.linalg.inv(unit_slopes.T @ unit_slopes + jnp.diag(1 - free_mask))
     return inverse / (norms[:, None] * norms[None, :])
 
 
-def _is_stationary(slopes, residual, at_bound, basis: FitBasis) -> Bool[Array, ""]:
-    """Return whether the residual is orthogonal to all derivatives, so that no parameter can lower the misfit further.
+def _is_stationary(force, slopes, residual, is_fixed, basis: FitBasis) -> Bool[Array, ""]:
+    """Return whether no parameter can lower the misfit further.
 
+    The force is half the negative derivative of the objective. Without priors, it is the product of the residual with
+    the derivatives of the model.
     A residual with an Rw below 1 % may be a rounding error. The limit on the cosine then applies to an Rw of 1 %.
     """
-    projections = jnp.abs(residual @ slopes)
     residual_norm = jnp.maximum(jnp.sqrt(jnp.sum(residual**2)), 0.01 * jnp.sqrt(basis.norm))
     return jnp.all(
-        at_bound | (projections <= MAX_RESIDUAL_COSINE * jnp.sqrt(jnp.sum(slopes**2, axis=0)) * residual_norm)
+        is_fixed | (jnp.abs(force) <= MAX_RESIDUAL_COSINE * jnp.sqrt(jnp.sum(slopes**2, axis=0)) * residual_norm)
     )

@@ -18,6 +18,7 @@ from jaxstruc import statistics
 from jaxstruc.parameters import FIT_PARAMETERS
 from jaxstruc.pdf import candidates, fit
 from jaxstruc.pdf.candidates import CandidatePool
+from jaxstruc.pdf.fit import FitValues
 from jaxstruc.pdf.target import Target, replace_settings
 from jaxstruc.scattering.cluster_tables import ClusterTable
 
@@ -58,13 +59,19 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
         name: Name of the setting, "qmin" or "qdamp".
         free: Names of the fitted parameters.
     """
-    cluster_tables = candidates.cluster_tables(pool, target)
+    cluster_tables = candidates.cluster_tables(pool, target, free=free)
+    start: FitValues | None = None
+    if "relaxation" in free:  # the tables are then made near the values of a first fit
+        first_fits = candidates.fit_cluster_tables(cluster_tables, target, free=free)
+        start = candidates.select_rows(first_fits.values, slice(0, len(pool.group_row)))
+        cluster_tables = candidates.cluster_tables(pool, target, free=free, start=start)
     given_value = float(getattr(target, name))
     rw_by_value: dict[float, float] = {}
 
     def rw(value: float) -> float:
         if value not in rw_by_value:
-            fits = candidates.fit_cluster_tables(cluster_tables, replace_settings(target, **{name: value}), free=free)
+            trial_target = replace_settings(target, **{name: value})
+            fits = candidates.fit_cluster_tables(cluster_tables, trial_target, free=free, start=start)
             rw_by_value[value] = max(float(np.min(np.where(np.isfinite(fits.rw), fits.rw, np.inf))), 1e-12)
         return rw_by_value[value]
 
@@ -83,7 +90,8 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
     best_value = min(rw_by_value, key=rw_by_value.__getitem__)
     if not math.isfinite(rw_by_value[best_value]):
         return None
-    n_effective = _effective_points(cluster_tables, replace_settings(target, **{name: best_value}), free) - len(free)
+    best_target = replace_settings(target, **{name: best_value})
+    n_effective = _effective_points(cluster_tables, best_target, free, start) - len(free)
     gain = n_effective * math.log(rw_by_value[given_value] / rw_by_value[best_value])
     if gain < MIN_LOG_LIKELIHOOD_GAIN or rw_by_value[given_value] - rw_by_value[best_value] < MIN_RW_DECREASE:
         return None
@@ -99,9 +107,11 @@ def _has_enough_points(target: Target, qmin: float) -> bool:
     )
 
 
-def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[str, ...]) -> float:
+def _effective_points(
+    cluster_tables: ClusterTable, target: Target, free: tuple[str, ...], start: FitValues | None
+) -> float:
     """Return the effective number of independent points of the residual of the best fit."""
-    fits = candidates.fit_cluster_tables(cluster_tables, target, free=free)
+    fits = candidates.fit_cluster_tables(cluster_tables, target, free=free, start=start)
     best_row = int(np.argmin(np.where(np.isfinite(fits.rw), fits.rw, np.inf)))
     best_fit, best_table = (
         candidates.select_rows(arrays, slice(best_row, best_row + 1)) for arrays in (fits, cluster_tables)

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from jaxstruc.clusters import description, library, structure_type
+from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
 from jaxstruc.io.measurement import Measurement, Setting, composition_remark
@@ -200,14 +201,15 @@ def _with_atoms_and_curves(
     )
     best_fits = candidates.select_rows(fits, slice(0, min(max_written, len(listed_candidates))))
     n_written = len(best_fits.rw)
-    cluster_tables = candidates.cluster_tables(pool.select(np.arange(n_written)), target)
+    written_pool = pool.select(np.arange(n_written))
+    cluster_tables = candidates.cluster_tables(
+        written_pool, target, free=solved_measurement.free, start=best_fits.values
+    )
     calculated_curves, backgrounds = fit.fitted_curves(best_fits, cluster_tables, target)
     return [
         dataclasses.replace(
             listed_candidates[row],
-            atoms=library.candidate_cluster(*pool.entry(row)).to_ase(
-                element, target.bond * float(fits.values.stretch[row])
-            ),
+            atoms=_fitted_cluster(pool, fits, row).to_ase(element, target.bond * float(fits.values.stretch[row])),
             calculated=calculated_curves[row],
             background=backgrounds[row],
             correlation=np.asarray(fits.correlation[row], float),
@@ -215,6 +217,12 @@ def _with_atoms_and_curves(
         )
         for row in range(n_written)
     ]
+
+
+def _fitted_cluster(pool: CandidatePool, fits: Fit, row: int) -> Cluster:
+    """Return a candidate with the fitted displacements of its atoms, in bond lengths."""
+    cluster = library.candidate_cluster(*pool.entry(row))
+    return cluster._replace(positions=pool.positions(row, float(fits.values.relaxation[row])))
 
 
 def _solution_facts(solved_measurement: SolvedMeasurement) -> dict[str, float]:

@@ -22,6 +22,7 @@ from scipy.spatial.distance import pdist
 from jaxstruc import statistics
 from jaxstruc.clusters import lattice_sites, lattices, library, size_classes, structure_type
 from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.displacement_fields import FieldStore
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.lattice_sites import LatticeSites
 from jaxstruc.pdf import candidates, fit, site_moves, stacking
@@ -632,10 +633,14 @@ def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights
             distinct_starts.append(start)
     if not clusters:
         return None
+    cluster_library = library.from_clusters(clusters)
+    fields = FieldStore(cluster_library, target.element) if target.element else None
     pool = candidates.candidate_pool(
-        [CandidateGroup("search", library.from_clusters(clusters), np.arange(len(clusters)))]
+        [CandidateGroup("search", cluster_library, np.arange(len(clusters)), fields=fields)]
     )
     fits = candidates.fit_all(pool, target)
+    if fields:
+        fits = candidates.fit_all(pool, target, start=fits.values)
     shape_cost = np.array(
         [lattice_sites.excess_occupancy_cost(start.lattice, start.occupied_sites) for start in distinct_starts]
     )
@@ -665,7 +670,9 @@ def _effective_points(target: Target, fitted_candidates: FittedCandidates) -> fl
     pool, fits = fitted_candidates
     best_row = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
     best_curves, _ = fit.fitted_curves(
-        candidates.select_rows(fits, best_row), candidates.cluster_tables(pool.select(best_row), target), target
+        candidates.select_rows(fits, best_row),
+        candidates.cluster_tables(pool.select(best_row), target, start=candidates.select_rows(fits.values, best_row)),
+        target,
     )
     return statistics.effective_points(target.g - best_curves[0], target.n_independent, accuracy=target.accuracy)
 

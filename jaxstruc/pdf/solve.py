@@ -251,9 +251,18 @@ def solve_measurements(
 
         case = MeasurementCase(measurement, target, groups, plan, prediction)
         pdf_result = solve_measurement(case, library_cache, report_progress)
+        if n_done in (0, n_measurements - 1):
+            save_fields(plan)
         end_time = time.perf_counter()
         yield dataclasses.replace(pdf_result, facts=pdf_result.facts | {"seconds": end_time - start_time})
         start_time = time.perf_counter()
+
+
+def save_fields(plan: PdfPlan) -> None:
+    """Write the displacement fields that were computed to the cache folder."""
+    for source in plan.sources:
+        if source.fields:
+            source.fields.save()
 
 
 def padded_targets(
@@ -289,6 +298,7 @@ def padded_targets(
             span=span,
             n_background_terms=plan.fit.background,
             absolute=plan.fit.absolute,
+            element=plan.element,
             lowest_qmin=_minimum_qmin(measurement),
             min_q_nodes=min_q_nodes,
             min_basis_size=basis_size,
@@ -376,7 +386,7 @@ def infer_settings(case: MeasurementCase, probable_candidates: ProbableCandidate
         ]
     )
     pool = pool.select(np.arange(min(instrument.N_PROFILE_CANDIDATES, len(pool.group_row))))
-    free = DEFAULT_FREE_PARAMETERS if case.plan.screen_candidates else case.free
+    free = screening_parameters(case.free) if case.plan.screen_candidates else case.free
     for name in names:
         if inferred_setting := instrument.infer_setting(pool, target, name, free=free):
             inferred_settings[name] = inferred_setting
@@ -404,22 +414,30 @@ def fit_candidates(
 ) -> FittedCandidates:
     """Return all candidates with their fits, best first."""
     pool, target, free = candidates.candidate_pool(groups), case.target, case.free
-    in_two_stages = case.plan.screen_candidates and free != DEFAULT_FREE_PARAMETERS
+    first_free = screening_parameters(free)
+    in_two_stages = case.plan.screen_candidates and free != first_free
     fits = candidates.fit_all(
         pool,
         target,
-        free=DEFAULT_FREE_PARAMETERS if in_two_stages else free,
+        free=first_free if in_two_stages else free,
         progress=lambda n_done, count: progress(f"{n_done} of {count} candidates"),
     )
     fitted_candidates = _rank_by_rw(_drop_duplicate_draws(FittedCandidates(pool, fits)))
     if in_two_stages:
         n_refined = min(case.plan.max_refined, len(fitted_candidates.fits.rw))
-        pool = fitted_candidates.pool.select(np.arange(n_refined))
-        fitted_candidates = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
+        fitted_candidates = candidates.select_fitted(fitted_candidates, np.arange(n_refined))
+        fits = candidates.fit_all(fitted_candidates.pool, target, free=free)
+        fitted_candidates = _rank_by_rw(FittedCandidates(fitted_candidates.pool, fits))
+    fitted_candidates = candidates.refit_accurately(fitted_candidates, target, free=free)
     if case.plan.relax.coordinates:
         pool = candidates.candidate_pool([_relax_candidates(fitted_candidates, target, case.plan.relax.restraint)])
         fitted_candidates = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
     return fitted_candidates
+
+
+def screening_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parameters of the first fits of many candidates. The relaxation is one of them only if it is free."""
+    return tuple(name for name in DEFAULT_FREE_PARAMETERS if name != "relaxation" or name in free)
 
 
 def estimate_size(case: MeasurementCase) -> DiameterEstimate:
@@ -490,6 +508,8 @@ def add_searched_particles(
     fit_keys = {(int(atoms), round(float(rw), 5)) for atoms, rw in zip(pool.n_atoms, fits.rw, strict=True)}
     search_pool = candidates.candidate_pool([search_result.group])
     search_fits = candidates.fit_all(search_pool, case.target, free=case.free)
+    if "relaxation" in case.free:
+        search_fits = candidates.fit_all(search_pool, case.target, free=case.free, start=search_fits.values)
     is_new = np.array(
         [
             (int(n_atoms), round(float(rw), 5)) not in fit_keys
@@ -553,11 +573,15 @@ def propagate_setting_errors(
     n_candidates = min(MAX_LISTED_CANDIDATES, len(weighted_candidates.fits.rw))
     listed_pool = weighted_candidates.pool.select(np.arange(n_candidates))
     variance = np.asarray(weighted_candidates.fits.errors, float) ** 2
+    listed_values = candidates.select_rows(weighted_candidates.fits.values, slice(0, n_candidates))
+    start = listed_values if "relaxation" in case.free else None
     for name, setting in inferred_settings.items():
         step = min(setting.error, 0.1 * max(setting.value, 0.01))
         interval_bounds = max(setting.value - step, 1e-3), setting.value + step
         shifted_values = [
-            candidates.fit_all(listed_pool, replace_settings(case.target, **{name: bound}), free=case.free).values
+            candidates.fit_all(
+                listed_pool, replace_settings(case.target, **{name: bound}), free=case.free, start=start
+            ).values
             for bound in interval_bounds
         ]
         for column, parameter in enumerate(case.free):
@@ -662,7 +686,8 @@ def _effective_points(case: MeasurementCase, fitted_candidates: FittedCandidates
     # `build_result` computes the same number of curves, so both calls share one compilation.
     best_fits = candidates.select_rows(fitted_candidates.fits, slice(0, case.plan.max_written))
     best_pool = fitted_candidates.pool.select(np.arange(len(best_fits.rw)))
-    best_curves, _ = fit.fitted_curves(best_fits, candidates.cluster_tables(best_pool, target), target)
+    best_tables = candidates.cluster_tables(best_pool, target, free=case.free, start=best_fits.values)
+    best_curves, _ = fit.fitted_curves(best_fits, best_tables, target)
     return statistics.effective_points(target.g - best_curves[0], target.n_independent, accuracy=target.accuracy)
 
 
@@ -685,7 +710,8 @@ def _relax_candidates(fitted_candidates: FittedCandidates, target: Target, restr
     for row in range(len(fits.rw)):
         cluster = library.candidate_cluster(*pool.entry(row))
         values = jax.tree.map(lambda column, row=row: column[row], fits.values)
-        positions = jnp.asarray(cluster.positions * target.bond, jnp.float32)
+        start_positions = pool.positions(row, float(values.relaxation))
+        positions = jnp.asarray(start_positions * target.bond, jnp.float32)
         relaxation = relax.relax(positions, values, target.basis, restraint=restraint)
         clusters.append(cluster._replace(positions=np.asarray(relaxation.positions, float) / target.bond))
         displacements.append(float(relaxation.rms_displacement))

@@ -18,6 +18,7 @@ from scipy.spatial.distance import pdist
 from jaxstruc import files
 from jaxstruc.clusters import families, library
 from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.displacement_fields import FieldStore, cached_store
 from jaxstruc.clusters.structure_files import (
     check_cluster,
     read_clusters,
@@ -57,21 +58,23 @@ class CandidateSource(NamedTuple):
     """Properties of the source that determine a result, as JSON values."""
     facts: dict[str, Any]
     """Information about the source that a result records."""
+    fields: FieldStore | None = None
+    """Displacement fields of the clusters of a library, which are kept for later runs; None if there are none."""
     n_user_structures: int = 0
     """Number of the user's structures, all of which are fitted and written; 0 for other sources."""
 
 
-def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
+def network_source(options: NetworkOptions, element: str) -> CandidateSource:
     """Return the draws of a network as a source of candidates.
 
     Args:
         options: Weights, number of draws and seed.
-        bond: Nearest-neighbour distance of the sample, in Å.
+        element: Symbol of the element.
 
     Raises:
         ValueError: If the weights cannot be read.
     """
-    network = weights.load_autoencoder(options.weights)
+    network, bond = weights.load_autoencoder(options.weights), form_factors.bond_length(element)
     shape_families = {shape.split()[0] for shape in network.card["data"]["shapes"]}
     family = shape_families.pop() if len(shape_families) == 1 else "drawn"
     propose_draws = jax.jit(partial(propose_structures, network=network.module, n_draws=options.draws, bond=bond))
@@ -81,7 +84,8 @@ def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
             pdf = jnp.asarray(model_input(measurement, rmin=measurement.settings_by_name["rmin"]), jnp.float32)
             network_draws = jax.device_get(propose_draws(network.params, pdf, jax.random.key(options.seed)))
             range_remarks = partial(propose.range_warnings, network.card["limits"], measurement, bond)
-            yield network_candidates(network_draws, bond=bond, family=family)._replace(training_warnings=range_remarks)
+            group = network_candidates(network_draws, bond=bond, family=family)
+            yield group._replace(training_warnings=range_remarks, fields=FieldStore(group.library, element))
 
     provenance = {"samples": options.draws, "seed": options.seed, "weights": files.sha256(options.weights)}
     facts = {"seed": options.seed, "model": network.card["name"]}
@@ -89,12 +93,13 @@ def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
 
 
 def library_source(
-    options: LibraryOptions, *, progress: Callable[[int, int, str], None] | None = None
+    options: LibraryOptions, element: str, *, progress: Callable[[int, int, str], None] | None = None
 ) -> CandidateSource:
     """Return the clusters of a library as a source of candidates.
 
     Args:
         options: Families and largest number of atoms, or files.
+        element: Symbol of the element.
         progress: Function that is called while the library is built.
 
     Raises:
@@ -104,10 +109,11 @@ def library_source(
     remarks: list[str] = []
     if from_files:
         cluster_library, remarks = library.from_files(options.library)
+        fields = FieldStore(cluster_library, element)
     else:
-        cluster_library = library.load_or_build(
-            options.families or tuple(families.FAMILIES), max_atoms=options.max_atoms, progress=progress
-        )
+        names = options.families or tuple(families.FAMILIES)
+        cluster_library = library.load_or_build(names, max_atoms=options.max_atoms, progress=progress)
+        fields = cached_store(cluster_library, element, library.cache_key(names, max_atoms=options.max_atoms))
     allowed_rows = library.select(cluster_library, max_atoms=options.max_atoms)
     if not len(allowed_rows):
         raise ValueError(f"Expected a cluster of at most {options.max_atoms} atoms, got none; raise --max-atoms.")
@@ -121,7 +127,12 @@ def library_source(
         source_name, max_atoms = ("file", 0) if from_files else ("library", options.max_atoms)
         for _ in measurements:
             yield CandidateGroup(
-                source_name, cluster_library, allowed_rows, remarks=tuple(remarks), max_atoms=max_atoms
+                source_name,
+                cluster_library,
+                allowed_rows,
+                remarks=tuple(remarks),
+                max_atoms=max_atoms,
+                fields=fields,
             )
 
     provenance = {
@@ -129,7 +140,8 @@ def library_source(
         "max_atoms": options.max_atoms,
         "library": {str(path): files.sha256(path) for path in _files_inside(options.library)},
     }
-    return CandidateSource(float(cluster_library.diameter[allowed_rows].max()), iterate_candidates, provenance, {})
+    diameter = float(cluster_library.diameter[allowed_rows].max())
+    return CandidateSource(diameter, iterate_candidates, provenance, {}, fields)
 
 
 def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, CandidateSource]:
@@ -162,14 +174,16 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
         for name, atoms in named_structures
     )
 
+    fields = FieldStore(cluster_library, elements[0])
+
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         for _ in measurements:
-            yield CandidateGroup("file", cluster_library, np.arange(len(names)), remarks=remarks)
+            yield CandidateGroup("file", cluster_library, np.arange(len(names)), remarks=remarks, fields=fields)
 
     paths = [Path(cluster) for cluster in clusters if not isinstance(cluster, ase.Atoms)]
     provenance = {"clusters": {str(path): files.sha256(split_frames(path)[0]) for path in paths}}
     diameter = float(cluster_library.diameter.max()) + 1
-    return elements[0], CandidateSource(diameter, iterate_candidates, provenance, {}, len(names))
+    return elements[0], CandidateSource(diameter, iterate_candidates, provenance, {}, n_user_structures=len(names))
 
 
 def network_candidates(proposals: Proposals, *, bond: float, family: str) -> CandidateGroup:

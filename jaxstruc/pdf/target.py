@@ -61,6 +61,8 @@ class TargetSettings(NamedTuple):
     """Number of smooth background terms: cosines with 0, 1, 2, ... half waves over the range of r."""
     absolute: bool = False
     """Whether the data are on an absolute scale, so that the scale of models is fixed at 1."""
+    element: str = ""
+    """Symbol of the element of the sample. If it is empty, particles of a search are rigid."""
     lowest_qmin: float | None = None
     """Smallest qmin in 1/Å that `replace_settings` may set; None for `qmin`. The basis includes the curves of F(Q) from
     this Q on."""
@@ -150,6 +152,8 @@ class Target(NamedTuple):
     """Data in the basis."""
     absolute: bool = False
     """Whether the data are on an absolute scale, so that the scale of models is fixed at 1."""
+    element: str = ""
+    """Symbol of the element of the sample. If it is empty, particles of a search are rigid."""
 
     @property
     def accuracy(self) -> float:
@@ -236,6 +240,7 @@ def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings
         basis_functions=basis_functions,
         basis=basis,
         absolute=settings.absolute,
+        element=settings.element,
     )
 
 

@@ -10,11 +10,14 @@ H_j(x) = \frac{1}{N} \sum_d \frac{w_d}{d} L_j(d) \sin(xd)$$
 
 N is the number of atoms, and $w_d$ is the number of ordered pairs at the distance d. The functions $H_j$ do not depend
 on the fitted parameters. One matrix product computes them from a histogram of the distances, on an even grid of x = Qs.
+If the atoms may move along given displacements (`clusters.displacement_fields`), the $H_j$ are tabulated for a few
+amplitudes of the displacements and interpolated by a polynomial.
+
 A curve then takes a few thousand operations for any number of atoms. The choice of the shells and of the $L_j$ is known
 as empirical interpolation (M. Barrault et al., C. R. Acad. Sci. Paris 339, 667 (2004), doi 10.1016/j.crma.2004.08.006).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import jax
@@ -74,7 +77,11 @@ class TableRange:
         return SpreadingNodes(self.qmax, self.max_distance, NODE_ACCURACY)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["shell_functions", "bond"], meta_fields=["span"])
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["shell_functions", "bond", "amplitudes", "has_field"],
+    meta_fields=["span"],
+)
 @dataclass(frozen=True)
 class ClusterTable:
     """The table of a cluster, from which a fit computes F(Q).
@@ -82,16 +89,20 @@ class ClusterTable:
     The range `span` determines the nodes of the arrays. It is static under `jit`.
     """
 
-    shell_functions: Float[Array | np.ndarray, "*batch node shell"]
+    shell_functions: Float[Array | np.ndarray, "*batch amplitude node shell"]
     """Functions H_j at the nodes `span.q_nodes`, in 1/Å."""
     bond: Float[Array | np.ndarray, "*batch"]
     """Nearest-neighbour distance in Å."""
+    amplitudes: Float[Array | np.ndarray, "*batch amplitude"]
+    """Amplitudes of the displacements for which the H_j are tabulated. A rigid cluster has the amplitude 0 only."""
+    has_field: Float[Array | np.ndarray, "*batch"]
+    """1 if the cluster has displacements, 0 if it is rigid."""
     span: TableRange
     """Range of distances and of Q that the table covers."""
 
 
 def tabulate_cluster(histogram: Histogram, bond: Float[Array, ""] | float, *, span: TableRange) -> ClusterTable:
-    """Return the table of one cluster.
+    """Return the table of one rigid cluster.
 
     Args:
         histogram: Pair distances of the cluster, in Å. Two distances represent each bin. They have the mean and the
@@ -109,7 +120,21 @@ def tabulate_cluster(histogram: Histogram, bond: Float[Array, ""] | float, *, sp
     node_weights = fast_debye.spread_rows(distance, shell_weights, span.distance_nodes)
     sine_matrix = np.sin(span.q_nodes.distances[:, None] * span.distance_nodes.distances)
     shell_functions = jnp.matmul(jnp.asarray(sine_matrix, node_weights.dtype), node_weights, precision="highest")
-    return ClusterTable(shell_functions, jnp.asarray(bond, shell_functions.dtype), span)
+    zero = jnp.zeros((), shell_functions.dtype)
+    return ClusterTable(shell_functions[None], jnp.asarray(bond, shell_functions.dtype), zero[None], zero, span)
+
+
+def join_amplitudes(
+    tables: ClusterTable, amplitudes: Float[Array, " amplitude"], has_field: Float[Array, ""]
+) -> ClusterTable:
+    """Return the table of one cluster whose atoms may move.
+
+    Args:
+        tables: Rigid tables for the amplitudes, with a leading axis.
+        amplitudes: Amplitudes of the displacements, all different.
+        has_field: 1 if the cluster has displacements, 0 if all tables are equal.
+    """
+    return ClusterTable(tables.shell_functions[:, 0], tables.bond[0], amplitudes, has_field, tables.span)
 
 
 def tabulate_distances(
@@ -136,11 +161,14 @@ def tabulate_distances(
     )
     has_nan = jnp.any(jnp.isnan(pairs.distance) & (pairs.weight > 0))
     cluster_table = tabulate_cluster(binned_distances, bond, span=span)
-    return ClusterTable(jnp.where(has_nan, jnp.nan, cluster_table.shell_functions), cluster_table.bond, span)
+    return replace(cluster_table, shell_functions=jnp.where(has_nan, jnp.nan, cluster_table.shell_functions))
 
 
 def reduced_structure_function(
-    cluster_table: ClusterTable, instrument: Instrument, q: Float[Array, " q"]
+    cluster_table: ClusterTable,
+    instrument: Instrument,
+    q: Float[Array, " q"],
+    relaxation: Float[Array, ""] | float = 0.0,
 ) -> Float[Array, " q"]:
     """Return F(Q) of one cluster, in 1/Å.
 
@@ -148,18 +176,42 @@ def reduced_structure_function(
         cluster_table: Table of the cluster.
         instrument: Values of stretch, Uiso, delta1, delta2 and qbroad. The other fields do not enter F.
         q: Grid of Q in 1/Å. The product of Q and stretch must not exceed `span.qmax`.
+        relaxation: Amplitude of the displacements. It has no effect on a rigid cluster.
     """
     stretch = jnp.asarray(1.0 if instrument.stretch is None else instrument.stretch, q.dtype)
     distance = jnp.asarray(_shell_interpolation()[0], q.dtype) * cluster_table.bond * stretch
     variance_factor = jnp.maximum(debye.variance_factor(instrument, distance), 0.0)
     half_variance = instrument.uiso * jnp.broadcast_to(variance_factor, distance.shape)
-    return _damped_sum(cluster_table.span, cluster_table.shell_functions, stretch, half_variance, q)
+    return _damped_sum(
+        cluster_table.span,
+        cluster_table.shell_functions,
+        cluster_table.amplitudes,
+        jnp.asarray(relaxation, q.dtype),
+        stretch,
+        half_variance,
+        q,
+    )
+
+
+def _amplitude_weights(relaxation, amplitudes: Float[Array, " amplitude"]) -> Float[Array, " amplitude"]:
+    """Return the weights of the amplitudes in a polynomial interpolation (Lagrange)."""
+    is_same = jnp.eye(amplitudes.size, dtype=bool)
+    spacing = jnp.where(is_same, 1.0, amplitudes[:, None] - amplitudes[None, :])
+    return jnp.prod(jnp.where(is_same, 1.0, (relaxation - amplitudes[None, :]) / spacing), axis=1)
+
+
+def _combine_amplitudes(weights, shell_functions):
+    """Return the weighted sum of the shell functions of all amplitudes."""
+    if shell_functions.shape[0] == 1:
+        return shell_functions[0] * weights[0]
+    return jnp.einsum("k,knj->nj", weights, shell_functions, precision="highest")
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _damped_sum(span: TableRange, shell_functions, stretch, half_variance, q):
+def _damped_sum(span: TableRange, shell_functions, amplitudes, relaxation, stretch, half_variance, q):
     r"""Return $\sum_j e^{-Q^2 u_j} H_j(Qs) / s$, where $u_j = U b(s d_j)$ is half of the variance of shell j."""
-    return _damped_terms(span, shell_functions, stretch, half_variance, q)[0]
+    combined = _combine_amplitudes(_amplitude_weights(relaxation, amplitudes), shell_functions)
+    return _damped_terms(span, combined, stretch, half_variance, q)[0]
 
 
 @partial(_damped_sum.defjvp, symbolic_zeros=True)
@@ -168,12 +220,22 @@ def _damped_sum_jvp(span, primals, tangents):
 
     The derivative with respect to the variances is a matrix product with one column for each shell.
     """
-    shell_functions, stretch, half_variance, q = primals
-    result, terms, slope = _damped_terms(span, shell_functions, stretch, half_variance, q)
-    shell_functions_tangent, stretch_tangent, half_variance_tangent, q_tangent = tangents
+    shell_functions, amplitudes, relaxation, stretch, half_variance, q = primals
+    weights, weight_slopes = jax.jvp(
+        lambda relaxation: _amplitude_weights(relaxation, amplitudes), (relaxation,), (jnp.ones_like(relaxation),)
+    )
+    combined = _combine_amplitudes(weights, shell_functions)
+    result, terms, slope = _damped_terms(span, combined, stretch, half_variance, q)
+    shell_functions_tangent, _, relaxation_tangent, stretch_tangent, half_variance_tangent, q_tangent = tangents
     result_tangent = jnp.zeros_like(result)
     if not isinstance(shell_functions_tangent, SymbolicZero):
-        result_tangent += _damped_terms(span, shell_functions_tangent, stretch, half_variance, q)[0]
+        combined_tangent = _combine_amplitudes(weights, shell_functions_tangent)
+        result_tangent += _damped_terms(span, combined_tangent, stretch, half_variance, q)[0]
+    if not isinstance(relaxation_tangent, SymbolicZero):
+        relaxation_slope = _damped_terms(
+            span, _combine_amplitudes(weight_slopes, shell_functions), stretch, half_variance, q
+        )[0]
+        result_tangent += relaxation_slope * relaxation_tangent
     if not isinstance(stretch_tangent, SymbolicZero):
         result_tangent += (q * slope - result / stretch) * stretch_tangent
     if not isinstance(half_variance_tangent, SymbolicZero):

@@ -1,0 +1,232 @@
+"""Displacements of the atoms of clusters from their ideal positions, as a many-body potential gives them.
+
+Clusters of the library are rigid cuts of a perfect lattice or packing. In a real particle the atoms relax: surfaces
+contract, and the shells of icosahedra are strained. The displacement field of a cluster is the change of its positions
+between the ideal cluster and the minimum of the potential that is reached from it, without rotation and without a
+uniform change of scale. How far the atoms of a sample moved along the field is the fit parameter `relaxation`.
+
+Fields are computed when they are needed, in batches of equal array sizes, and kept in a file of the cache folder.
+"""
+
+import contextlib
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import KDTree
+
+from jaxstruc import files
+from jaxstruc.clusters import potential
+from jaxstruc.clusters.lattices import is_connected
+from jaxstruc.clusters.library import Library, candidate_cluster
+from jaxstruc.clusters.potential import Neighbours, Potential
+
+MAX_BOND = 1.2
+"""Longest distance between nearest neighbours, in bond lengths."""
+MIN_DISTANCE = 0.7
+"""Smallest distance between two atoms that may be relaxed, in bond lengths."""
+MAX_BOND_CHANGE = 0.15
+"""Largest change of the length of a bond, relative to its length, for which the atoms have kept their places."""
+MIN_DISPLACEMENT = 1e-3
+"""Smallest root mean square displacement of a field, in bond lengths."""
+ATOM_COUNTS = (32, 64, 96, 128, 192, 256, 320, 448, 640, 832, 1024, 2048)
+"""Possible numbers of rows for the atoms of a cluster. The list is short, so that there are few compilations."""
+NEIGHBOUR_COUNTS = (56, 80)
+"""Possible numbers of rows for the neighbours of an atom."""
+BATCH_ATOMS = 5120
+"""Number of rows of a batch. On a CPU, the arrays then fit into the cache of the processor."""
+MAX_BATCH_SIZE = 64
+FILE_VERSION = 1
+"""Version of the rules and of the format of the cached file."""
+TOO_FEW_ATOMS = "the cluster has too few atoms"
+SEVERAL_PIECES = "the cluster consists of several pieces"
+ATOMS_TOO_CLOSE = "two atoms are too close"
+LEFT_PLACES = "atoms leave their places when the cluster relaxes"
+NO_DISPLACEMENT = "the relaxation changes nothing but the scale"
+TOO_MANY_ATOMS = "the cluster has too many atoms"
+
+
+class FieldStore:
+    """Displacement fields of the clusters of one library for one metal.
+
+    A store remembers all fields that it has computed. `save` writes them to the cache folder.
+    """
+
+    def __init__(self, library: Library, element: str, *, path: Path | None = None) -> None:
+        """Create the store.
+
+        Args:
+            library: Library of the clusters.
+            element: Symbol of the metal.
+            path: File in which the fields are kept. By default they are kept in memory only.
+        """
+        self.library = library
+        self.element = element
+        self._path = path
+        self._fields: dict[int, np.ndarray | str] = _load(path, len(library.atoms)) if path else {}
+        self._n_saved = len(self._fields)
+
+    def compute(self, rows: Sequence[int] | np.ndarray) -> None:
+        """Compute the fields of clusters that the store does not contain yet, in one batch."""
+        missing_rows = sorted({int(row) for row in rows} - self._fields.keys())
+        if missing_rows:
+            clusters = [candidate_cluster(self.library, row).positions for row in missing_rows]
+            fields = displacement_fields(clusters, potential.metal_potential(self.element))
+            self._fields.update(zip(missing_rows, fields, strict=True))
+
+    def field(self, row: int) -> np.ndarray | None:
+        """Return the displacements [atom, 3] of a cluster in bond lengths, or None if it stays rigid."""
+        self.compute([row])
+        field = self._fields[int(row)]
+        return None if isinstance(field, str) else field.astype(np.float64)
+
+    def reason(self, row: int) -> str:
+        """Return the reason why a cluster has no field; an empty text if it has one."""
+        self.compute([row])
+        field = self._fields[int(row)]
+        return field if isinstance(field, str) else ""
+
+    def save(self) -> None:
+        """Write new fields to the cache folder. If it cannot be written, nothing happens."""
+        if self._path is None or len(self._fields) == self._n_saved:
+            return
+        rows = sorted(self._fields)
+        fields = [self._fields[row] for row in rows]
+        arrays = {
+            "rows": np.array(rows, np.int64),
+            "reasons": np.array([field if isinstance(field, str) else "" for field in fields], str),
+            "displacements": np.concatenate(
+                [np.zeros((0, 3), np.float16), *(field for field in fields if not isinstance(field, str))]
+            ),
+            "n_atoms": np.array([0 if isinstance(field, str) else len(field) for field in fields], np.int64),
+        }
+        with (
+            contextlib.suppress(OSError),
+            files.atomic_replacement(self._path) as temporary_path,
+            temporary_path.open("wb") as stream,
+        ):
+            np.savez(stream, **arrays)
+            self._n_saved = len(self._fields)
+
+
+def cached_store(library: Library, element: str, key: str, *, folder: Path | None = None) -> FieldStore:
+    """Return the store of a library and a metal, with the fields that the cache folder contains.
+
+    Args:
+        library: Library of the clusters.
+        element: Symbol of the metal.
+        key: Text that identifies the library.
+        folder: Cache folder. The default is `files.cache_folder()`.
+    """
+    rule = f"{FILE_VERSION} {key} {potential.metal_potential(element)} {len(library.positions)}"
+    name = f"fields-{element}-{hashlib.sha256(rule.encode()).hexdigest()[:16]}.npz"
+    return FieldStore(library, element, path=(folder or files.cache_folder()) / name)
+
+
+def displacement_fields(
+    clusters: Sequence[Float[np.ndarray, "atom 3"]], metal: Potential
+) -> list[Float[np.ndarray, "atom 3"] | str]:
+    """Return the displacement field of each cluster in bond lengths (half precision), or the reason why it has none.
+
+    The field of a cluster does not depend on the other clusters.
+
+    Args:
+        clusters: Ideal positions of each cluster, with a bond length of 1.
+        metal: Potential of the metal.
+    """
+    fields: list[np.ndarray | str] = [_obstacle(positions) for positions in clusters]
+    batches: dict[tuple[int, int], list[int]] = {}
+    neighbour_lists = {}
+    for index, positions in enumerate(clusters):
+        if fields[index]:
+            continue
+        neighbour_lists[index] = potential.find_neighbours(positions)
+        n_neighbours = max(map(len, neighbour_lists[index]))
+        if n_neighbours > NEIGHBOUR_COUNTS[-1]:
+            fields[index] = ATOMS_TOO_CLOSE
+            continue
+        n_rows = next(count for count in ATOM_COUNTS if count >= len(positions))
+        n_neighbour_rows = next(count for count in NEIGHBOUR_COUNTS if count >= n_neighbours)
+        batches.setdefault((n_rows, n_neighbour_rows), []).append(index)
+    for (n_rows, n_neighbour_rows), indices in batches.items():
+        batch_size = min(MAX_BATCH_SIZE, max(1, BATCH_ATOMS // n_rows))
+        for start in range(0, len(indices), batch_size):
+            batch = indices[start : start + batch_size]
+            positions = np.zeros((batch_size, n_rows, 3), np.float32)
+            neighbour_index = np.zeros((batch_size, n_rows, n_neighbour_rows), np.int32)
+            mask = np.zeros(neighbour_index.shape, bool)
+            for row, index in enumerate(batch):
+                positions[row, : len(clusters[index])] = clusters[index]
+                neighbours = neighbour_lists[index]
+                counts = np.array([len(entry) for entry in neighbours])
+                is_filled = np.arange(n_neighbour_rows) < counts[:, None]
+                mask[row, : len(neighbours)] = is_filled
+                neighbour_index[row, : len(neighbours)][is_filled] = np.concatenate(neighbours)
+            relaxed_positions = np.asarray(
+                potential.relax(
+                    jnp.asarray(positions), Neighbours(jnp.asarray(neighbour_index), jnp.asarray(mask)), metal
+                ).positions,
+                np.float64,
+            )
+            for row, index in enumerate(batch):
+                fields[index] = field_between(clusters[index], relaxed_positions[row, : len(clusters[index])])
+    return fields
+
+
+def field_between(
+    ideal: Float[np.ndarray, "atom 3"], relaxed: Float[np.ndarray, "atom 3"]
+) -> Float[np.ndarray, "atom 3"] | str:
+    """Return the displacements from ideal to relaxed positions, or the reason why there is no field.
+
+    The relaxed positions are shifted, rotated and scaled, so that they lie as close as possible to the ideal ones. The
+    result is in the unit of the ideal positions, in half precision.
+    """
+    if not np.isfinite(relaxed).all():
+        return LEFT_PLACES
+    centre = ideal.mean(axis=0)
+    centred, relaxed = ideal - centre, relaxed - relaxed.mean(axis=0)
+    left, _, right = np.linalg.svd(relaxed.T @ centred)
+    rotation = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
+    aligned = relaxed @ rotation
+    aligned *= np.sum(aligned * centred) / np.sum(aligned**2)
+    bonds = KDTree(ideal).query_pairs(MAX_BOND, output_type="ndarray")
+    before, after = (np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=1) for x in (centred, aligned))
+    if np.max(np.abs(after / before - 1)) > MAX_BOND_CHANGE:
+        return LEFT_PLACES
+    field = aligned - centred
+    if np.sqrt(np.mean(np.sum(field**2, axis=1))) < MIN_DISPLACEMENT:
+        return NO_DISPLACEMENT
+    return field.astype(np.float16)
+
+
+def _obstacle(positions: np.ndarray) -> str:
+    """Return the reason why a cluster cannot be relaxed; an empty text if it can."""
+    if len(positions) < 4:
+        return TOO_FEW_ATOMS
+    if len(positions) > ATOM_COUNTS[-1]:
+        return TOO_MANY_ATOMS
+    if np.min(KDTree(positions).query(positions, k=2)[0][:, 1]) < MIN_DISTANCE:
+        return ATOMS_TOO_CLOSE
+    return "" if is_connected(positions) else SEVERAL_PIECES
+
+
+def _load(path: Path, n_clusters: int) -> dict[int, np.ndarray | str]:
+    """Return the fields in a file; none if the file is missing, damaged or of another library."""
+    try:
+        with np.load(path) as archive:
+            rows, reasons, n_atoms = (archive[name] for name in ("rows", "reasons", "n_atoms"))
+            displacements = archive["displacements"]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        return {}
+    ends = np.cumsum(n_atoms)
+    if len(rows) != len(reasons) or (len(rows) and (rows.max() >= n_clusters or ends[-1] != len(displacements))):
+        return {}
+    return {
+        int(row): str(reason) if reason else displacements[end - count : end]
+        for row, reason, count, end in zip(rows, reasons, n_atoms, ends, strict=True)
+    }
