@@ -36,7 +36,7 @@ MIN_DISPLACEMENT = 1e-3
 """Smallest root mean square displacement of a field, in bond lengths."""
 ATOM_COUNTS = (32, 64, 96, 128, 192, 256, 320, 448, 640, 832, 1024, 2048)
 """Possible numbers of rows for the atoms of a cluster. The list is short, so that there are few compilations."""
-NEIGHBOUR_COUNTS = (56, 80)
+NEIGHBOUR_COUNTS = (80, 104)
 """Possible numbers of rows for the neighbours of an atom."""
 BATCH_ATOMS = 5120
 """Number of rows of a batch. On a CPU, the arrays then fit into the cache of the processor."""

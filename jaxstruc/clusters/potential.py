@@ -23,9 +23,10 @@ from scipy.spatial import KDTree
 
 from jaxstruc.clusters.distances import safe_sqrt
 
-CUTOFF_START, CUTOFF_END = 1.75, 2.2
+CUTOFF_START, CUTOFF_END = 1.9, 2.3
 """Distances between which the potential is switched off, in bond lengths. The neighbours of an fcc crystal at 1.73 still
-contribute fully, and those at 2.24 not at all."""
+contribute fully, and those at 2.24 little. A shorter range changes the relaxation of metals whose hopping integral
+decays slowly, e.g. Ni."""
 MAX_STEP = 0.1
 """Largest step of a minimisation, as the root mean square displacement of the atoms in bond lengths."""
 N_STEPS = 30
@@ -70,7 +71,7 @@ COHESIVE_ENERGIES = {
 }  # fmt: skip
 """Cohesive energies of metals in eV for each atom (C. Kittel, Introduction to Solid State Physics, 8th edition, Wiley,
 2005, chapter 3, table 1)."""
-SHELLS = ((1.0, 12), (math.sqrt(2), 6), (math.sqrt(3), 24), (2.0, 12))
+SHELLS = ((1.0, 12), (math.sqrt(2), 6), (math.sqrt(3), 24), (2.0, 12), (math.sqrt(5), 24))
 """Distances of the neighbours in an fcc crystal in bond lengths, and their numbers, up to the cut-off."""
 
 

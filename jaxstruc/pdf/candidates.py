@@ -247,7 +247,9 @@ def fit_cluster_tables(
     return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, start, free=free))
 
 
-def refit_accurately(fitted_candidates: FittedCandidates, target: Target, *, free: tuple[str, ...]) -> FittedCandidates:
+def refit_accurately(
+    fitted_candidates: FittedCandidates, target: Target, *, free: tuple[str, ...], count: int = N_ACCURATE_FITS
+) -> FittedCandidates:
     """Return the candidates with accurate fits of the best of them, best first.
 
     First fits with displacements have an error of about 1 % in their curves. Without the relaxation among the fitted
@@ -257,10 +259,11 @@ def refit_accurately(fitted_candidates: FittedCandidates, target: Target, *, fre
         fitted_candidates: Candidates with first fits, best first.
         target: Measured data and settings of the fit.
         free: Names of the fitted parameters.
+        count: Number of the best candidates that are fitted again.
     """
     if "relaxation" not in free:
         return fitted_candidates
-    n_refitted = min(N_ACCURATE_FITS, len(fitted_candidates.fits.rw))
+    n_refitted = min(count, len(fitted_candidates.fits.rw))
     best = select_fitted(fitted_candidates, np.arange(n_refitted))
     best_fits = fit_all(best.pool, target, free=free, start=best.fits.values)
     rw = np.where(np.isfinite(best_fits.rw), best_fits.rw, np.inf)

@@ -365,6 +365,11 @@ def bin_groups(
     return group_distances
 
 
+MIN_FITTED_OF_TYPE = 8
+"""Smallest number of candidates of each structure type that are fitted. The approximate Rw belongs to rigid clusters,
+and the types relax in different ways."""
+
+
 def select_for_fit(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target, *, max_candidates: int
 ) -> tuple[CandidateGroup, np.ndarray]:
@@ -379,7 +384,12 @@ def select_for_fit(
         screening.best_rows(binned_distances, approximate_rw, count=max_rows)
         for max_rows in (max_candidates, screening.MAX_HOLDOUT_CANDIDATES)
     )
-    return group._replace(rows=fit_rows), holdout_rows
+    types = np.array([FAMILY_TYPES.get(family, "") for family in group.library.families[binned_distances.rows]])
+    order = np.argsort(approximate_rw, kind="stable")
+    rows_by_type = [
+        binned_distances.rows[order[types[order] == name][:MIN_FITTED_OF_TYPE]] for name in dict.fromkeys(types[order])
+    ]
+    return group._replace(rows=np.unique(np.concatenate([fit_rows, *rows_by_type]))), holdout_rows
 
 
 def select_for_settings(

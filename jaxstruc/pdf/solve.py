@@ -40,6 +40,7 @@ from jaxstruc.pdf import (
     instrument,
     posterior,
     relax,
+    relaxed_screening,
     screening,
     site_search,
     sources,
@@ -73,6 +74,10 @@ SITES_NOT_SEARCHED = (
 MAX_REFINED_CANDIDATES = 200
 """Largest number of candidates that are refined with all free parameters. The best candidates of fits with the default
 parameters are refined."""
+N_RELAXED_SCREENINGS, N_RELAXED_CANDIDATES, N_RELAXED_REFITS, MIN_RW_GAIN = 2, 128, 32, 0.03
+"""Largest number of repeated selections with data that are corrected for the relaxation; number of candidates of a
+source that each of them adds; number of the best of these with accurate fits; smallest relative decrease of the best Rw
+after which the selection is repeated."""
 MAX_WRITTEN_CANDIDATES = 5
 """Number of candidates that a result stores with their atoms and curves."""
 BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
@@ -322,7 +327,7 @@ def solve_measurement(
     inferred_settings = infer_settings(case, probable_candidates)
     case = case._replace(target=inferred_settings.target)
     screened_candidates = screen_candidates(case, probable_candidates)
-    fitted_candidates = fit_candidates(case, screened_candidates.groups, progress)
+    fitted_candidates = fit_candidates(case, screened_candidates.groups, probable_candidates.distances, progress)
     if not np.isfinite(fitted_candidates.fits.rw[0]):
         return _failed_result(case, NO_FINITE_FIT, inferred_settings.settings)
     size = estimate_size(case)
@@ -410,9 +415,19 @@ def screen_candidates(case: MeasurementCase, probable_candidates: ProbableCandid
 
 
 def fit_candidates(
-    case: MeasurementCase, groups: Sequence[CandidateGroup], progress: Callable[[str], None]
+    case: MeasurementCase,
+    groups: Sequence[CandidateGroup],
+    distances: Sequence[BinnedDistances | None],
+    progress: Callable[[str], None],
 ) -> FittedCandidates:
-    """Return all candidates with their fits, best first."""
+    """Return all candidates with their fits, best first.
+
+    Args:
+        case: Measurement with its target and plan.
+        groups: Candidates of each source that are fitted.
+        distances: Binned distances of the candidates from which each group was selected; None if all are fitted.
+        progress: Function that is called with a text about the present step.
+    """
     pool, target, free = candidates.candidate_pool(groups), case.target, case.free
     first_free = screening_parameters(free)
     in_two_stages = case.plan.screen_candidates and free != first_free
@@ -429,9 +444,56 @@ def fit_candidates(
         fits = candidates.fit_all(fitted_candidates.pool, target, free=free)
         fitted_candidates = _rank_by_rw(FittedCandidates(fitted_candidates.pool, fits))
     fitted_candidates = candidates.refit_accurately(fitted_candidates, target, free=free)
+    if case.plan.screen_candidates and "relaxation" in free:
+        fitted_candidates = add_relaxed_candidates(case, fitted_candidates, distances, progress)
     if case.plan.relax.coordinates:
         pool = candidates.candidate_pool([_relax_candidates(fitted_candidates, target, case.plan.relax.restraint)])
         fitted_candidates = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
+    return fitted_candidates
+
+
+def add_relaxed_candidates(
+    case: MeasurementCase,
+    fitted_candidates: FittedCandidates,
+    distances: Sequence[BinnedDistances | None],
+    progress: Callable[[str], None],
+) -> FittedCandidates:
+    """Return the candidates and further ones that are probable for relaxed particles, best first.
+
+    The further candidates are selected with data that are corrected for the relaxation (`pdf.relaxed_screening`).
+    """
+    target, free = case.target, case.free
+    for _ in range(N_RELAXED_SCREENINGS):
+        pool, fits = fitted_candidates
+        groups, columns = list(pool.groups), []
+        for group_index, binned_distances in enumerate(distances):
+            if binned_distances is None:
+                continue
+            rows = relaxed_screening.further_rows(
+                fitted_candidates, group_index, binned_distances, target, free=free, count=N_RELAXED_CANDIDATES
+            )
+            known_rows = groups[group_index].rows
+            groups[group_index] = groups[group_index]._replace(rows=np.concatenate([known_rows, rows]))
+            columns.append((np.full(len(rows), group_index), len(known_rows) + np.arange(len(rows))))
+        if not sum(len(rows) for rows, _ in columns):
+            break
+        new_pool = CandidatePool(tuple(groups), *map(np.concatenate, zip(*columns, strict=True)))
+        progress(f"{len(new_pool.group_row)} candidates for relaxed particles")
+        new_candidates = _rank_by_rw(FittedCandidates(new_pool, candidates.fit_all(new_pool, target, free=free)))
+        new_candidates = candidates.refit_accurately(new_candidates, target, free=free, count=N_RELAXED_REFITS)
+        previous_rw = fits.rw[0]
+        fitted_candidates = _rank_by_rw(
+            FittedCandidates(
+                CandidatePool(
+                    tuple(groups),
+                    np.concatenate([pool.group_index, new_candidates.pool.group_index]),
+                    np.concatenate([pool.group_row, new_candidates.pool.group_row]),
+                ),
+                candidates.concatenate(fits, new_candidates.fits),
+            )
+        )
+        if fitted_candidates.fits.rw[0] > (1 - MIN_RW_GAIN) * previous_rw:
+            break
     return fitted_candidates
 
 
