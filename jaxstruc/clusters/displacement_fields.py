@@ -110,7 +110,7 @@ class FieldStore:
             files.atomic_replacement(self._path) as temporary_path,
             temporary_path.open("wb") as stream,
         ):
-            np.savez(stream, **arrays)
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
             self._n_saved = len(self._fields)
 
 

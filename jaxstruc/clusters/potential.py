@@ -24,7 +24,7 @@ from scipy.spatial import KDTree
 from jaxstruc.clusters.distances import safe_sqrt
 
 CUTOFF_START, CUTOFF_END = 1.9, 2.3
-"""Distances between which the potential is switched off, in bond lengths. The neighbours of an fcc crystal at 1.73 still
+"""Distances between which the potential is switched off, in bond lengths. The neighbours of an fcc crystal at 1.73
 contribute fully, and those at 2.24 little. A shorter range changes the relaxation of metals whose hopping integral
 decays slowly, e.g. Ni."""
 MAX_STEP = 0.1
@@ -102,13 +102,13 @@ def metal_potential(element: str) -> Potential:
     root = math.sqrt(band_width)
     equations = [[repulsion, -root], [repulsion_slope, -0.5 * band_slope / root]]
     energies = np.linalg.solve(equations, [-COHESIVE_ENERGIES.get(element, 1.0), 0.0])
-    return Potential(*map(float, energies), repulsion_decay, hopping_decay)
+    return Potential(float(energies[0]), float(energies[1]), repulsion_decay, hopping_decay)
 
 
 class Neighbours(NamedTuple):
     """Neighbours of each atom within the cut-off. Padding has mask False."""
 
-    index: Int[Array | np.ndarray, "*batch atom neighbour"]
+    indices: Int[Array | np.ndarray, "*batch atom neighbour"]
     """Indices of the neighbours."""
     mask: Bool[Array | np.ndarray, "*batch atom neighbour"]
     """True for neighbours, False for padding."""
@@ -165,7 +165,7 @@ def energy_and_gradient(
     inverse_root = jnp.where(has_neighbours, jax.lax.rsqrt(jnp.where(has_neighbours, band_width, 1.0)), 0.0)
     pair_energy = potential.repulsion_energy * jnp.sum(repulsion)
     value = pair_energy - potential.hopping_energy * jnp.sum(band_width * inverse_root)
-    root_sum = inverse_root[:, None] + inverse_root[neighbours.index]
+    root_sum = inverse_root[:, None] + inverse_root[neighbours.indices]
     slope = (
         2 * potential.repulsion_energy * repulsion_slope - potential.hopping_energy / 2 * attraction_slope * root_sum
     )
@@ -175,7 +175,7 @@ def energy_and_gradient(
 
 def _neighbour_vectors(positions, neighbours):
     """Return the distances to the neighbours, and the x, y and z components of the vectors from the neighbours."""
-    vectors = [positions[:, k, None] - positions[:, k][neighbours.index] for k in range(3)]
+    vectors = [positions[:, k, None] - positions[:, k][neighbours.indices] for k in range(3)]
     distance = safe_sqrt(sum(vector**2 for vector in vectors))
     return jnp.where(neighbours.mask, distance, CUTOFF_END), vectors
 

@@ -131,12 +131,13 @@ class FitOptions(Options):
     free: Annotated[
         tuple[Parameter, ...],
         tyro.conf.arg(
-            help="Parameters that are fitted. Of the others, stretch is kept at 1, uiso at 0.012 Å², delta1 and delta2 "
-            "at 0, and qdamp and qbroad at their settings. `solve` and `mine` first fit the selected candidates with "
-            "the four default parameters, and then the best 200 with the parameters named here. Both commands "
-            "also correct a qmin that only the header states, and a qdamp that nothing states."
+            help="Parameters that are fitted. Of the others, stretch is kept at 1, uiso at 0.012 Å², delta1, delta2 "
+            "and relaxation at 0, and qdamp and qbroad at their settings. `solve` and `mine` first fit the selected "
+            "candidates with the default parameters, and then the best 200 with the parameters named here. Without "
+            "relaxation, all clusters are rigid. Both commands also correct a qmin that only the header states, and a "
+            "qdamp that nothing states."
         ),
-    ] = ("scale", "stretch", "uiso", "delta2")
+    ] = ("scale", "stretch", "uiso", "delta2", "relaxation")
     background: Annotated[int, NOT_NEGATIVE] = 0
     """Number of terms of a smooth background that is fitted under G(r): a constant and slow cosines."""
     absolute: bool = False

@@ -117,7 +117,7 @@ class HoldoutModels(NamedTuple):
     @property
     def ensemble_names(self) -> tuple[str, ...]:
         """Names of the fitted parameters that all clusters of an ensemble share."""
-        return tuple(name for name in self.free if name != "scale")
+        return tuple(name for name in self.free if name not in ("scale", "relaxation"))
 
 
 class HoldoutComparison(NamedTuple):
@@ -189,6 +189,7 @@ class HoldoutData(NamedTuple):
             qdamp=target.qdamp,
             qbroad=target.qbroad,
             bond=target.bond,
+            element=target.element,
             span=self.span,
             n_background_terms=target.n_background_terms,
             min_q_nodes=self.min_q_nodes,
@@ -438,10 +439,11 @@ def _compare_at_cut(
 def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleClusterFits:
     """Return the fits of rivals, library clusters and searched clusters to a target."""
     pool, n_rivals = _pool_with_libraries(models, target), len(models.rivals.group_row)
-    cluster_tables = candidates.cluster_tables(pool, target)
-    fits = candidates.select_rows(
-        candidates.fit_cluster_tables(cluster_tables, target, free=models.free), slice(0, len(pool.group_row))
-    )
+    fits = candidates.fit_all(pool, target, free=models.free)
+    start = fits.values if "relaxation" in models.free else None
+    if start is not None:
+        fits = candidates.fit_all(pool, target, free=models.free, start=start)
+    cluster_tables = candidates.cluster_tables(pool, target, free=models.free, start=start)
     rw = np.where(np.isfinite(fits.rw) & ~pool.is_invalid, fits.rw, np.inf)
     single_fits = SingleClusterFits(cluster_tables, fits, rw, [int(np.argmin(rw))], n_rivals)
     if models.search is None:
@@ -510,10 +512,11 @@ def _append_searched(
         [searched_group._replace(rows=searched_group.rows[:N_SEARCHED_CANDIDATES])]
     )
     n_searched = len(searched_pool.group_row)
-    searched_tables = candidates.cluster_tables(searched_pool, target)
-    searched_fits = candidates.select_rows(
-        candidates.fit_cluster_tables(searched_tables, target, free=free), slice(0, n_searched)
-    )
+    searched_fits = candidates.fit_all(searched_pool, target, free=free)
+    start = searched_fits.values if "relaxation" in free else None
+    if start is not None:
+        searched_fits = candidates.fit_all(searched_pool, target, free=free, start=start)
+    searched_tables = candidates.cluster_tables(searched_pool, target, free=free, start=start)
     rw = np.append(single_fits.rw, np.where(np.isfinite(searched_fits.rw), searched_fits.rw, np.inf))
     return SingleClusterFits(
         cluster_tables=candidates.concatenate(

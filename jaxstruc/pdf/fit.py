@@ -189,7 +189,9 @@ def fractions_to_values(
     return default_values._replace(**values_by_name)
 
 
-def prior_deviations(values: FitValues, names: tuple[str, ...], has_field: Float[Array, ""]) -> Float[Array, " prior"]:
+def prior_deviations(
+    values: FitValues, names: tuple[str, ...], has_field: Float[Array | np.ndarray, ""]
+) -> Float[Array, " prior"]:
     """Return the deviations of parameters from the means of their priors, in standard deviations.
 
     The relaxation of a rigid cluster has no prior.

@@ -111,7 +111,7 @@ def library_source(
         cluster_library, remarks = library.from_files(options.library)
         fields = FieldStore(cluster_library, element)
     else:
-        names = options.families or tuple(families.FAMILIES)
+        names: tuple[str, ...] = options.families or tuple(families.FAMILIES)
         cluster_library = library.load_or_build(names, max_atoms=options.max_atoms, progress=progress)
         fields = cached_store(cluster_library, element, library.cache_key(names, max_atoms=options.max_atoms))
     allowed_rows = library.select(cluster_library, max_atoms=options.max_atoms)
