@@ -23,8 +23,9 @@ FRAGMENT = re.compile(r"(Of|As|By|In|From|With|Where|So|Such|That|It|Its|Theirs)
 """First words of a text that has no subject, or whose subject stands elsewhere."""
 MAX_LINES = 60
 MAX_PARAMETERS = 9
-MAX_MODULES = 106
-"""Number of modules of the layout, and `clusters.structure_files`, which was too long for `clusters.cluster`."""
+MAX_MODULES = 109
+"""Number of modules of the layout, `clusters.structure_files`, which was too long for `clusters.cluster`, and the three
+modules of the relaxation."""
 
 
 @functools.cache

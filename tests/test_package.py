@@ -18,7 +18,7 @@ MODULE_ORDER = """
 files parameters statistics cache
 options: validation pdf small_angle simulation training
 clusters: cluster structure_files distances lattices families fcc_shapes library structure_type description size_classes
-clusters: lattice_sites polydisperse random_particles
+clusters: potential displacement_fields lattice_sites polydisperse random_particles
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
 result
@@ -27,7 +27,8 @@ network.cvae: representation dataset model stress trilateration propose loss tra
 network: weights
 network.classifier: predict
 pdf: fit_quality posterior stacking target fit candidates ensemble_model ensemble instrument relax screening
-pdf: classifier_prior cross_validation distribution site_moves site_search sources result solve classify
+pdf: relaxed_screening classifier_prior cross_validation distribution site_moves site_search sources
+pdf: result solve classify
 small_angle: contrast data free_distribution polyhedra form_factors named_polyhedra size_distributions smearing
 small_angle: design_matrix fit evidence structure_factor simulate fitted_curves model_averaging result solve
 report: summary tables figures folder

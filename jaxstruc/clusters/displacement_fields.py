@@ -140,41 +140,30 @@ def displacement_fields(
         metal: Potential of the metal.
     """
     fields: list[np.ndarray | str] = [_obstacle(positions) for positions in clusters]
+    neighbour_lists = {
+        index: potential.find_neighbours(clusters[index]) for index, obstacle in enumerate(fields) if not obstacle
+    }
     batches: dict[tuple[int, int], list[int]] = {}
-    neighbour_lists = {}
-    for index, positions in enumerate(clusters):
-        if fields[index]:
-            continue
-        neighbour_lists[index] = potential.find_neighbours(positions)
-        n_neighbours = max(map(len, neighbour_lists[index]))
+    for index, neighbours in neighbour_lists.items():
+        n_neighbours = max(map(len, neighbours))
         if n_neighbours > NEIGHBOUR_COUNTS[-1]:
             fields[index] = ATOMS_TOO_CLOSE
             continue
-        n_rows = next(count for count in ATOM_COUNTS if count >= len(positions))
+        n_rows = next(count for count in ATOM_COUNTS if count >= len(neighbours))
         n_neighbour_rows = next(count for count in NEIGHBOUR_COUNTS if count >= n_neighbours)
         batches.setdefault((n_rows, n_neighbour_rows), []).append(index)
     for (n_rows, n_neighbour_rows), indices in batches.items():
         batch_size = min(MAX_BATCH_SIZE, max(1, BATCH_ATOMS // n_rows))
         for start in range(0, len(indices), batch_size):
             batch = indices[start : start + batch_size]
-            positions = np.zeros((batch_size, n_rows, 3), np.float32)
-            neighbour_index = np.zeros((batch_size, n_rows, n_neighbour_rows), np.int32)
-            mask = np.zeros(neighbour_index.shape, bool)
-            for row, index in enumerate(batch):
-                positions[row, : len(clusters[index])] = clusters[index]
-                neighbours = neighbour_lists[index]
-                counts = np.array([len(entry) for entry in neighbours])
-                is_filled = np.arange(n_neighbour_rows) < counts[:, None]
-                mask[row, : len(neighbours)] = is_filled
-                neighbour_index[row, : len(neighbours)][is_filled] = np.concatenate(neighbours)
-            relaxed_positions = np.asarray(
-                potential.relax(
-                    jnp.asarray(positions), Neighbours(jnp.asarray(neighbour_index), jnp.asarray(mask)), metal
-                ).positions,
-                np.float64,
+            relaxed_positions = _relax_batch(
+                [clusters[index] for index in batch],
+                [neighbour_lists[index] for index in batch],
+                metal,
+                shape=(batch_size, n_rows, n_neighbour_rows),
             )
-            for row, index in enumerate(batch):
-                fields[index] = field_between(clusters[index], relaxed_positions[row, : len(clusters[index])])
+            for index, relaxed in zip(batch, relaxed_positions, strict=False):
+                fields[index] = field_between(clusters[index], relaxed[: len(clusters[index])])
     return fields
 
 
@@ -202,6 +191,35 @@ def field_between(
     if np.sqrt(np.mean(np.sum(field**2, axis=1))) < MIN_DISPLACEMENT:
         return NO_DISPLACEMENT
     return field.astype(np.float16)
+
+
+def _relax_batch(
+    clusters: Sequence[np.ndarray],
+    neighbour_lists: Sequence[list[np.ndarray]],
+    metal: Potential,
+    *,
+    shape: tuple[int, int, int],
+) -> Float[np.ndarray, "batch atom 3"]:
+    """Return the relaxed positions of clusters in arrays of fixed sizes, with padding.
+
+    Args:
+        clusters: Ideal positions of each cluster, with a bond length of 1.
+        neighbour_lists: Indices of the neighbours of each atom, for each cluster.
+        metal: Potential of the metal.
+        shape: Number of rows for the clusters, for the atoms and for the neighbours of an atom.
+    """
+    batch_size, n_rows, n_neighbour_rows = shape
+    positions = np.zeros((batch_size, n_rows, 3), np.float32)
+    neighbour_indices = np.zeros((batch_size, n_rows, n_neighbour_rows), np.int32)
+    mask = np.zeros(neighbour_indices.shape, bool)
+    for row, (ideal, neighbours) in enumerate(zip(clusters, neighbour_lists, strict=True)):
+        positions[row, : len(ideal)] = ideal
+        counts = np.array([len(entry) for entry in neighbours])
+        is_filled = np.arange(n_neighbour_rows) < counts[:, None]
+        mask[row, : len(ideal)] = is_filled
+        neighbour_indices[row, : len(ideal)][is_filled] = np.concatenate(neighbours)
+    padded_neighbours = Neighbours(jnp.asarray(neighbour_indices), jnp.asarray(mask))
+    return np.asarray(potential.relax(jnp.asarray(positions), padded_neighbours, metal).positions, np.float64)
 
 
 def _obstacle(positions: np.ndarray) -> str:

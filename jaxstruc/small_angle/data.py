@@ -12,7 +12,7 @@ part that no smooth curve can have. More components are used if the discarded pa
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -59,13 +59,13 @@ class WhitenedData(NamedTuple):
     projection: Float[Array, "group polynomial node"] | None = None
     """Matrix of each group that maps a curve at the nodes to its components, or None for a sum over the points."""
 
-    def whiten(self, curves: Float[Array, "q column"]) -> Float[Array, "row column"]:
+    def whiten(self, intensities: Float[Array, "q column"]) -> Float[Array, "row column"]:
         """Return curves divided by the noise and with the background projected out."""
         if self.projection is None:
-            rows = curves * self.inverse_sigma[:, None]
+            rows = intensities * self.inverse_sigma[:, None]
         else:
             n_groups, _, n_nodes = self.projection.shape
-            grouped_curves = curves.reshape(n_groups, n_nodes, -1)
+            grouped_curves = intensities.reshape(n_groups, n_nodes, -1)
             rows = (self.projection @ grouped_curves).reshape(-1, grouped_curves.shape[-1])
         return rows - self.background_basis @ (self.background_basis.T @ rows)
 
@@ -84,10 +84,13 @@ class PointGroups(NamedTuple):
     bases: tuple[Float[np.ndarray, "point polynomial"], ...]
     """Orthonormal polynomials of each group after their division by the noise."""
 
-    def at_points(self, curves: Float[np.ndarray, "node column"]) -> Float[np.ndarray, "point column"]:
+    def at_points(self, node_values: Float[np.ndarray, "node column"]) -> Float[np.ndarray, "point column"]:
         """Return curves at all points from their values at the nodes."""
         return np.concatenate(
-            [matrix @ values for matrix, values in zip(self.interpolation, np.split(curves, len(self.q)), strict=True)]
+            [
+                matrix @ values
+                for matrix, values in zip(self.interpolation, np.split(node_values, len(self.q)), strict=True)
+            ]
         )
 
     def components(self, values: Float[np.ndarray, "point column"]) -> Float[np.ndarray, "row column"]:
@@ -323,4 +326,5 @@ def _whiten(q, intensity, sigma, dq, background_powers: tuple[float, ...], max_i
 
 def _single_precision(columns) -> WhitenedData:
     """Return the columns as `WhitenedData`. Some of them may be None."""
-    return WhitenedData(*(None if column is None else jnp.asarray(column, jnp.float32) for column in columns))
+    arrays: list[Any] = [None if column is None else jnp.asarray(column, jnp.float32) for column in columns]
+    return WhitenedData(*arrays)

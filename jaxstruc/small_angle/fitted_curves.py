@@ -86,8 +86,8 @@ def size_curves(
     unit_curves = np.asarray(
         _size_curves(fit.form_factor_tables((body,)), q, dq, jnp.asarray(log_radius, jnp.float32)), float
     )[:n_values]
-    curves = unit_curves if groups is None else groups.at_points(unit_curves)
-    return curves * SPHERE_FACTOR * np.exp(3 * center)
+    point_curves = unit_curves if groups is None else groups.at_points(unit_curves)
+    return point_curves * SPHERE_FACTOR * np.exp(3 * center)
 
 
 def distribution_curve(

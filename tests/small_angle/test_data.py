@@ -39,11 +39,11 @@ def test_a_smooth_curve_is_projected_without_loss(n_points):
     measurement = small_angle_data.measurement((80.0, 0.1, 1.0), n_points=n_points)
     saxs_data = data.prepare_saxs_data(measurement, SizeOptions(flat=False))
     assert saxs_data.n_points == n_points and len(saxs_data.whitened_data.data) == 512
-    curves = np.stack(
+    intensities = np.stack(
         [small_angle_data.sphere_intensity(measurement.q, (mean, 0.1, 1.0)) for mean in (80.0, 90.0)], axis=1
     )
-    curves *= measurement.intensity.max() / curves.max()
-    scaled_curves = curves / saxs_data.sigma[:, None]
+    intensities *= measurement.intensity.max() / intensities.max()
+    scaled_curves = intensities / saxs_data.sigma[:, None]
     components = saxs_data.groups.components(scaled_curves)
     np.testing.assert_allclose(components.T @ components, scaled_curves.T @ scaled_curves, rtol=1e-6)
     n_discarded = n_points - 512
