@@ -169,7 +169,7 @@ def energy_and_gradient(
     slope = (
         2 * potential.repulsion_energy * repulsion_slope - potential.hopping_energy / 2 * attraction_slope * root_sum
     )
-    slope = slope / distance
+    slope = slope / jnp.maximum(distance, 1e-6)
     return value, jnp.stack([jnp.sum(slope * direction, axis=1) for direction in directions], axis=-1)
 
 
