@@ -184,7 +184,7 @@ def off_rule_cluster(kind: str, atom_range: tuple[int, int], rng: np.random.Gene
 
 
 def listed_cluster(kind: str, atom_range: tuple[int, int], rng: np.random.Generator) -> Cluster:
-    """Return a cluster of the library with a random size whose atoms show the type of its family.
+    """Return a cluster of the library with a random size whose ideal atoms show the type of its family.
 
     Octahedra and complete icosahedra are selected from all of their kind, and other clusters from the compact ones.
     """
@@ -194,7 +194,7 @@ def listed_cluster(kind: str, atom_range: tuple[int, int], rng: np.random.Genera
         similar_rows = rows[deviation <= max(SIZE_TOLERANCE, deviation.min() + 1e-9)]
         cluster = library.candidate_cluster(candidates, int(rng.choice(similar_rows)))
         observed_type = structure_type.identify_structure_type(cluster.positions)
-        if observed_type.name == families.FAMILY_TYPES[cluster.family]:
+        if observed_type.shows_type and observed_type.name == families.FAMILY_TYPES[cluster.family]:
             return cluster
 
 
