@@ -218,18 +218,21 @@ def rejections_table(rows: Rows) -> str:
 
 
 def rejection_sentence(rows: Rows) -> str:
-    """Return how many particles of the library and of other shapes collapse when they are relaxed."""
+    """Return how many particles are rejected when they are relaxed, and how many of bcc and sc are at saddle points."""
     slots = [row for row in _slots(rows) if row["part"] in ("listed", "unlisted")]
-    counts = {}
-    for is_unstable in (True, False):
-        kind_rows = [row for row in slots if (row["kind"] in ("bcc", "sc")) == is_unstable]
-        n_accepted = sum(row["command"] != "none" for row in kind_rows)
-        n_rejected = sum(sum(row["rejections"].values()) for row in kind_rows)
-        counts[is_unstable] = f"{n_rejected} of {n_accepted + n_rejected}"
+    unstable_slots = [row for row in slots if row["kind"] in ("bcc", "sc")]
+    n_saddles = sum(row["command"] != "none" and not row["minimum"] for row in unstable_slots)
     return (
-        f"Most bcc and sc particles collapse: {counts[True]} are rejected after their relaxation, because their atoms "
-        f"show another type or leave their sites. Of the other kinds {counts[False]} are rejected."
+        f"Of the bcc and sc particles {_rejected_share(unstable_slots)} collapse or change their type when they are "
+        f"relaxed. Of the accepted ones {n_saddles} are at a saddle point of the energy. Of the other kinds "
+        f"{_rejected_share([row for row in slots if row not in unstable_slots])} are rejected."
     )
+
+
+def _rejected_share(slots: Rows) -> str:
+    """Return the number of rejected particles and the number of all particles that were relaxed."""
+    n_rejected = sum(sum(row["rejections"].values()) for row in slots)
+    return f"{n_rejected} of {n_rejected + sum(row['command'] != 'none' for row in slots)}"
 
 
 def _slots(rows: Rows) -> Rows:

@@ -17,6 +17,7 @@ import classifier_tables
 import json_rows
 import network_tables
 import pdf_tables
+import relaxed_tables
 import saxs_tables
 from table_cells import Rows, origin_text
 
@@ -118,6 +119,21 @@ PAGES: dict[str, ResultPage] = {
         "medians for one file. Those of scale, large, full, contracted and network were measured on shared cores. Of "
         "ten planned draws of each kind and seed, offrule and rules have four, full, contracted, network and screened "
         "have one, and the other parts have two.",
+    ),
+    "relaxed_particles": ResultPage(
+        {"relaxed_particles": relaxed_tables.relaxed_block},
+        {
+            "Measures with targets": relaxed_tables.relaxed_block,
+            "Single particles": relaxed_tables.relaxed_parts_table,
+            "Kinds of particles of the library": relaxed_tables.relaxed_types_table,
+            "Distributions": relaxed_tables.relaxed_samples_table,
+            "Rejected particles": relaxed_tables.rejections_table,
+        },
+        "The Rw of the noise is that of the true curve without noise. W1 is the mean difference between the "
+        "interatomic distances of both particles at equal quantiles. The amplitude is the factor on the displacements "
+        "of the potential in the model, and it is 1 in particles that are fully relaxed. The strain is the root mean "
+        "square displacement in units of the bond length. Intervals are 90 % intervals. A particle at a saddle point "
+        "keeps its type only because the relaxation keeps its symmetry. Seconds are medians for one file.",
     ),
     "benchmark_sites": ResultPage(
         {"benchmark_sites": benchmark_tables.sites_block},

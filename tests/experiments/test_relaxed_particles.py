@@ -188,7 +188,7 @@ def test_tables_give_the_measures_of_the_rows(experiments):
     assert "| in the library | mine | 2 | 50 % | 50 % | 10 % | 50 % | 1.5 | 0.01 | 50 % | 0 % | 100 % | 2 |" in table
     assert "| mackay | 2 | 0.02 | 50 % |" in relaxed_tables.relaxed_types_table(rows)
     block = relaxed_tables.relaxed_block(rows)
-    assert "collapse: 4 of 4 are rejected" in block and "Of the other kinds 0 of 2" in block
+    assert "Of the bcc and sc particles 4 of 4 collapse" in block and "Of the other kinds 0 of 2" in block
     assert "| in the library | number of atoms in its interval | 50 % | – | – | 85 to 95 % |" in block
     assert "| one | mine | 1 | 100 % | 100 % | 100 % | 0 % | 0 % | 100 % |" in relaxed_tables.relaxed_samples_table(
         rows
