@@ -17,7 +17,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
 from jaxstruc import files
@@ -68,7 +68,7 @@ class FieldStore:
         self.library = library
         self.element = element
         self._path = path
-        self._fields: dict[int, np.ndarray | str] = _load(path, len(library.atoms)) if path else {}
+        self._fields: dict[int, np.ndarray | str] = _load(path, library.atoms) if path else {}
         self._n_saved = len(self._fields)
 
     def compute(self, rows: Sequence[int] | np.ndarray) -> None:
@@ -129,8 +129,8 @@ def cached_store(library: Library, element: str, key: str, *, folder: Path | Non
 
 
 def displacement_fields(
-    clusters: Sequence[Float[np.ndarray, "atom 3"]], metal: Potential
-) -> list[Float[np.ndarray, "atom 3"] | str]:
+    clusters: Sequence[Float[np.ndarray, "_ 3"]], metal: Potential
+) -> list[Float[np.ndarray, "_ 3"] | str]:
     """Return the displacement field of each cluster in bond lengths (half precision), or the reason why it has none.
 
     The field of a cluster does not depend on the other clusters.
@@ -233,16 +233,23 @@ def _obstacle(positions: np.ndarray) -> str:
     return "" if is_connected(positions) else SEVERAL_PIECES
 
 
-def _load(path: Path, n_clusters: int) -> dict[int, np.ndarray | str]:
-    """Return the fields in a file; none if the file is missing, damaged or of another library."""
+def _load(path: Path, atom_counts: Int[np.ndarray, " cluster"]) -> dict[int, np.ndarray | str]:
+    """Return the fields in a file; none if the file is missing, damaged or of another library.
+
+    Args:
+        path: File of the fields.
+        atom_counts: Number of atoms of each cluster of the library.
+    """
     try:
         with np.load(path) as archive:
             rows, reasons, n_atoms = (archive[name] for name in ("rows", "reasons", "n_atoms"))
             displacements = archive["displacements"]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return {}
-    ends = np.cumsum(n_atoms)
-    if len(rows) != len(reasons) or (len(rows) and (rows.max() >= n_clusters or ends[-1] != len(displacements))):
+    ends, has_field = np.cumsum(n_atoms), reasons == ""
+    if not len(rows) == len(reasons) == len(n_atoms) or (len(rows) and rows.max() >= len(atom_counts)):
+        return {}
+    if n_atoms.sum() != len(displacements) or np.any(n_atoms[has_field] != atom_counts[rows[has_field]]):
         return {}
     return {
         int(row): str(reason) if reason else displacements[end - count : end]

@@ -68,6 +68,17 @@ def safe_sqrt(x: Float[Array | np.ndarray, "*any"]) -> Float[Array, "*any"]:
     return jnp.where(is_not_positive, 0.0, jnp.sqrt(jnp.where(is_not_positive, 1.0, x)))
 
 
+def longest_distance(positions: Float[np.ndarray, "atom 3"]) -> float:
+    """Return the longest distance between two atoms, in the unit of the positions.
+
+    Only atoms far from the centre are compared, because the radii of a pair add up to its distance at least.
+    """
+    radius = np.linalg.norm(positions - positions.mean(axis=0), axis=1)
+    lower_bound = np.max(np.linalg.norm(positions - positions[np.argmax(radius)], axis=1))
+    outer_positions = positions[radius + radius.max() >= (1 - 1e-9) * lower_bound]
+    return float(pdist(outer_positions).max()) if len(outer_positions) > 1 else 0.0
+
+
 def histogram(positions: Float[np.ndarray, "atom 3"], *, width: float) -> Histogram:
     """Return the histogram of the pair distances, without its empty bins, as float32 NumPy arrays.
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxstruc.clusters import library
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.displacement_fields import FieldStore
-from jaxstruc.clusters.distances import Histogram, histogram
+from jaxstruc.clusters.distances import Histogram, histogram, longest_distance
 from jaxstruc.clusters.library import BIN_WIDTH, Library
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.pdf import fit
@@ -103,6 +103,13 @@ class CandidatePool(NamedTuple):
         positions = library.candidate_cluster(*self.entry(index)).positions
         field = self.field(index) if relaxation else None
         return positions if field is None else positions + relaxation * field
+
+    def longest_distance(self, index: int, relaxation: float) -> float:
+        """Return the longest distance between two atoms of a candidate in bond lengths, at a given amplitude."""
+        if relaxation and self.field(index) is not None:
+            return longest_distance(self.positions(index, relaxation))
+        cluster_library, row = self.entry(index)
+        return float(cluster_library.diameter[row])
 
     @property
     def is_invalid(self) -> np.ndarray:

@@ -437,7 +437,8 @@ def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis,
     is_rigid = jnp.asarray([name == "relaxation" for name in free]) & (cluster_table.has_field == 0)
     at_bound &= ~is_rigid
     is_fixed = at_bound | is_rigid
-    variance = squares / jnp.maximum(basis.n_independent - len(free), 1.0)
+    n_fitted = jnp.sum(~is_rigid)
+    variance = squares / jnp.maximum(basis.n_independent - n_fitted, 1.0)
     prior_slopes = jax.jacfwd(
         lambda free_values: prior_deviations(
             values._replace(**dict(zip(free, free_values, strict=True))), free, cluster_table.has_field

@@ -15,6 +15,7 @@ from jaxstruc.clusters import description, library, structure_type
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
+from jaxstruc.clusters.potential import POTENTIALS
 from jaxstruc.io.measurement import Measurement, Setting, composition_remark
 from jaxstruc.parameters import FIT_PARAMETERS, UNITS
 from jaxstruc.pdf import candidates, cross_validation, distribution, fit, fit_quality
@@ -362,6 +363,7 @@ def _result_candidate(solved_measurement: SolvedMeasurement, row: int, *, in_90:
     )
     bond = solved_measurement.target.bond * float(fits.values.stretch[row])
     type_name = observed_type.name or FAMILY_TYPES.get(family, "")
+    diameter = pool.longest_distance(row, float(fits.values.relaxation[row])) * bond
     bound_remarks = [
         f"{name} at its bound"
         for name, at_bound in zip(solved_measurement.free, fits.at_bound[row], strict=True)
@@ -371,13 +373,18 @@ def _result_candidate(solved_measurement: SolvedMeasurement, row: int, *, in_90:
         source=group.source,
         type=type_name,
         description=_description(
-            cluster_library, library_row, type_name, bond, by_atoms=not (type_by_rule or invalid_reason)
+            cluster_library,
+            library_row,
+            type_name,
+            bond,
+            diameter=diameter,
+            by_atoms=not (type_by_rule or invalid_reason),
         ),
         hexagonal=observed_type.hexagonal_share,
         family=family,
         recipe=str(cluster_library.labels[library_row]),
         n_atoms=int(cluster_library.atoms[library_row]),
-        diameter=float(cluster_library.diameter[library_row]) * bond,
+        diameter=diameter,
         rw=float(fits.rw[row]),
         weight=float(weight[row]),
         in_90=in_90,
@@ -388,7 +395,9 @@ def _result_candidate(solved_measurement: SolvedMeasurement, row: int, *, in_90:
     )
 
 
-def _description(cluster_library: Library, row: int, type_name: str, bond: float, *, by_atoms: bool) -> str:
+def _description(
+    cluster_library: Library, row: int, type_name: str, bond: float, *, diameter: float, by_atoms: bool
+) -> str:
     """Return the description of a cluster as one sentence.
 
     Args:
@@ -396,6 +405,7 @@ def _description(cluster_library: Library, row: int, type_name: str, bond: float
         row: Index of the cluster in the library.
         type_name: Structure type of the cluster.
         bond: Nearest-neighbour distance of the fit, in Å.
+        diameter: Longest distance between two atoms of the fit, in Å.
         by_atoms: Whether the atoms are analysed, which takes some milliseconds. Otherwise the description is derived
             from the family and the recipe of the cluster.
     """
@@ -404,9 +414,8 @@ def _description(cluster_library: Library, row: int, type_name: str, bond: float
         cluster_description = description.describe_cluster(
             library.candidate_cluster(cluster_library, row).positions, family=family, label=label
         )
-        return description.sentence(description.rescale(cluster_description, bond))
-    n_atoms, max_distance = int(cluster_library.atoms[row]), float(cluster_library.diameter[row]) * bond
-    return description.outline(family, label, type=type_name, atoms=n_atoms, longest=max_distance)
+        return description.sentence(description.rescale(cluster_description, bond)._replace(longest_diameter=diameter))
+    return description.outline(family, label, type=type_name, atoms=int(cluster_library.atoms[row]), longest=diameter)
 
 
 def _fitted_values(fits: Fit, row: int, free: tuple[str, ...]) -> dict[str, Value]:
@@ -472,7 +481,7 @@ def _setting_remarks(solved_measurement: SolvedMeasurement) -> list[str]:
 
 
 def _fit_remarks(best: Candidate, solved_measurement: SolvedMeasurement, element: str) -> list[str]:
-    """Return remarks on the bond length, the Q range and the convergence of the best fit."""
+    """Return remarks on the bond length, the Q range, the relaxation and the convergence of the best fit."""
     remarks, bond = [], solved_measurement.target.bond
     if best.source != "file" and abs((stretch := best.values["stretch"].value) - 1) > BOND_TOLERANCE:
         remarks.append(
@@ -483,10 +492,23 @@ def _fit_remarks(best: Candidate, solved_measurement: SolvedMeasurement, element
             f"qmax {qmax:g} 1/Å is small: structures with nearly equal Rw cannot be distinguished, so the best one may "
             "be wrong"
         )
+    remarks += _relaxation_remarks(solved_measurement, element)
     remarks += _fault_and_bound_remarks(best, solved_measurement.free)
     if not best.converged:
         remarks.append("the best fit did not converge: its values and errors may be wrong")
     return remarks
+
+
+def _relaxation_remarks(solved_measurement: SolvedMeasurement, element: str) -> list[str]:
+    """Return a remark if the best structure stays rigid, or if its metal has no potential of its own."""
+    pool = solved_measurement.candidates.pool
+    if "relaxation" not in solved_measurement.free or pool.is_invalid[0]:
+        return []
+    if reason := pool.rigid_reason(0):
+        return [f"the structure stays rigid, because {reason}"]
+    if pool.field(0) is not None and element not in POTENTIALS:
+        return [f"the relaxation of {element} was computed with a generic potential of metals: it is approximate"]
+    return []
 
 
 def _fault_and_bound_remarks(best: Candidate, free: tuple[str, ...]) -> list[str]:

@@ -169,8 +169,11 @@ def fitted_values(result: Result) -> str:
     for name in result.free:
         value = result.best.values[name]
         unit = f" {value.unit}" if value.unit else ""
-        error = f" ± {value.error:.1g}{unit}" if value.error is not None else f"{unit} (at its bound)"
-        value_texts.append(f"{name} {value.value:.4g}{error}")
+        is_rigid = name == "relaxation" and f"{name} at its bound" not in result.best.remark
+        without_error = f"{unit} ({'rigid' if is_rigid else 'at its bound'})"
+        error = f" ± {value.error:.1g}{unit}" if value.error is not None else without_error
+        number = f"{value.value:.2f}" if name == "relaxation" else f"{value.value:.4g}"
+        value_texts.append(f"{name} {number}{error}")
     return ", ".join(value_texts)
 
 

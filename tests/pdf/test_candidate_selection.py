@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 from functools import partial
 
 import numpy as np
@@ -48,21 +49,26 @@ def solve_measurement(data, group, **options):
 
 
 def test_a_library_alone_is_screened(example):
-    """Only candidates of a library are selected: draws of a network and clusters that a user refines are all fitted."""
+    """Only candidates of a library are selected: draws of a network and clusters that a user refines are all fitted.
+
+    Of each type, eight candidates of a library are fitted, although the limit is two.
+    """
     limits = FitLimits(without_classifier=2)
+    layer_counts = list(itertools.product((2, 3, 4), repeat=3))
+    fcc_library = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in layer_counts])
+    n_clusters = len(layer_counts)
     network_group = CandidateGroup(
         "network", KNOWN_CLUSTERS, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)}
     )
     library_group, file_group = (
-        CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)),
-        CandidateGroup("file", KNOWN_CLUSTERS, np.arange(3)),
+        CandidateGroup(source, fcc_library, np.arange(n_clusters)) for source in ("library", "file")
     )
     network_result, library_result, file_result = (
         solve_measurement(example, network_group, fit_limits=limits),
         solve_measurement(example, library_group, fit_limits=limits),
         solve_measurement(example, file_group, fit_limits=limits, screen_candidates=False),
     )
-    assert (network_result.n_fitted, library_result.n_fitted, file_result.n_fitted) == (3, 2, 3)
+    assert (network_result.n_fitted, library_result.n_fitted, file_result.n_fitted) == (3, 8, n_clusters)
     assert network_result.candidates[-1].remark == "atoms 1.20 Å apart"
     assert library_result.best.rw == pytest.approx(file_result.best.rw, rel=1e-4)
 

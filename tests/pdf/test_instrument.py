@@ -3,6 +3,7 @@ import pytest
 from simulated_pdfs_numpy import BOND, cluster_pdf
 
 from jaxstruc.clusters import fcc_shapes, library
+from jaxstruc.parameters import FIT_PARAMETERS
 from jaxstruc.pdf import candidates, instrument, target
 from jaxstruc.pdf.candidates import CandidateGroup
 
@@ -114,7 +115,7 @@ def test_a_qmin_is_tried_if_it_leaves_two_points_for_each_parameter(n_background
         qmin=0.5, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN, n_background_terms=n_background_terms
     )
     fit_target = target.make_target(R, np.sin(12 * R), settings)
-    largest_qmin = 18.0 - (14 + n_background_terms) * np.pi / (R[-1] - R[0])
+    largest_qmin = 18.0 - (2 * len(FIT_PARAMETERS) + n_background_terms) * np.pi / (R[-1] - R[0])
     assert instrument._has_enough_points(fit_target, largest_qmin - 1e-6)
     assert not instrument._has_enough_points(fit_target, largest_qmin + 1e-6)
 

@@ -20,7 +20,7 @@ def example(repository):
 
 
 def test_a_network_gives_its_draws_and_reports_what_lies_outside_its_training(example):
-    source = sources.network_source(NetworkOptions(draws=4), bond=BOND)
+    source = sources.network_source(NetworkOptions(draws=4), "Au")
     unusual_measurement = example._replace(
         settings=tuple(
             setting._replace(value=40.0) if setting.name == "qmax" else setting for setting in example.settings
@@ -37,7 +37,7 @@ def test_a_network_gives_its_draws_and_reports_what_lies_outside_its_training(ex
 
 
 def test_a_library_gives_all_its_clusters_and_where_it_ends(example):
-    source = sources.library_source(LibraryOptions(("octahedron", "icosahedron"), 150))
+    source = sources.library_source(LibraryOptions(("octahedron", "icosahedron"), 150), "Au")
     (group,) = source.candidates([example])
     assert group.source == "library" and group.max_atoms == 150
     assert len(group.rows) == len(group.library.atoms)
@@ -47,16 +47,16 @@ def test_a_library_gives_all_its_clusters_and_where_it_ends(example):
 def test_structures_of_the_user_that_are_too_large_are_mentioned(repository):
     """The file holds platinum clusters of 201, 79 and 38 atoms."""
     path = repository / "tests" / "cases" / "library_in_one.xyz"
-    (group,) = sources.library_source(LibraryOptions((), 100, (path,))).candidates([None])
+    (group,) = sources.library_source(LibraryOptions((), 100, (path,)), "Au").candidates([None])
     assert len(group.rows) == 2
     assert [remark for remark in group.remarks if "1 of 3 structures of --library have more than 100 atoms" in remark]
-    (whole_group,) = sources.library_source(LibraryOptions((), 201, (path,))).candidates([None])
+    (whole_group,) = sources.library_source(LibraryOptions((), 201, (path,)), "Au").candidates([None])
     assert len(whole_group.rows) == 3 and not whole_group.remarks
 
 
 def test_a_library_has_the_requested_families_or_all(example):
     for requested_families, expected_families in ((("octahedron", "icosahedron"),) * 2, ((), tuple(families.FAMILIES))):
-        (group,) = sources.library_source(LibraryOptions(requested_families, 30)).candidates([example])
+        (group,) = sources.library_source(LibraryOptions(requested_families, 30), "Au").candidates([example])
         assert set(group.library.families) == set(expected_families)
 
 
@@ -74,7 +74,7 @@ def test_no_cluster_within_the_limits_is_refused(tmp_path):
 
     write(tmp_path / "x.xyz", Atoms("Ag3", positions=jnp.eye(3) * 2.88 * np.sqrt(0.5)))
     with pytest.raises(ValueError, match="Expected a cluster of at most 2 atoms, got none"):
-        sources.library_source(LibraryOptions((), 2, (tmp_path / "x.xyz",)))
+        sources.library_source(LibraryOptions((), 2, (tmp_path / "x.xyz",)), "Au")
 
 
 def test_a_source_states_its_files_families_and_limits(tmp_path):
@@ -84,11 +84,11 @@ def test_a_source_states_its_files_families_and_limits(tmp_path):
     paths[0].parent.mkdir()
     for path, distance in zip(paths, (2.8, 3.0), strict=True):
         write(path, Atoms("Ag2", positions=[[0, 0, 0], [0, 0, distance]]))
-    library_source = sources.library_source(LibraryOptions((), 1000, (tmp_path / "folder",)))
+    library_source = sources.library_source(LibraryOptions((), 1000, (tmp_path / "folder",)), "Au")
     (group,) = library_source.candidates([None])
     assert (group.source, group.max_atoms, library_source.n_user_structures) == ("file", 0, 0)
     assert library_source.provenance["library"] == {str(path): files.sha256(path) for path in sorted(paths)}
-    family_source = sources.library_source(LibraryOptions(("octahedron", "icosahedron"), 30))
+    family_source = sources.library_source(LibraryOptions(("octahedron", "icosahedron"), 30), "Au")
     assert family_source.provenance == {"families": ["icosahedron", "octahedron"], "max_atoms": 30, "library": {}}
     _, file_source = sources.file_source([*paths, Atoms("Ag2", positions=[[0, 0, 0], [0, 0, 2.9]])])
     assert file_source.provenance == {"clusters": {str(path): files.sha256(path) for path in paths}}
