@@ -24,6 +24,7 @@ Comput. 1, 190 (1989), doi 10.1287/ijoc.1.3.190).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -286,6 +287,7 @@ def search_sites(
     weights: CostWeights,
     key: Array,
     n_steps: Int[Array, ""] | int,
+    data: Float[Array, "start basis"] | None = None,
 ) -> BestSearchState:
     """Return the best states that tabu searches visit. One search begins at each given particle (start).
 
@@ -297,10 +299,12 @@ def search_sites(
         weights: Weights of the terms of the cost function.
         key: Random key. It determines for how many steps a changed site may not be changed again.
         n_steps: Number of steps of each search.
+        data: Data of each start in the basis, e.g. corrected for the relaxation of the start. The default is the
+            measured data.
     """
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(start_occupancy)))
     search = partial(_search_from_start, basis=basis, weights=weights, n_steps=n_steps)
-    return _map_rows(search, graph, start_occupancy, values, keys)
+    return _map_rows(search, graph, start_occupancy, values, keys, _start_data(data, start_occupancy, basis))
 
 
 @partial(jax.jit, static_argnames="n_steps")
@@ -311,6 +315,7 @@ def sample_occupancies(
     basis: FitBasis,
     weights: CostWeights,
     key: Array,
+    data: Float[Array, "start basis"] | None = None,
     *,
     n_steps: int,
 ) -> OccupancyDraws:
@@ -328,11 +333,17 @@ def sample_occupancies(
         basis: Measured data in their compact basis.
         weights: Weights of the terms of the cost function.
         key: Random key.
+        data: Data of each start in the basis, as for `search_sites`.
         n_steps: Number of steps of each chain.
     """
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(start_occupancy)))
     sample = partial(_sample_from_start, basis=basis, weights=weights, n_steps=n_steps)
-    return _map_rows(sample, graph, start_occupancy, values, keys)
+    return _map_rows(sample, graph, start_occupancy, values, keys, _start_data(data, start_occupancy, basis))
+
+
+def _start_data(data, start_occupancy, basis: FitBasis) -> Float[Array, "start basis"]:
+    """Return the data of each start. The default is the measured data for all starts."""
+    return jnp.broadcast_to(basis.data if data is None else data, (len(start_occupancy), len(basis.data)))
 
 
 def _map_rows(function, *arguments):
@@ -343,8 +354,9 @@ def _map_rows(function, *arguments):
 
 
 def _search_from_start(
-    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: CostWeights, n_steps
+    graph: SiteGraph, start_occupancy, values: FitValues, key, data, *, basis: FitBasis, weights: CostWeights, n_steps
 ):
+    basis = replace(basis, data=data)
     curve_table, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
     def step(step_number, carry: tuple[_SearchState, BestSearchState, Array]):
@@ -376,8 +388,9 @@ def _lower_cost_end(state: _SearchState, best_end: BestSearchState) -> BestSearc
 
 
 def _sample_from_start(
-    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: CostWeights, n_steps: int
+    graph: SiteGraph, start_occupancy, values: FitValues, key, data, *, basis: FitBasis, weights: CostWeights, n_steps
 ):
+    basis = replace(basis, data=data)
     curve_table, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
     def step(state: _SearchState, key):

@@ -25,7 +25,8 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.displacement_fields import FieldStore
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.lattice_sites import LatticeSites
-from jaxstruc.pdf import candidates, fit, site_moves, stacking
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.pdf import candidates, fit, relaxed_screening, site_moves, stacking
 from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
 from jaxstruc.pdf.fit import FitValues
 from jaxstruc.pdf.site_moves import CostWeights
@@ -111,6 +112,24 @@ class LatticeParticle(NamedTuple):
     """Values of the fit parameters; None if no search starts from the particle."""
     misfit: float = math.inf
     """Approximate sum of squared residuals."""
+    relaxation_curve: np.ndarray | None = None
+    """Change of G(r) by the relaxation in the basis of the data, which is subtracted from the data. None if there is no
+    change."""
+
+
+class PackingStart(NamedTuple):
+    """The best candidate of a packing, from which the starts of the packing are made."""
+
+    n_atoms: int
+    values: FitValues
+    relaxation_curve: np.ndarray | None = None
+    """Change of G(r) by the relaxation of the candidate in the basis of the data; None if there is no change."""
+
+    def corrected(self, target: Target) -> Target:
+        """Return the data without the change by the relaxation."""
+        if self.relaxation_curve is None:
+            return target
+        return target._replace(basis=relaxed_screening.corrected_basis(target.basis, self.relaxation_curve))
 
 
 class SearchMinima(NamedTuple):
@@ -157,7 +176,7 @@ def search_lattice_sites(
     fitted_candidates: FittedCandidates,
     settings: SearchSettings,
     *,
-    initial_by_packing: Mapping[str, tuple[int, FitValues]] | None = None,
+    initial_by_packing: Mapping[str, PackingStart] | None = None,
     draws_by_packing: Mapping[str, np.ndarray] | None = None,
     progress: Callable[[str], None] = lambda remark: None,
 ) -> SearchResult | None:
@@ -174,7 +193,7 @@ def search_lattice_sites(
     """
     rng = np.random.default_rng([settings.seed, 16])
     best_by_packing = (
-        _with_probable_packings(_best_by_packing(fitted_candidates), draws_by_packing)
+        _with_probable_packings(_best_by_packing(fitted_candidates, target), draws_by_packing)
         if initial_by_packing is None
         else initial_by_packing
     )
@@ -184,12 +203,13 @@ def search_lattice_sites(
     packing_draws = draws_by_packing or {}
     starts = [
         start
-        for packing, atoms_and_values in best_by_packing.items()
+        for packing, packing_start in best_by_packing.items()
         for start in _packing_starts(
-            target, packing, *atoms_and_values, settings.level, rng, atom_count_draws=packing_draws.get(packing)
+            target, packing, packing_start, settings.level, rng, atom_count_draws=packing_draws.get(packing)
         )
     ]
-    starts += _library_starts(fitted_candidates, best_by_packing, settings.level) if initial_by_packing is None else []
+    if initial_by_packing is None:
+        starts += _library_starts(fitted_candidates, target, best_by_packing, settings.level)
     if not starts:
         return None
     n_atoms = max(int(start.occupied_sites.sum()) for start in starts)
@@ -303,12 +323,12 @@ def _site_weights(target: Target, effective_points: float, shape_weight: float) 
     )
 
 
-def _best_by_packing(fitted_candidates: FittedCandidates) -> dict[str, tuple[int, FitValues]]:
-    """Return the number of atoms and the values of the best candidate of each packing, for the best three packings."""
+def _best_by_packing(fitted_candidates: FittedCandidates, target: Target) -> dict[str, PackingStart]:
+    """Return the best candidate of each packing, for the best three packings."""
     pool, fits = fitted_candidates
     rw = np.where(np.isfinite(fits.rw) & ~pool.is_invalid, fits.rw, np.inf)
     order = np.argsort(rw, kind="stable")
-    best_by_packing: dict[str, tuple[int, FitValues]] = {}
+    best_by_packing: dict[str, PackingStart] = {}
     families = pool.families
     for row in order:
         packing = FAMILY_TYPES.get(str(families[row]), "")
@@ -321,37 +341,49 @@ def _best_by_packing(fitted_candidates: FittedCandidates) -> dict[str, tuple[int
             continue
         if not np.isfinite(rw[row]):
             break
-        best_by_packing[packing] = int(pool.n_atoms[row]), candidates.select_rows(fits.values, row)
+        best_by_packing[packing] = PackingStart(
+            int(pool.n_atoms[row]),
+            candidates.select_rows(fits.values, row),
+            _relaxation_curve(fitted_candidates, int(row), target),
+        )
         if len(best_by_packing) == 3:
             break
     return best_by_packing
 
 
+def _relaxation_curve(fitted_candidates: FittedCandidates, row: int, target: Target) -> np.ndarray | None:
+    """Return the change of G(r) by the relaxation of a fitted candidate; None if there is no change."""
+    if not abs(fitted_candidates.fits.values.relaxation[row]) > relaxed_screening.MIN_RELAXATION:
+        return None
+    selected = candidates.select_fitted(fitted_candidates, np.array([row]))
+    return relaxed_screening.relaxation_curves(selected, target, free=DEFAULT_FREE_PARAMETERS)[0]
+
+
 def _with_probable_packings(
-    best_by_packing: Mapping[str, tuple[int, FitValues]], draws_by_packing: Mapping[str, np.ndarray] | None
-) -> dict[str, tuple[int, FitValues]]:
-    """Return the number of atoms and the values for each packing, changed by the classifier's prediction.
+    best_by_packing: Mapping[str, PackingStart], draws_by_packing: Mapping[str, np.ndarray] | None
+) -> dict[str, PackingStart]:
+    """Return the starting point of each packing, changed by the classifier's prediction.
 
     Packings that the classifier finds improbable are removed, except the packing of the best candidate. Probable
     packings without a candidate are added, with the median of their drawn numbers of atoms.
     """
     if not draws_by_packing or not best_by_packing:
         return dict(best_by_packing)
-    first_packing, first_atoms_and_values = next(iter(best_by_packing)), next(iter(best_by_packing.values()))
+    first_packing, first_start = next(iter(best_by_packing)), next(iter(best_by_packing.values()))
     selected_packings = {
-        packing: atoms_and_values
-        for packing, atoms_and_values in best_by_packing.items()
+        packing: packing_start
+        for packing, packing_start in best_by_packing.items()
         if packing == first_packing or packing in draws_by_packing
     }
     return selected_packings | {
-        packing: (int(np.median(atom_draws)), first_atoms_and_values[1])
+        packing: PackingStart(int(np.median(atom_draws)), first_start.values, first_start.relaxation_curve)
         for packing, atom_draws in draws_by_packing.items()
         if packing not in selected_packings
     }
 
 
 def _library_starts(
-    fitted_candidates: FittedCandidates, best_by_packing: Mapping[str, tuple[int, FitValues]], level: SearchLevel
+    fitted_candidates: FittedCandidates, target: Target, best_by_packing: Mapping[str, PackingStart], level: SearchLevel
 ) -> list[LatticeParticle]:
     """Return the best library clusters of each packing as starts."""
     pool, fits = fitted_candidates
@@ -369,7 +401,7 @@ def _library_starts(
             continue
         cluster = library.candidate_cluster(*pool.entry(row))
         if (start := start_from_cluster(cluster, packing, candidates.select_rows(fits.values, row))) is not None:
-            starts.append(start)
+            starts.append(start._replace(relaxation_curve=_relaxation_curve(fitted_candidates, row, target)))
             start_counts[packing] += 1
     return starts
 
@@ -377,8 +409,7 @@ def _library_starts(
 def _packing_starts(
     target: Target,
     packing: str,
-    n_atoms: int,
-    values: FitValues,
+    packing_start: PackingStart,
     level: SearchLevel,
     rng,
     *,
@@ -388,8 +419,11 @@ def _packing_starts(
 
     If `atom_count_draws` is given, half of the compared particles have numbers of atoms from these draws.
     """
+    n_atoms, values, relaxation_curve = packing_start
+    target = packing_start.corrected(target)
     if packing == "stack":
-        return _stack_starts(target, n_atoms, values, level, rng, atom_count_draws=atom_count_draws)
+        starts = _stack_starts(target, n_atoms, values, level, rng, atom_count_draws=atom_count_draws)
+        return [start._replace(relaxation_curve=relaxation_curve) for start in starts]
     size = float(size_classes.equivalent_sphere_diameter(n_atoms, size_classes.atom_volume(packing)))
     max_atoms = n_atoms if atom_count_draws is None else max(n_atoms, float(np.quantile(atom_count_draws, 0.9)))
     n_sites = round(START_SITES_PER_ATOM * max(max_atoms, 8))
@@ -397,7 +431,8 @@ def _packing_starts(
         lattice_sites.nearest_sites(packing, origin, n_sites)
         for origin in lattice_sites.random_origins(packing, size, level.n_origins, rng)
     ]
-    return _ellipsoid_starts(target, packing_lattices, n_atoms, values, level, rng, atom_count_draws=atom_count_draws)
+    starts = _ellipsoid_starts(target, packing_lattices, n_atoms, values, level, rng, atom_count_draws=atom_count_draws)
+    return [start._replace(relaxation_curve=relaxation_curve) for start in starts]
 
 
 def _ellipsoid_starts(
@@ -556,6 +591,7 @@ def _run_searches(
     for batch_start in range(0, len(starts), batch):
         batch_starts = _recentre_lattices(starts[batch_start : batch_start + batch], problem.n_atoms)
         site_arrays, occupation, values = _batch_starts(batch_starts, batch)
+        data = _corrected_data(problem.target, batch_starts, batch)
         final_state = jax.device_get(
             site_moves.search_sites(
                 site_arrays,
@@ -565,6 +601,7 @@ def _run_searches(
                 weights,
                 jax.random.fold_in(key, batch_start),
                 problem.settings.level.n_steps,
+                data,
             )
         )
         search_ends += [
@@ -617,6 +654,15 @@ def _batch_starts(starts: Sequence[LatticeParticle], batch: int) -> tuple[site_m
     return site_moves.site_graphs([start.lattice for start in padded_starts]), occupation, values
 
 
+def _corrected_data(target: Target, starts: Sequence[LatticeParticle], batch: int) -> Array:
+    """Return the data of each start [start, basis] without the change by its relaxation, as `_batch_starts` pads."""
+    padded_starts = [*starts, *[starts[-1]] * (batch - len(starts))]
+    data = np.asarray(target.basis.data)
+    return jnp.asarray(
+        [data if start.relaxation_curve is None else data - start.relaxation_curve for start in padded_starts]
+    )
+
+
 def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights: CostWeights) -> SearchMinima | None:
     """Return the distinct particles with their fits, lowest cost first; None if no particle has enough atoms."""
     clusters, distinct_starts, known_moments = [], [], set()
@@ -649,8 +695,12 @@ def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights
     if not target.absolute:
         cost += 0.5 * (np.log(np.maximum(fits.values.scale, 1e-3)) / LOG_SCALE_SPREAD) ** 2
     order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
-    starts = [distinct_starts[row]._replace(values=candidates.select_rows(fits.values, row)) for row in order]
     fitted_candidates = candidates.select_fitted(FittedCandidates(pool, fits), order)
+    curves = relaxed_screening.relaxation_curves(fitted_candidates, target, free=DEFAULT_FREE_PARAMETERS)
+    starts = [
+        distinct_starts[row]._replace(values=candidates.select_rows(fits.values, row), relaxation_curve=curve)
+        for row, curve in zip(order, curves, strict=True)
+    ]
     return SearchMinima(starts, fitted_candidates, cost[order], shape_cost[order])
 
 
@@ -691,6 +741,7 @@ def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[Latt
     layers, layer_positions = stacking.shifted_layers(best.lattice.positions[best.occupied_sites])
     if len(layers) < 3:
         return []
+    target = PackingStart(0, best.values, best.relaxation_curve).corrected(target)
     sequences = stacking.rank_sequences(
         layers,
         _stack_pair_curves(target, best.values),
@@ -704,11 +755,9 @@ def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[Latt
         _start_from_sequence(layers, sequence, best.values)
         for sequence in sequences
         if sequence.letters not in current_letters
-    ]
-    return [
-        *new_starts[: max_starts - 1],
-        _start_from_sequence(layers, current_sequence, best.values, alternate_outer_layers=True),
-    ]
+    ][: max_starts - 1]
+    new_starts.append(_start_from_sequence(layers, current_sequence, best.values, alternate_outer_layers=True))
+    return [start._replace(relaxation_curve=best.relaxation_curve) for start in new_starts]
 
 
 def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: CostWeights) -> SearchResult:
@@ -723,6 +772,7 @@ def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: Cos
             problem.target.basis,
             weights,
             jax.random.fold_in(problem.key, 999),
+            _corrected_data(problem.target, walk_starts, SEARCH_BATCH),
             n_steps=problem.settings.level.n_walk_steps,
         )
     )

@@ -303,7 +303,7 @@ def padded_targets(
             span=span,
             n_background_terms=plan.fit.background,
             absolute=plan.fit.absolute,
-            element=plan.element,
+            element=plan.element if "relaxation" in plan.fit.free else "",
             lowest_qmin=_minimum_qmin(measurement),
             min_q_nodes=min_q_nodes,
             min_basis_size=basis_size,
