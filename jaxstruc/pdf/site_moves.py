@@ -341,6 +341,30 @@ def sample_occupancies(
     return _map_rows(sample, graph, start_occupancy, values, keys, _start_data(data, start_occupancy, basis))
 
 
+@jax.jit
+def single_move_costs(
+    graph: SiteGraph,
+    occupancy: Float[Array, " site"],
+    values: FitValues,
+    basis: FitBasis,
+    weights: CostWeights,
+    data: Float[Array, " basis"],
+) -> Float[Array, " site"]:
+    """Return the cost of a particle after each site is filled or emptied; infinity if the move is not possible.
+
+    Args:
+        graph: Lattice of the particle.
+        occupancy: Occupancy of each site, 1 or 0.
+        values: Values of the fit parameters.
+        basis: Measured data in their compact basis.
+        weights: Weights of the terms of the cost function.
+        data: Data in the basis, e.g. corrected for the relaxation of the particle.
+    """
+    basis = replace(basis, data=data)
+    curve_table, state = _initial_state(graph, occupancy, values, basis, weights)
+    return _flip_costs(graph, curve_table, state, _flip_cost_changes(graph, state), basis, weights)[0]
+
+
 def _start_data(data, start_occupancy, basis: FitBasis) -> Float[Array, "start basis"]:
     """Return the data of each start. The default is the measured data for all starts."""
     return jnp.broadcast_to(basis.data if data is None else data, (len(start_occupancy), len(basis.data)))

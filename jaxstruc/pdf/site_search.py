@@ -61,6 +61,12 @@ CUBE_TO_STACK = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6
 """Rotation matrix from the axes of a cubic cell to those of a stack, whose z axis is along [111]."""
 PACKING_BY_TYPE = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
 """Packing of each structure type whose packing has another name than the type."""
+MAX_CORRECTED = 16
+"""Number of the best particles whose change of G(r) by the relaxation is computed. The others get that of the last of
+them."""
+N_POLISHED, N_POLISH_FLIPS, N_POLISH_EXCHANGES = 8, 24, 5
+"""Number of minima that stay in a comparison of relaxed particles; number of particles with one atom more or less; and
+numbers of removed and of added atoms that are combined to moves of one atom."""
 _pair_curves = jax.jit(site_moves.pair_curves)
 
 
@@ -83,6 +89,8 @@ class SearchLevel:
     """Number of steps of each search."""
     max_rounds: int = 8
     """Largest number of rounds after the first round."""
+    max_polish_rounds: int = 0
+    """Largest number of rounds that compare the best particle with relaxed particles after one move."""
     n_walk_steps: int = 300
     """Number of steps of each Markov chain that gives the probability of each atom."""
 
@@ -90,7 +98,10 @@ class SearchLevel:
 HOLDOUT_LEVEL = SearchLevel(1, 12, 60, 1, 3)
 """Level of the searches that use only the data up to a cut of the cross-validation."""
 
-SEARCH_LEVELS = {"quick": SearchLevel(2, 24, 100, 3, 4, 100), "full": SearchLevel(8, 64, 400, 4, 12, 240)}
+SEARCH_LEVELS = {
+    "quick": SearchLevel(2, 24, 100, 3, 4, 100, max_polish_rounds=4),
+    "full": SearchLevel(8, 64, 400, 4, 12, 240, max_polish_rounds=8),
+}
 
 
 class SearchSettings(NamedTuple):
@@ -217,6 +228,8 @@ def search_lattice_sites(
     minima = _search_rounds(problem, starts, fitted_candidates, progress)
     if minima is None:
         return None
+    if target.element:
+        minima = _polish(problem, minima, progress)
     progress("occupancy probabilities of the lattice sites")
     return _summarize_search(problem, minima, _minima_weights(problem, minima.fitted_candidates))
 
@@ -275,6 +288,53 @@ def _search_rounds(
         if round_index < level.max_rounds:
             starts = _next_starts(problem, minima)
     return minima
+
+
+def _polish(problem: SearchProblem, minima: SearchMinima, progress: Callable[[str], None]) -> SearchMinima:
+    """Return the minima after comparisons of the best particle with relaxed particles that differ by one move.
+
+    The searches use data that are corrected for the relaxation of the particle from which they start. Here each
+    particle has its own displacements.
+    """
+    for polish_round in range(problem.settings.level.max_polish_rounds):
+        progress(f"comparison of relaxed particles, round {polish_round + 1}")
+        weights = _minima_weights(problem, minima.fitted_candidates)
+        best, identity = minima.starts[0], _best_identity(minima)
+        if best.values is None:
+            break
+        neighbours = _particles_after_moves(problem, best, weights)
+        polished = _rank_minima(
+            problem.target, [*minima.starts[:N_POLISHED], *neighbours], weights, initial_values=best.values
+        )
+        if polished is None or _best_identity(polished) == identity or not polished.cost[0] < minima.cost[0]:
+            break
+        minima = polished
+    return minima
+
+
+def _particles_after_moves(
+    problem: SearchProblem, particle: LatticeParticle, weights: CostWeights
+) -> list[LatticeParticle]:
+    """Return the particles of lowest approximate cost after one atom is added, removed or moved."""
+    (centred,) = _recentre_lattices([particle], problem.n_atoms)
+    graphs, occupation, values = _batch_starts([centred], 1)
+    graph, values = (jax.tree.map(lambda column: column[0], entry) for entry in (graphs, values))
+    data = _corrected_data(problem.target, [centred], 1)[0]
+    cost = np.asarray(
+        site_moves.single_move_costs(graph, jnp.asarray(occupation[0]), values, problem.target.basis, weights, data)
+    )
+    is_occupied = centred.occupied_sites
+    order = np.argsort(cost, kind="stable")
+    order = order[np.isfinite(cost[order])]
+    emptied, filled = order[is_occupied[order]], order[~is_occupied[order]]
+    moves = [[site] for site in order[:N_POLISH_FLIPS]]
+    moves += [[old, new] for old in emptied[:N_POLISH_EXCHANGES] for new in filled[:N_POLISH_EXCHANGES]]
+    particles = []
+    for sites in moves:
+        occupied_sites = is_occupied.copy()
+        occupied_sites[sites] = ~occupied_sites[sites]
+        particles.append(centred._replace(occupied_sites=occupied_sites))
+    return particles
 
 
 def _search_round(
@@ -663,8 +723,21 @@ def _corrected_data(target: Target, starts: Sequence[LatticeParticle], batch: in
     )
 
 
-def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights: CostWeights) -> SearchMinima | None:
-    """Return the distinct particles with their fits, lowest cost first; None if no particle has enough atoms."""
+def _rank_minima(
+    target: Target,
+    search_ends: Sequence[LatticeParticle],
+    weights: CostWeights,
+    *,
+    initial_values: FitValues | None = None,
+) -> SearchMinima | None:
+    """Return the distinct particles with their fits, lowest cost first; None if no particle has enough atoms.
+
+    Args:
+        target: Measured data and settings of the fit.
+        search_ends: Particles on their lattices.
+        weights: Weights of the terms of the cost function.
+        initial_values: Fitted values of a similar particle, from which the fits start.
+    """
     clusters, distinct_starts, known_moments = [], [], set()
     for start in search_ends:
         positions = start.lattice.positions[start.occupied_sites]
@@ -684,9 +757,13 @@ def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights
     pool = candidates.candidate_pool(
         [CandidateGroup("search", cluster_library, np.arange(len(clusters)), fields=fields)]
     )
-    fits = candidates.fit_all(pool, target)
+    if initial_values is None:
+        fits = candidates.fit_all(pool, target)
+        first_values = fits.values
+    else:
+        first_values = jax.tree.map(lambda value: np.full(len(clusters), value, np.float32), initial_values)
     if fields:
-        fits = candidates.fit_all(pool, target, start=fits.values)
+        fits = candidates.fit_all(pool, target, start=first_values)
     shape_cost = np.array(
         [lattice_sites.excess_occupancy_cost(start.lattice, start.occupied_sites) for start in distinct_starts]
     )
@@ -696,10 +773,13 @@ def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights
         cost += 0.5 * (np.log(np.maximum(fits.values.scale, 1e-3)) / LOG_SCALE_SPREAD) ** 2
     order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
     fitted_candidates = candidates.select_fitted(FittedCandidates(pool, fits), order)
-    curves = relaxed_screening.relaxation_curves(fitted_candidates, target, free=DEFAULT_FREE_PARAMETERS)
+    first_rows = candidates.select_fitted(fitted_candidates, np.arange(min(MAX_CORRECTED, len(order))))
+    curves = relaxed_screening.relaxation_curves(first_rows, target, free=DEFAULT_FREE_PARAMETERS)
     starts = [
-        distinct_starts[row]._replace(values=candidates.select_rows(fits.values, row), relaxation_curve=curve)
-        for row, curve in zip(order, curves, strict=True)
+        distinct_starts[row]._replace(
+            values=candidates.select_rows(fits.values, row), relaxation_curve=curves[min(place, len(curves) - 1)]
+        )
+        for place, row in enumerate(order)
     ]
     return SearchMinima(starts, fitted_candidates, cost[order], shape_cost[order])
 
