@@ -51,7 +51,7 @@ from scipy.optimize import least_squares
 from jaxstruc.clusters import library
 from jaxstruc.clusters.distances import Histogram
 from jaxstruc.clusters.library import Library
-from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, PARAMETERS
+from jaxstruc.parameters import PARAMETERS
 from jaxstruc.pdf import fit, screening
 from jaxstruc.pdf import fit as pdf_fit
 from jaxstruc.pdf import target as targets
@@ -63,7 +63,7 @@ from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 NAME = "benchmark_refinement"
 RESULTS = Path(__file__).parent / "results"
-FREE = (*DEFAULT_FREE_PARAMETERS, "qdamp")
+FREE = ("scale", "stretch", "uiso", "delta2", "qdamp")
 BOND = form_factors.bond_length("Au")
 R_GRID = np.arange(1.0, 20.005, 0.01)
 Q_LIMITS = {"qmin": 1.0, "qmax": 22.0}
@@ -305,7 +305,7 @@ def mining_rows(
         )
         screened_pool = candidate_pool([CandidateGroup("library", candidates, screened_rows)])
         seconds_screening = time.perf_counter() - start
-        rw = fit_all(screened_pool, target).rw
+        rw = fit_all(screened_pool, target, free=FREE[:4]).rw
         best_pool = screened_pool.select(np.argsort(np.where(np.isfinite(rw), rw, np.inf), kind="stable")[:n_refined])
         fits = fit_all(best_pool, target, free=FREE)
         result_rows.append(
