@@ -20,7 +20,8 @@ GRID = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
 Q = GRID.q
 BOND = 2.78
 SPAN = target.table_range(rmax=15.0, qmax=22.0, diameter=16.0)
-ALL_PARAMETERS = (*DEFAULT_FREE_PARAMETERS, "qdamp")
+RIGID_PARAMETERS = tuple(name for name in DEFAULT_FREE_PARAMETERS if name != "relaxation")
+ALL_PARAMETERS = (*RIGID_PARAMETERS, "qdamp")
 
 
 def exact_f(distances, **instrument):
@@ -72,7 +73,7 @@ def make_fitter(free_parameters):
     return lambda distances, presence, target: refine_batch(distances, presence, target.basis)
 
 
-fit_usual, fit_all_parameters = make_fitter(DEFAULT_FREE_PARAMETERS), make_fitter(ALL_PARAMETERS)
+fit_usual, fit_all_parameters = make_fitter(RIGID_PARAMETERS), make_fitter(ALL_PARAMETERS)
 
 
 def first_fit(batch_fit):
@@ -166,7 +167,7 @@ def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
     cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
     batch_fit = jax.jit(jax.vmap(lambda basis: fit.refine(cluster_table, basis)))(stacked_basis)
     assert bool(batch_fit.converged.all())
-    for column, name in enumerate(DEFAULT_FREE_PARAMETERS):
+    for column, name in enumerate(RIGID_PARAMETERS):
         deviation = np.abs(np.asarray(getattr(batch_fit.values, name)) - true_values[name])
         assert 0.90 <= np.mean(deviation < 2 * np.asarray(batch_fit.errors[:, column])) <= 0.98, name
     assert np.allclose(np.diagonal(batch_fit.correlation, axis1=1, axis2=2), 1.0, atol=1e-3)
@@ -249,7 +250,7 @@ def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(dista
 def start_rw(distances, target):
     """Return the Rw at the start of a fit, including the rounding error of the model's sum over Q."""
     cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(len(distances)), BOND, span=SPAN)
-    names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
+    names = fit.nonlinear_parameters(RIGID_PARAMETERS)
     start_values = fit.fractions_to_values(
         fit.starting_fractions(cluster_table, names, target.basis), names, target.basis
     )
@@ -269,13 +270,13 @@ def test_a_fit_of_the_wrong_cluster_is_not_worse_than_its_start(distances, seed)
 def test_a_fit_that_starts_at_the_minimum_takes_few_steps_and_stays(distances):
     """The data equal the model, so the sum of squares contains only rounding errors, and no step improves it."""
     cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
-    names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
+    names = fit.nonlinear_parameters(RIGID_PARAMETERS)
     basis = make_target(np.asarray(exact_pdf(distances, uiso=0.01))).basis
     start_point = fit.starting_fractions(cluster_table, names, basis)
     model = fit.model_curve(cluster_table, fit.fractions_to_values(start_point, names, basis), basis)
     basis = dataclasses.replace(basis, data=model, norm=jnp.sum(model**2), unmodelled_squares=jnp.zeros(()))
-    start_state = fit._initial_state(cluster_table, basis, DEFAULT_FREE_PARAMETERS)
-    final_state = fit._levenberg_marquardt(cluster_table, basis, DEFAULT_FREE_PARAMETERS, start_state, fit.MAX_STEPS)
+    start_state = fit._initial_state(cluster_table, basis, RIGID_PARAMETERS, None)
+    final_state = fit._levenberg_marquardt(cluster_table, basis, RIGID_PARAMETERS, start_state, fit.MAX_STEPS)
     assert bool(final_state.converged) and int(final_state.steps) <= 3
     assert float(final_state.point.relative_squares) <= float(start_state.point.relative_squares)
     assert (
