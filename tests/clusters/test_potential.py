@@ -55,9 +55,9 @@ def cohesive_energy_and_equilibrium(element, dtype):
     def crystal_energy(scale):
         return potential.energy(positions * scale, neighbours, metal)
 
-    one = jnp.ones((), dtype)
-    slope, curvature = jax.grad(crystal_energy)(one), jax.grad(jax.grad(crystal_energy))(one)
-    return float(crystal_energy(one)), float(-slope / curvature)
+    unit = jnp.ones((), dtype)
+    slope, curvature = jax.grad(crystal_energy)(unit), jax.grad(jax.grad(crystal_energy))(unit)
+    return float(crystal_energy(unit)), float(-slope / curvature)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -128,12 +128,12 @@ def test_the_cutoff_is_smooth():
 
 def test_rotations_translations_and_padding_change_no_energy(rattled, x64):
     rotation = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
-    moved = np.concatenate([rattled @ rotation + [5.0, -3.0, 8.0], np.zeros((4, 3))])
-    neighbours = padded_neighbours(moved[:-4], len(moved))
+    turned = np.concatenate([rattled @ rotation + [5.0, -3.0, 8.0], np.zeros((4, 3))])
+    neighbours = padded_neighbours(turned[:-4], len(turned))
     expected_energy, expected_gradient = potential.energy_and_gradient(
         jnp.asarray(rattled), padded_neighbours(rattled), GOLD
     )
-    energy, gradient = potential.energy_and_gradient(jnp.asarray(moved), neighbours, GOLD)
+    energy, gradient = potential.energy_and_gradient(jnp.asarray(turned), neighbours, GOLD)
     assert float(energy) == pytest.approx(float(expected_energy), rel=1e-12)
     np.testing.assert_allclose(gradient[:-4], expected_gradient @ rotation, atol=1e-10)
     assert not np.any(gradient[-4:])

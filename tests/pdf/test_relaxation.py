@@ -182,7 +182,7 @@ def test_the_table_of_a_rigid_cluster_does_not_depend_on_the_relaxation(store):
 @pytest.mark.parametrize("row", [ICOSAHEDRON, DECAHEDRON])
 @pytest.mark.parametrize("amplitude", [1.0, 0.0, -0.5])
 def test_the_amplitude_of_a_simulated_particle_is_recovered(store, row, amplitude):
-    """Of eight draws with noise, nearly all amplitudes lie within 2.5 standard errors, and the curves fit to the noise.
+    """Nearly all of eight amplitudes from noisy data lie within 2.5 standard errors, and the curves fit to the noise.
 
     The prior moves a value by its deviation from 0.5 times the squared ratio of the error to the width of the prior,
     which is less than a tenth of an error here.
@@ -259,7 +259,6 @@ def test_data_of_one_bond_leave_the_relaxation_to_the_prior(store):
     g = simulated_pdf(store, OCTAHEDRON, 0.0, noise=0.5)[: len(r)]
     fits = fit_twice(make_pool(store, [OCTAHEDRON]), make_target(g, r=r))
     value, error = float(fits.values.relaxation[0]), float(fits.errors[0, RELAXATION])
-    print(value, error)
     assert 0.5 * width < error <= 1.01 * width
     assert abs(value - mean) < 2.5 * np.sqrt(max(width**2 - error**2, 0.01 * width**2))
 
