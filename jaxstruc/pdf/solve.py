@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc import statistics
@@ -31,7 +32,7 @@ from jaxstruc.options.pdf import (
     SearchName,
     SolveOptions,
 )
-from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, PARAMETERS
 from jaxstruc.pdf import (
     candidates,
     classifier_prior,
@@ -48,6 +49,7 @@ from jaxstruc.pdf import (
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates, WeightedCandidates
 from jaxstruc.pdf.classifier_prior import ClassifierPrediction, LoadedClassifier
 from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleComparison
+from jaxstruc.pdf.fit import Fit
 from jaxstruc.pdf.instrument import InferredSetting
 from jaxstruc.pdf.result import MAX_LISTED_CANDIDATES, PdfResult, SolvedMeasurement, build_result
 from jaxstruc.pdf.screening import BinnedDistances, DiameterEstimate, FitLimits
@@ -74,12 +76,17 @@ SITES_NOT_SEARCHED = (
 MAX_REFINED_CANDIDATES = 200
 """Largest number of candidates that are refined with all free parameters. The best candidates of fits with the default
 parameters are refined."""
+MAX_RELAXED_CANDIDATES, N_BEST_RIGID = 400, 300
+"""Largest number of candidates that are fitted with displacements at once; number of candidates with the best rigid
+fits that are selected if there are more."""
 N_RELAXED_SCREENINGS, N_RELAXED_CANDIDATES, N_RELAXED_REFITS, MIN_RW_GAIN = 2, 128, 32, 0.03
 """Largest number of repeated selections with data that are corrected for the relaxation; number of candidates of a
 source that each of them adds; number of the best of these with accurate fits; smallest relative decrease of the best Rw
 after which the selection is repeated."""
 MAX_WRITTEN_CANDIDATES = 5
 """Number of candidates that a result stores with their atoms and curves."""
+MAX_EQUAL_RW_DIFFERENCE = 0.1
+"""Largest relative difference between the Rw of two fits of the same cluster."""
 BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
 """Step for rounding up the size of the basis in searches, so that similar files share compilations; number of basis
 functions in addition to the number of independent points."""
@@ -431,6 +438,8 @@ def fit_candidates(
     pool, target, free = candidates.candidate_pool(groups), case.target, case.free
     first_free = screening_parameters(free)
     in_two_stages = case.plan.screen_candidates and free != first_free
+    if case.plan.screen_candidates and "relaxation" in free and len(pool.group_row) > MAX_RELAXED_CANDIDATES:
+        pool = _best_rigid_candidates(pool, target)
     fits = candidates.fit_all(
         pool,
         target,
@@ -450,6 +459,16 @@ def fit_candidates(
         pool = candidates.candidate_pool([_relax_candidates(fitted_candidates, target, case.plan.relax.restraint)])
         fitted_candidates = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
     return fitted_candidates
+
+
+def _best_rigid_candidates(pool: CandidatePool, target: Target) -> CandidatePool:
+    """Return the candidates with the best rigid fits, and at least some of each structure type."""
+    rigid_parameters = tuple(name for name in DEFAULT_FREE_PARAMETERS if name != "relaxation")
+    ranked, _ = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=rigid_parameters)))
+    types = np.array([FAMILY_TYPES.get(family, "") for family in ranked.families])
+    rows = [np.arange(N_BEST_RIGID)]
+    rows += [np.flatnonzero(types == name)[: classifier_prior.MIN_FITTED_OF_TYPE] for name in dict.fromkeys(types)]
+    return ranked.select(np.unique(np.concatenate(rows)))
 
 
 def add_relaxed_candidates(
@@ -567,15 +586,14 @@ def add_searched_particles(
     if search_result is None:
         return fitted_candidates
     pool, fits = fitted_candidates
-    fit_keys = {(int(atoms), round(float(rw), 5)) for atoms, rw in zip(pool.n_atoms, fits.rw, strict=True)}
     search_pool = candidates.candidate_pool([search_result.group])
     search_fits = candidates.fit_all(search_pool, case.target, free=case.free)
     if "relaxation" in case.free:
         search_fits = candidates.fit_all(search_pool, case.target, free=case.free, start=search_fits.values)
     is_new = np.array(
         [
-            (int(n_atoms), round(float(rw), 5)) not in fit_keys
-            for n_atoms, rw in zip(search_pool.n_atoms, search_fits.rw, strict=True)
+            not _is_among(search_pool, row, float(search_fits.rw[row]), fitted_candidates)
+            for row in range(len(search_fits.rw))
         ],
         bool,
     )
@@ -586,6 +604,24 @@ def add_searched_particles(
     return _rank_by_rw(FittedCandidates(merged_pool, merged_fits))
 
 
+def _is_among(pool: CandidatePool, row: int, rw: float, fitted_candidates: FittedCandidates) -> bool:
+    """Return whether fitted candidates contain a cluster with the same distances as a candidate of another pool.
+
+    Args:
+        pool: Pool of the candidate.
+        row: Index of the candidate in its pool.
+        rw: Rw of the candidate's fit.
+        fitted_candidates: Candidates with which it is compared.
+    """
+    other_pool, fits = fitted_candidates
+    is_similar = (other_pool.n_atoms == pool.n_atoms[row]) & (np.abs(fits.rw - rw) < MAX_EQUAL_RW_DIFFERENCE * rw)
+    distances = np.sort(pdist(pool.positions(row, 0.0)))
+    return any(
+        np.allclose(np.sort(pdist(other_pool.positions(int(other), 0.0))), distances, rtol=0, atol=1e-3)
+        for other in np.flatnonzero(is_similar)
+    )
+
+
 def weight_candidates(
     case: MeasurementCase,
     fitted_candidates: FittedCandidates,
@@ -594,16 +630,16 @@ def weight_candidates(
 ) -> WeightedCandidates:
     """Return the candidates with their weights, best first.
 
-    A weight is the product of four factors. They are the likelihood of the fit, the prior weight of the candidate's
-    type and size, the likelihood of the type in the cross-validation, and the prior probability of the shape. The last
-    factor applies only to particles from a search.
+    A weight is the product of five factors. They are the likelihood of the fit, the prior density of its relaxation,
+    the prior weight of the candidate's type and size, the likelihood of the type in the cross-validation, and the prior
+    probability of the shape. The last factor applies only to particles from a search.
     """
     pool, fits = fitted_candidates
     effective_points = _effective_points(case, fitted_candidates)
-    prior_weights: np.ndarray | float = 1.0
+    prior_weights: np.ndarray | float = _relaxation_density(fits, case.free)
     if case.plan.screen_candidates:
         all_candidates = candidates.candidate_pool(case.nonempty_groups)
-        prior_weights = posterior.prior_weights(
+        prior_weights = prior_weights * posterior.prior_weights(
             *_prior_features(pool), listed_candidates=_prior_features(all_candidates)
         )
         if isinstance(sample_comparison, SampleComparison):
@@ -751,6 +787,14 @@ def _effective_points(case: MeasurementCase, fitted_candidates: FittedCandidates
     best_tables = candidates.cluster_tables(best_pool, target, free=case.free, start=best_fits.values)
     best_curves, _ = fit.fitted_curves(best_fits, best_tables, target)
     return statistics.effective_points(target.g - best_curves[0], target.n_independent, accuracy=target.accuracy)
+
+
+def _relaxation_density(fits: Fit, free: tuple[str, ...]) -> np.ndarray | float:
+    """Return the prior density of the relaxation of each candidate, relative to its maximum. Rigid clusters have 1."""
+    prior, relaxation = PARAMETERS["relaxation"].prior, np.asarray(fits.values.relaxation, float)
+    if prior is None or "relaxation" not in free:
+        return 1.0
+    return np.where(relaxation == 0, 1.0, np.exp(-0.5 * ((relaxation - prior[0]) / prior[1]) ** 2))
 
 
 def _excess_shape_cost(pool: CandidatePool, search_result: SearchResult) -> np.ndarray:
