@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 from simulated_pdfs_numpy import cluster_pdf
 
 from jaxstruc.clusters import families, library
 from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.displacement_fields import FieldStore
 from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.options.pdf import DataOptions, FitOptions
 from jaxstruc.pdf import solve
@@ -41,10 +43,10 @@ def make_measurement(cluster_index, *, header=HEADER, noise=0.05, seed=0, **cond
     return Measurement("sample.gr", R, g, dict(header))
 
 
-def solve_measurement(measurement, group, **options):
+def solve_measurement(measurement, group, *, element="Au", **options):
     default_options = PdfPlan("Au", ()).options  # without an ensemble, a search or a screen
     source = CandidateSource(12.0, lambda measurements: iter([group]), {}, {})
-    plan = PdfPlan("Au", (source,), dataclasses.replace(default_options, **options))
+    plan = PdfPlan(element, (source,), dataclasses.replace(default_options, **options))
     return next(solve.solve_measurements([solve.prepare_measurement(measurement, plan)], plan))
 
 
@@ -214,3 +216,76 @@ def test_a_message_joins_failures_and_remarks():
         "the header states the composition Pt, but the model has Au"
     )
     assert dataclasses.asdict(result)["message"].count(";") >= 2
+
+
+def relaxed_group(clusters, element="Au", source="file"):
+    """Return structures with displacement fields as a source."""
+    cluster_library = library.from_clusters(clusters)
+    fields = FieldStore(cluster_library, element)
+    return CandidateGroup(source, cluster_library, np.arange(len(clusters)), fields=fields)
+
+
+def user_cluster(*position_blocks):
+    positions = np.concatenate(position_blocks)
+    return Cluster("user", "own", positions - positions.mean(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("pieces", "the cluster consists of several pieces"),
+        ("close", "two atoms are too close"),
+        ("molecule", "the relaxation changes nothing but the scale"),
+        ("pair", "the cluster has too few atoms"),
+        ("triangle", "the cluster has too few atoms"),
+    ],
+)
+def test_a_structure_that_cannot_relax_is_fitted_rigidly_and_the_message_states_why(kind, reason):
+    octahedron = first_cluster("octahedron", 38).positions
+    corners = np.array([[0.0, 0, 0], [1, 0, 0], [0.5, np.sqrt(0.75), 0]])
+    structure = {
+        "pieces": (octahedron, octahedron + np.array([6.0, 0, 0])),
+        "close": (octahedron, octahedron[:1] * 1.4),
+        "molecule": (first_cluster("icosahedron", 13).positions,),
+        "pair": (corners[:2],),
+        "triangle": (corners,),
+    }[kind]
+    group = relaxed_group([user_cluster(*structure)])
+    result = solve_measurement(make_measurement(0), group)
+    assert f"the structure stays rigid, because {reason}" in result.message
+    assert result.best.values["relaxation"].value == 0 and result.best.values["relaxation"].error is None
+    assert "relaxation at its bound" not in result.best.remark and "relaxation" not in result.message
+    rigid_free = tuple(name for name in FitOptions().free if name != "relaxation")
+    rigid_result = solve_measurement(make_measurement(0), group, fit=FitOptions(free=rigid_free))
+    assert rigid_result.best.rw == pytest.approx(result.best.rw, rel=1e-3) and "rigid" not in rigid_result.message
+
+
+def test_a_metal_without_a_potential_is_relaxed_with_a_generic_one_and_the_message_states_it():
+    text = "the relaxation of {} was computed with a generic potential of metals"
+    clusters = [first_cluster("icosahedron", 55)]
+    measurement = make_measurement(1)
+    gold_result = solve_measurement(measurement, relaxed_group(clusters))
+    iron_result = solve_measurement(measurement, relaxed_group(clusters, "Fe"), element="Fe")
+    assert "generic" not in gold_result.message and text.format("Fe") in iron_result.message
+
+
+def test_the_diameter_and_the_atoms_are_those_of_the_relaxed_structure():
+    """The listed candidates after the best few have no atoms, but their diameters are those of their relaxed atoms."""
+    clusters = [first_cluster("icosahedron", 55), first_cluster("decahedron", 75), first_cluster("octahedron", 38)]
+    group = relaxed_group(clusters, source="library")
+    positions = clusters[0].positions + 0.8 * group.fields.field(0)
+    measurement = Measurement("sample.gr", R, cluster_pdf(positions * BOND, R), dict(HEADER))
+    result = solve_measurement(measurement, group)
+    best = result.best
+    assert best.n_atoms == 55 and best.rw < 0.02 and result.status == "solved"
+    assert best.values["relaxation"].value == pytest.approx(0.8, abs=0.02) and best.values["relaxation"].error < 0.05
+    distances = pdist(best.atoms.positions)
+    np.testing.assert_allclose(np.sort(distances), np.sort(pdist(positions * BOND)), atol=0.01)
+    assert best.diameter == pytest.approx(distances.max(), rel=1e-5)
+    assert f"{distances.max():.1f} x" in best.description
+    for candidate, cluster in zip(result.candidates[1:], clusters[1:], strict=True):
+        relaxed_diameter = pdist(candidate.atoms.positions).max()
+        assert candidate.diameter == pytest.approx(relaxed_diameter, rel=1e-5)
+        stretch, relaxation = (candidate.values[name].value for name in ("stretch", "relaxation"))
+        rigid_diameter = pdist(cluster.positions).max() * BOND * stretch
+        assert abs(relaxation) < 0.02 or abs(candidate.diameter - rigid_diameter) > 1e-3
