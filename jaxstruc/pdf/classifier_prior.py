@@ -63,6 +63,9 @@ CLASSIFIER_NOT_USED = (
 """Start of the remark that the classifier was not used. The reason is appended to it."""
 DEFAULT_FIT_LIMITS = FitLimits()
 """Default limits on the number of candidates that are fitted."""
+MIN_FITTED_OF_TYPE = 8
+"""Smallest number of candidates of each structure type that are fitted. The approximate Rw belongs to rigid clusters,
+and the types relax in different ways."""
 MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS = 10, 1000
 """Smallest and largest number of atoms of the particles on which the classifier was trained. A number outside this
 range is replaced by the nearest limit."""
@@ -365,17 +368,13 @@ def bin_groups(
     return group_distances
 
 
-MIN_FITTED_OF_TYPE = 8
-"""Smallest number of candidates of each structure type that are fitted. The approximate Rw belongs to rigid clusters,
-and the types relax in different ways."""
-
-
 def select_for_fit(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target, *, max_candidates: int
 ) -> tuple[CandidateGroup, np.ndarray]:
     """Return the candidates of a group that are fitted, and the library rows of those for the cross-validation.
 
-    Both are the candidates with the smallest approximate Rw. More candidates are used for the cross-validation.
+    Both are the candidates with the smallest approximate Rw. More candidates are used for the cross-validation. The best
+    few of each structure type are always fitted.
     """
     if binned_distances is None:
         return group, group.rows

@@ -8,6 +8,7 @@ import small_angle_data
 from jaxstruc.pdf.classifier_prior import ClassifierPrior
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report import tables
+from jaxstruc.result import Value
 from jaxstruc.small_angle.result import SaxsResult
 
 
@@ -27,6 +28,21 @@ def test_a_result_shows_itself_as_a_short_table_that_leads_with_descriptions(res
     assert f"<td>{description}</td>" in page and "<td>length 6</td>" in page
     assert str(PdfResult("b.gr", "", "Pt", "failed", "no luck")) == "b.gr: failed: no luck"
     assert str(SaxsResult("b.dat", "", "Pt", "failed", "no luck")) == "b.dat: failed: no luck"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "remark", "text"),
+    [
+        (0.87654, 0.0321, "", "relaxation 0.88 ± 0.03"),
+        (0.0, None, "", "relaxation 0.00 (rigid)"),
+        (2.0, None, "relaxation at its bound", "relaxation 2.00 (at its bound)"),
+    ],
+)
+def test_the_relaxation_is_shown_with_its_error_or_the_reason_why_it_has_none(value, error, remark, text):
+    values = pdf_results.candidate().values | {"relaxation": Value(value, error, "")}
+    best = pdf_results.candidate(values=values, remark=remark)
+    relaxed_result = dataclasses.replace(pdf_results.result(), candidates=(best,), free=("scale", "relaxation"))
+    assert str(relaxed_result).splitlines()[-1].endswith(text)
 
 
 def test_a_users_own_structure_is_shown_with_its_file():
