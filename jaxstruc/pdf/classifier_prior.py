@@ -371,10 +371,10 @@ def bin_groups(
 def select_for_fit(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target, *, max_candidates: int
 ) -> tuple[CandidateGroup, np.ndarray]:
-    """Return the candidates of a group that are fitted, and the library rows of those for the cross-validation.
+    """Return the candidates of a group that are fitted, and the rows of its library for the cross-validation.
 
-    Both are the candidates with the smallest approximate Rw. More candidates are used for the cross-validation. The best
-    few of each structure type are always fitted.
+    Both are the candidates with the smallest approximate Rw. More candidates are used for the cross-validation. The
+    best few of each structure type are always fitted.
     """
     if binned_distances is None:
         return group, group.rows
