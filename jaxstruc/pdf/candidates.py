@@ -30,7 +30,7 @@ are fitted at once. A batch on a CPU is small enough for the cache of the proces
 
 WIDE_AMPLITUDES = 0.5 + 1.5 * np.cos(np.pi * (np.arange(5) + 0.5) / 5)
 """Amplitudes of the displacements for which first fits tabulate the distances: the Chebyshev points of the range."""
-NARROW_AMPLITUDES = np.array([-0.3, -0.1, 0.1, 0.3])
+NARROW_AMPLITUDES = 0.3 * np.cos(np.pi * (np.arange(5) + 0.5) / 5)
 """Amplitudes for accurate fits, relative to the relaxation of an earlier fit."""
 N_ACCURATE_FITS = 64
 """Number of the best candidates whose fits are repeated with accurate tables."""
@@ -248,7 +248,9 @@ def fit_cluster_tables(
         free: Names of the fitted parameters.
         start: Values at the start of the fits, for the first rows of the tables. By default they are typical values.
     """
-    if start is not None:
+    if start is None:  # a program of its own, so that the fits are compiled only once
+        start = _starting_values(cluster_tables, target.basis, free=free)
+    else:
         n_padding = cluster_tables.shell_functions.shape[0] - len(start.stretch)
         start = jax.tree.map(lambda column: np.pad(column, (0, n_padding), mode="edge").astype(np.float32), start)
     return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, start, free=free))
@@ -357,7 +359,13 @@ def _cluster_tables(histograms: Histogram, basis: FitBasis) -> ClusterTable:
 
 
 @partial(jax.jit, static_argnames="free")
-def _refine_all(
-    cluster_tables: ClusterTable, basis: FitBasis, start: FitValues | None, *, free: tuple[str, ...]
-) -> Fit:
+def _starting_values(cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str, ...]) -> FitValues:
+    names = fit.nonlinear_parameters(free)
+    return jax.vmap(lambda table: fit.fractions_to_values(fit.starting_fractions(table, names, basis), names, basis))(
+        cluster_tables
+    )
+
+
+@partial(jax.jit, static_argnames="free")
+def _refine_all(cluster_tables: ClusterTable, basis: FitBasis, start: FitValues, *, free: tuple[str, ...]) -> Fit:
     return fit.refine_all(cluster_tables, basis, free=free, start=start)

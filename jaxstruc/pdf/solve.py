@@ -79,7 +79,7 @@ parameters are refined."""
 MAX_RELAXED_CANDIDATES, N_BEST_RIGID = 400, 300
 """Largest number of candidates that are fitted with displacements at once; number of candidates with the best rigid
 fits that are selected if there are more."""
-N_RELAXED_SCREENINGS, N_RELAXED_CANDIDATES, N_RELAXED_REFITS, MIN_RW_GAIN = 2, 128, 32, 0.03
+N_RELAXED_SCREENINGS, N_RELAXED_CANDIDATES, N_RELAXED_REFITS, MIN_RW_GAIN = 2, 128, 64, 0.03
 """Largest number of repeated selections with data that are corrected for the relaxation; number of candidates of a
 source that each of them adds; number of the best of these with accurate fits; smallest relative decrease of the best Rw
 after which the selection is repeated."""
