@@ -122,7 +122,8 @@ def test_an_inferred_setting_adds_to_the_errors(example):
     assert solve.propagate_setting_errors(case, weighted, {}) is weighted
     wider_fits = solve.propagate_setting_errors(case, weighted, {"qdamp": InferredSetting(0.03, 0.01, ())}).fits
     lower_values, upper_values = (
-        candidates.fit_all(pool, target.replace_settings(fit_target, qdamp=qdamp)).values for qdamp in (0.027, 0.033)
+        candidates.fit_all(pool, target.replace_settings(fit_target, qdamp=qdamp), start=fits.values).values
+        for qdamp in (0.027, 0.033)
     )
     for column, name in enumerate(DEFAULT_FREE_PARAMETERS):
         slope = (getattr(upper_values, name) - getattr(lower_values, name)) / 0.006
@@ -135,7 +136,7 @@ def test_data_too_short_for_a_large_qmin_have_a_result(example):
     """Data with qmin 1.8 1/Å would have fewer independent points than fit parameters."""
     short_measurement = example._replace(header=example.header | {"qmin": 0.1, "qmax": 10.0})
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
-    (result,) = solve_example(short_measurement, group, data=DataOptions(rmax=4.0))
+    (result,) = solve_example(short_measurement, group, data=DataOptions(rmax=4.2))
     assert result.candidates and result.settings_by_name["qmin"] < 1.8
 
 
@@ -179,7 +180,7 @@ def test_a_weight_is_likelihood_times_prior_times_holdout_times_shape(example):
             prior = prior * np.exp(share * np.where(features[0] == "hcp", -1.5, 0.0))
         if searched_particles:
             prior = prior * np.exp(-np.array([0, 0, 0, 0.7, 2.0]))
-        log_weight = np.log(prior) - (n_effective - 4) * np.log(fits.rw.astype(float))
+        log_weight = np.log(prior) - (n_effective - len(DEFAULT_FREE_PARAMETERS)) * np.log(fits.rw.astype(float))
         expected = np.exp(log_weight - log_weight.max())
         expected = np.sort(expected / expected.sum())[::-1]
         np.testing.assert_allclose(weighted.weight, expected, rtol=1e-4, atol=1e-12)
