@@ -154,7 +154,10 @@ def make_search_result(clusters, shape_cost):
 
 
 def test_a_weight_is_likelihood_times_prior_times_holdout_times_shape(example):
-    """All factors are written out for three listed and two searched candidates of two types."""
+    """All factors are written out for three listed and two searched candidates of two types.
+
+    The prior of the relaxation has the mean 0.5 and the standard deviation 0.5. A relaxation of 0 means a rigid cluster.
+    """
     positions = [fcc_shapes.fcc_cluster(layers).positions for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))]
     listed_clusters = [Cluster(name, "x", entry) for name, entry in zip(("fcc", "hcp", "fcc"), positions, strict=True)]
     group = CandidateGroup("library", library.from_clusters(listed_clusters), np.arange(3))
@@ -164,6 +167,8 @@ def test_a_weight_is_likelihood_times_prior_times_holdout_times_shape(example):
     case = prepared_case(example, group)
     pool = candidates.candidate_pool([group, search_result.group])
     fits = candidates.fit_all(pool, case.target)
+    relaxation = np.array([0.0, 0.5, 1.0, 2.0, -0.5], np.float32)
+    fits = fits._replace(values=fits.values._replace(relaxation=relaxation))
     comparison = SampleComparison(None, None, {"fcc": 0.0, "hcp": -1.5}, 20.0)
     for sample_comparison, searched_particles in (
         (comparison, search_result),
@@ -175,6 +180,7 @@ def test_a_weight_is_likelihood_times_prior_times_holdout_times_shape(example):
         n_effective = weighted.effective_points
         features = np.array([*("fcc", "hcp", "fcc"), *("fcc", "hcp")], object), pool.n_atoms, pool.diameter
         prior = posterior.prior_weights(*features, listed_candidates=tuple(column[:3] for column in features))
+        prior = prior * np.exp([0.0, 0.0, -0.5, -4.5, -2.0])
         if sample_comparison:
             share = n_effective / case.target.n_independent
             prior = prior * np.exp(share * np.where(features[0] == "hcp", -1.5, 0.0))

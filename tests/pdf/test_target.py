@@ -84,7 +84,7 @@ def test_a_larger_size_adds_zeros_alone():
 
 def test_too_few_points_are_refused():
     r = R[:20]
-    with pytest.raises(ValueError, match=r"Expected more than 7 independent points, got 6\.4"):
+    with pytest.raises(ValueError, match=r"Expected more than 8 independent points, got 6\.4"):
         make_target(np.sin(r), r=r)
 
 
