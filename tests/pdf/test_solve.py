@@ -156,7 +156,7 @@ def make_search_result(clusters, shape_cost):
 def test_a_weight_is_likelihood_times_prior_times_holdout_times_shape(example):
     """All factors are written out for three listed and two searched candidates of two types.
 
-    The prior of the relaxation has the mean 0.5 and the standard deviation 0.5. A relaxation of 0 means a rigid cluster.
+    The relaxation has a prior with the mean 0.5 and the standard deviation 0.5. Its value 0 means a rigid cluster.
     """
     positions = [fcc_shapes.fcc_cluster(layers).positions for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))]
     listed_clusters = [Cluster(name, "x", entry) for name, entry in zip(("fcc", "hcp", "fcc"), positions, strict=True)]
