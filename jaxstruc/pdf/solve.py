@@ -462,11 +462,12 @@ def fit_candidates(
 
 
 def _best_rigid_candidates(pool: CandidatePool, target: Target) -> CandidatePool:
-    """Return the candidates with the best rigid fits, and at least some of each structure type."""
+    """Return the candidates with the best rigid fits, at least some of each structure type, and all of the user's."""
     rigid_parameters = tuple(name for name in DEFAULT_FREE_PARAMETERS if name != "relaxation")
     ranked, _ = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=rigid_parameters)))
     types = np.array([FAMILY_TYPES.get(family, "") for family in ranked.families])
-    rows = [np.arange(N_BEST_RIGID)]
+    is_of_user = np.array([group.source == "file" for group in ranked.groups])[ranked.group_index]
+    rows = [np.arange(N_BEST_RIGID), np.flatnonzero(is_of_user)]
     rows += [np.flatnonzero(types == name)[: classifier_prior.MIN_FITTED_OF_TYPE] for name in dict.fromkeys(types)]
     return ranked.select(np.unique(np.concatenate(rows)))
 
