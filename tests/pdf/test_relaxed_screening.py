@@ -73,7 +73,7 @@ def distances(group):
 
 
 def test_an_icosahedron_that_the_first_selection_lacks_is_found(group, true_row, first_selection, distances):
-    """The truth is among 24 of 186 icosahedra, although the correction is that of a cluster with 147 instead of 91 atoms."""
+    """The truth has 91 atoms. It is found, although the correction is that of the icosahedron of 147 atoms."""
     data, fitted = first_selection
     known_rows = fitted.pool.groups[0].rows
     assert true_row not in known_rows and abs(fitted.fits.values.relaxation[0]) > relaxed_screening.MIN_RELAXATION
