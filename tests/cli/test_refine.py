@@ -117,7 +117,7 @@ def test_the_correlation_matrix_is_symmetric_with_unit_diagonal(refinement):
 
 
 def test_moved_coordinates_fit_better_and_keep_apart(input_folder, tmp_path, capsys):
-    """The fits before and after are rigid, because a relaxation would bring the displaced atoms back to their places."""
+    """The fits are rigid, because a relaxation would bring the displaced atoms back to their places."""
     arguments = (
         input_folder / "rattled.xyz",
         input_folder / "data.gr",
