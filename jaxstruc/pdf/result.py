@@ -5,6 +5,7 @@ explains the data, and its message gives the reasons.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -32,6 +33,9 @@ from jaxstruc.statistics import Interval, credible_set, discrete_interval
 
 MIN_TYPE_PROBABILITY = 0.7
 """Smallest probability of a structure type at which the type is not called undecided."""
+RELATIVE_POTENTIAL_ERROR = 0.2
+"""Standard deviation of the error of the relaxation that comes from the potential, relative to the relaxation. It is
+the spread of the relaxation of particles that were relaxed with another potential (EMT instead of Gupta)."""
 MAX_LISTED_CANDIDATES, MIN_TYPED_CANDIDATES = 200, 20
 """Largest number of candidates in a result; number of best candidates whose type is always identified from the
 atoms."""
@@ -54,7 +58,8 @@ SEARCH_BOUNDED_PARAMETERS = ("stretch", "uiso")
 class PdfResult(Result):
     """Answer for one measured PDF. A result of the classifier alone has no candidates.
 
-    `intervals` contains n_atoms, diameter (Å) and, for close-packed layers, hexagonal (share of hexagonal layers).
+    `intervals` contains n_atoms, diameter (Å), hexagonal (share of hexagonal layers) for close-packed layers, and
+    relaxation for particles that are not rigid.
     """
 
     technique: ClassVar[str] = "pdf"
@@ -284,7 +289,19 @@ def _credible_intervals(
         intervals["hexagonal"] = discrete_interval(
             hexagonal[0], hexagonal[has_layers], weight=listed_weight[has_layers]
         )
-    return intervals
+    return intervals | _relaxation_interval(listed_candidates[0])
+
+
+def _relaxation_interval(best: Candidate) -> dict[str, Interval]:
+    """Return the 90 % interval of the relaxation of the best candidate; nothing if the candidate is rigid.
+
+    The interval includes the error of the potential, which is proportional to the relaxation.
+    """
+    relaxation = best.values.get("relaxation")
+    if relaxation is None or relaxation.error is None:
+        return {}
+    half_width = 1.645 * math.hypot(relaxation.error, RELATIVE_POTENTIAL_ERROR * relaxation.value)
+    return {"relaxation": Interval(relaxation.value, relaxation.value - half_width, relaxation.value + half_width)}
 
 
 def _sample_remarks(sample_comparison: SampleComparison | str, ensemble: Distribution | None) -> list[str]:

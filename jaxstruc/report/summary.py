@@ -32,6 +32,7 @@ SUMMARY_COLUMNS = (
     *"qmin qmin_error qmin_origin rw_second weight ties types".split(),
     *"diameter_low diameter_high hexagonal hexagonal_low hexagonal_high".split(),
     *VALUE_COLUMNS,
+    *"relaxation_low relaxation_high".split(),
     *"qdamp_origin qmax rmin rmax diameter_estimate independent rw_unmoved moved".split(),
     *(f"share_{name}{end}" for name in sorted(set(FAMILY_TYPES.values())) for end in ("", "_low", "_high")),
     *"classifier_types n_screened effective_samples seed model seconds version sha256".split(),
@@ -50,6 +51,7 @@ SUMMARY_COLUMNS = (
 - `types` has the sum of the weights of each type. `ties` is the number of candidates in the 90 % set, which is the
   smallest set with 90 % of the weight.
 - `hexagonal` is the share of hexagonal layers of the best structure.
+- `relaxation_low` and `relaxation_high` include the error of the potential, which `relaxation_error` does not.
 - `diameter_estimate` is the diameter at which the signal in G(r) ends, before any fit.
 - `independent` is the effective number of independent points of the residual.
 - `classifier_types` has the probabilities of types that the classifier predicts before any fit. `n_screened` is the
