@@ -22,7 +22,7 @@ clusters: potential displacement_fields lattice_sites polydisperse random_partic
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
 result
-network.classifier: particles simulated_pdfs model training
+network.classifier: relaxed_clusters particles simulated_pdfs model training
 network.cvae: representation dataset model stress trilateration propose loss training
 network: weights
 network.classifier: predict

@@ -79,14 +79,21 @@ def train_classifier_network(config: TrainClassifierCommand, *, progress: Progre
     def report(step: int, metrics: dict[str, float]) -> None:
         progress(step, config.options.steps, f"loss {metrics['loss']:.3f}, {metrics['right']:.1%} of types correct")
 
-    store = particle_store(cluster_library, structure_types)
-    holdout_store = particle_store(cluster_library, structure_types, holdout=True)
-    seed, module = config.options.seed, Classifier()
-    params, metrics = train_classifier(store, config.options, folder=config.out, report_progress=report)
+    store = particle_store(cluster_library, structure_types, report_progress=progress)
+    holdout_store = particle_store(cluster_library, structure_types, holdout=True, report_progress=progress)
+    start = None if config.start is None else weights.load_classifier(config.start)
+    seed, module, start_params = config.options.seed, Classifier(), None
+    if start is not None:
+        module, start_params = start.module, start.params
+    params, metrics = train_classifier(
+        store, config.options, folder=config.out, module=module, start_params=start_params, report_progress=report
+    )
     feature_distribution, limits = predict.novelty_limits(params, store, seed=seed, module=module)
     holdout_metrics = predict.evaluate_classifier(params, holdout_store, seed=seed, module=module)
     path = config.out / "weights.safetensors"
     card = classifier_card(config.options, metrics | holdout_metrics, command=_classifier_training_command(config))
+    if start is not None:
+        card["start"] = start.card["sha256"]
     weights.save_classifier(path, TrainedClassifier(params, module, feature_distribution, card | limits))
     return f"{path}: the type is correct for {holdout_metrics['held_right']:.1%} of the clusters of held-out sizes."
 
@@ -102,13 +109,17 @@ def training_command(config: TrainCommand) -> str:
 def _classifier_training_command(config: TrainClassifierCommand) -> str:
     """Return the command that repeats the training, with all options that differ from their defaults."""
     arguments = command_arguments(config.options, include_defaults=False)
+    if config.start is not None:
+        arguments.append(f"--start {config.start}")
     return " ".join(["jaxstruc train-classifier", *arguments, f"-o {config.out}"])
 
 
 def _write_training_stream(config: GenerateCommand, progress: ProgressCallback) -> str:
     """Write the PDFs of the first training steps of the classifier for a seed, and return a description."""
     options, cluster_library = config.options, library.load_or_build(progress=progress)
-    store = particle_store(cluster_library, cluster_types(cluster_library, report_progress=progress))
+    store = particle_store(
+        cluster_library, cluster_types(cluster_library, report_progress=progress), report_progress=progress
+    )
     simulated_pdfs.write(store, config.out, seed=options.seed, steps=options.steps, report_progress=progress)
     n_pdfs = options.steps * DEFAULT_COMPOSITION.n_samples
     return f"{config.out}: {n_pdfs} PDFs of {options.steps} steps with seed {options.seed}."

@@ -1,9 +1,10 @@
 """Random particles for the training of the classifier, cut from packings of atoms with JAX.
 
 A packing is an arrangement of atoms such as fcc or an icosahedron. A particle is a convex polyhedron or a ball that is
-cut from a packing. It may have a rough surface, an incomplete last shell, missing edge atoms, displaced atoms or a
-contracted surface. The faces of a polyhedron belong to families of equivalent directions, e.g. {111}. The depth of a
-site is the size at which a growing polyhedron or ball of the same shape first contains the site.
+cut from a packing. It may have a rough surface, an incomplete last shell, missing edge atoms or displaced atoms. Most
+particles are relaxed by a random amplitude in a random potential (see `relax_particle`). The faces of a polyhedron
+belong to families of equivalent directions, e.g. {111}. The depth of a site is the size at which a growing polyhedron
+or ball of the same shape first contains the site.
 
 The construction of a particle determines its structure type and its hexagonal layers. `structure_type` finds the same
 type from the positions of the atoms if the atoms show it (tested). All array shapes are static: a particle has a fixed
@@ -19,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstruc.clusters import lattice_sites, lattices, size_classes, structure_type
+from jaxstruc.clusters import lattice_sites, lattices, potential, size_classes, structure_type
+from jaxstruc.clusters.potential import Neighbours, Potential
 
 STRUCTURE_TYPES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
 PACKINGS = ("fcc", "hcp", "stack", "bcc", "sc", "icosahedron", "decahedron")
@@ -33,8 +35,6 @@ SITE_REACH_RATIO, SITE_REACH_MARGIN = 1.7, 2.2
 many atoms as the particle, and the margin is added."""
 MAX_EDGE_NEIGHBOURS = np.array([7, 7, 7, 8, 4, 7, 7])
 """Largest number of neighbours of an atom on an edge or a vertex [packing]."""
-BULK_NEIGHBOURS = np.array([12, 12, 12, 14, 6, 12, 12])
-"""Number of neighbours of an atom in the interior [packing]."""
 NEIGHBOUR_DISTANCE = 1.2
 """Largest distance between neighbours. It includes the second-nearest atoms of bcc."""
 LOG_ABSENT_FACE_DISTANCE = 20.0
@@ -52,21 +52,31 @@ axis of the packing (needles and plates)."""
     ROUGH_SURFACE_PROBABILITY,
     MISSING_EDGES_PROBABILITY,
     DISPLACEMENT_PROBABILITY,
-    CONTRACTION_PROBABILITY,
+    RIGID_PROBABILITY,
 ) = 0.2, 0.2, 0.35, 0.3, 0.3, 0.15, 0.25, 0.4, 0.25
 """Shares of particles with each property. In this order, the properties are: ball, needle or plate, equal distances of
 all faces of a family, centre at a point of high symmetry, incomplete last shell, rough surface, missing edge atoms,
-displaced atoms, contracted surface."""
+displaced atoms, no relaxation."""
 MAX_CENTRE_OFFSET = 0.65
 """Largest distance of the centre of a particle from the centre or axis of an icosahedron or decahedron, in units of the
 radius of the particle."""
-MAX_ROUGHNESS, MAX_DISPLACEMENT, MAX_CONTRACTION = 0.35, 0.045, 0.045
-"""Largest depth of the roughness of a surface, largest root mean square displacement along each axis, and largest
-inward shift of the surface atoms."""
+MAX_ROUGHNESS, MAX_DISPLACEMENT = 0.35, 0.045
+"""Largest depth of the roughness of a surface, and largest root mean square displacement along each axis."""
+RELAXATION_MEAN, RELAXATION_DEVIATION, RELAXATION_RANGE = 0.5, 0.5, (-0.3, 1.5)
+"""Mean, standard deviation and limits of the truncated normal distribution of the amplitude of the relaxation. The
+amplitude is 0 for ideal positions and 1 for the positions of least energy."""
+MAX_DISTANCE_CHANGE, LIMITED_CHANGE = 0.15, 0.06
+"""Largest change of a distance up to `NEARBY_DISTANCE` in the relaxation, relative to this distance, for which the
+atoms keep their places, and largest change after the displacements of all other particles are shortened. The potential
+is one for close-packed metals, so that bcc and sc are often unstable."""
+NEARBY_DISTANCE = 1.5
+"""Largest distance between atoms that is compared before and after the relaxation. It includes second neighbours."""
+MAX_POTENTIAL_NEIGHBOURS = 80
+"""Largest number of neighbours of an atom within the cut-off of the potential."""
 CHOICE_NAMES = (
     *"stacking hexagonal_share x y z centre_offset is_centred is_ball has_equal_faces family_spread".split(),
     *"face_spread elongation surface_finish site_order roughness misses_atoms missing_share is_displaced".split(),
-    *"displacement is_contracted contraction is_needle axial_elongation".split(),
+    *"displacement is_rigid relaxation first_metal second_metal metal_share is_needle axial_elongation".split(),
 )
 """Names of the random choices for a particle. A particle has one random number for each name."""
 MAX_FACE_FAMILIES = 8
@@ -252,11 +262,7 @@ def cut_particle(
     is_stack = packing <= STACK
     axis_point = centre * jnp.where(packing == DECAHEDRON, jnp.array([0.0, 0, 1]), jnp.zeros(3))
     axis_is_inside = depth(axis_point[None])[0] < cut_depth - 0.4
-    positions = _displace_atoms(
-        random_numbers,
-        positions - _mean_position(positions, mask),
-        neighbour_counts < jnp.asarray(BULK_NEIGHBOURS)[packing],
-    )
+    positions = _displace_atoms(random_numbers, positions - _mean_position(positions, mask), mask)
     n_atoms = mask.sum()
     stack_type = jnp.where(
         hexagonal_share < structure_type.MAX_FCC_HEXAGONAL_SHARE,
@@ -367,6 +373,97 @@ def decahedron_faces(positions: np.ndarray) -> tuple[np.ndarray, ...]:
         0.5 * side + inner_radius * np.array([0, 0, sign]) for side in in_plane_directions[1::2] for sign in (-1, 1)
     ]
     return np.array(caps) / math.hypot(0.5, inner_radius), in_plane_directions[1::2], in_plane_directions[::2]
+
+
+def random_amplitude(rigid_number: Float[Array, "*any"], number: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """Return the amplitude of a relaxation. It is 0 with the probability `RIGID_PROBABILITY`.
+
+    Args:
+        rigid_number: Uniform random number from 0 to 1, which decides whether the particle is rigid.
+        number: Level from 0 to 1, at which the quantile of the distribution of amplitudes is the amplitude.
+    """
+    low, high = (
+        jax.scipy.stats.norm.cdf((limit - RELAXATION_MEAN) / RELAXATION_DEVIATION) for limit in RELAXATION_RANGE
+    )
+    amplitude = RELAXATION_MEAN + RELAXATION_DEVIATION * jax.scipy.special.ndtri(low + (high - low) * number)
+    return jnp.where(rigid_number < RIGID_PROBABILITY, 0.0, amplitude)
+
+
+def random_potential(
+    first_number: Float[Array, ""], second_number: Float[Array, ""], share: Float[Array, ""]
+) -> Potential:
+    """Return the potential of a metal between two random metals of the table `potential.POTENTIALS`.
+
+    The decays p and q are a weighted mean of those of the two metals. The hopping energy is 1, because the energy scale
+    does not change the positions of least energy. The repulsion energy follows from zero pressure at the bond length of
+    an fcc crystal.
+
+    Args:
+        first_number: Uniform random number from 0 to 1, which selects the first metal.
+        second_number: Uniform random number from 0 to 1, which selects the second metal.
+        share: Weight of the first metal, from 0 to 1.
+    """
+    decays = jnp.array([(entry.repulsion_decay, entry.hopping_decay) for entry in potential.POTENTIALS.values()])
+    first, second = (
+        decays[jnp.minimum((number * len(decays)).astype(int), len(decays) - 1)]
+        for number in (first_number, second_number)
+    )
+    repulsion_decay, hopping_decay = share * first + (1 - share) * second
+    distances, counts = jnp.array(potential.SHELLS).T
+
+    def pair_sums(scale):
+        weights = counts * potential.cutoff(scale * distances)
+        return (
+            jnp.sum(weights * jnp.exp(-repulsion_decay * (scale * distances - 1))),
+            jnp.sqrt(jnp.sum(weights * jnp.exp(-2 * hopping_decay * (scale * distances - 1)))),
+        )
+
+    _, (repulsion_slope, band_slope) = jax.jvp(pair_sums, (jnp.float32(1.0),), (jnp.float32(1.0),))
+    return Potential(band_slope / repulsion_slope, jnp.float32(1.0), repulsion_decay, hopping_decay)  # type: ignore[arg-type]
+
+
+def relax_particle(
+    positions: Float[Array, "atom 3"], mask: Bool[Array, " atom"], amplitude: Float[Array, ""], metal: Potential
+) -> Float[Array, "atom 3"]:
+    """Return the positions moved towards those of least energy. The size of the particle, on average, stays the same.
+
+    If atoms leave their places, all displacements are shortened (see `LIMITED_CHANGE`).
+
+    Args:
+        positions: Ideal positions of the atoms, with mean 0.
+        mask: Mask of the rows that hold atoms.
+        amplitude: Share of the displacement from the ideal positions to those of least energy.
+        metal: Potential of the metal.
+    """
+    positions = jnp.where(mask[:, None], positions, 0.0)
+
+    def move_atoms():
+        neighbours = _potential_neighbours(positions, mask)
+        batch = jax.tree.map(lambda column: column[None], (positions, neighbours))
+        relaxed = potential.relax(*batch, metal).positions[0]
+        relaxed = jnp.where(mask[:, None], relaxed - _mean_position(relaxed, mask), 0.0)
+        relaxed *= jnp.sum(relaxed * positions) / jnp.maximum(jnp.sum(relaxed**2), 1.0)
+        distance, relaxed_distance = (
+            jnp.linalg.norm(points[:, None] - points[neighbours.indices], axis=-1) for points in (positions, relaxed)
+        )
+        is_nearby = neighbours.mask & (distance < NEARBY_DISTANCE)
+        change = jnp.where(is_nearby, jnp.abs(relaxed_distance / jnp.maximum(distance, 0.5) - 1), 0.0).max()
+        factor = jnp.where(change < MAX_DISTANCE_CHANGE, 1.0, LIMITED_CHANGE / jnp.maximum(change, 0.1))
+        return positions + amplitude * factor * (relaxed - positions)
+
+    return jax.lax.cond(amplitude == 0, lambda: positions, move_atoms)
+
+
+def _potential_neighbours(positions: Array, mask: Array) -> Neighbours:
+    """Return the neighbours of each atom within the cut-off of the potential."""
+    squared_distances = sum((coordinate[:, None] - coordinate[None]) ** 2 for coordinate in positions.T)
+    is_neighbour = (
+        (squared_distances < potential.CUTOFF_END**2) & mask[None] & mask[:, None] & ~jnp.eye(len(mask), dtype=bool)
+    )
+    closeness, index = jax.lax.top_k(
+        jnp.where(is_neighbour, -squared_distances, -jnp.inf), min(MAX_POTENTIAL_NEIGHBOURS, len(mask))
+    )
+    return Neighbours(index.astype(jnp.int32), closeness > -jnp.inf)
 
 
 def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndarray]:
@@ -545,24 +642,20 @@ def _mean_position(positions: Array, mask: Array) -> Array:
     return (positions * mask[:, None]).sum(axis=0) / jnp.maximum(mask.sum(), 1)
 
 
-def _displace_atoms(random_numbers: ParticleRandomNumbers, positions: Array, is_surface: Array) -> Array:
-    """Return the positions after random displacements and after an inward shift of the surface atoms."""
+def _displace_atoms(random_numbers: ParticleRandomNumbers, positions: Array, mask: Array) -> Array:
+    """Return the positions after the relaxation and after random displacements."""
+    positions = relax_particle(
+        positions,
+        mask,
+        random_amplitude(random_numbers.choice("is_rigid"), random_numbers.choice("relaxation")),
+        random_potential(*(random_numbers.choice(name) for name in ("first_metal", "second_metal", "metal_share"))),
+    )
     displacement = jnp.where(
         random_numbers.occurs("is_displaced", DISPLACEMENT_PROBABILITY),
         MAX_DISPLACEMENT * random_numbers.choice("displacement"),
         0.0,
     )
-    contraction = jnp.where(
-        random_numbers.occurs("is_contracted", CONTRACTION_PROBABILITY),
-        MAX_CONTRACTION * random_numbers.choice("contraction"),
-        0.0,
-    )
-    outward_direction = positions / jnp.maximum(jnp.linalg.norm(positions, axis=1, keepdims=True), 1.0)
-    return (
-        positions
-        + displacement * random_numbers.displacement_numbers
-        - contraction * jnp.where(is_surface, 1.0, 0.0)[:, None] * outward_direction
-    )
+    return positions + displacement * random_numbers.displacement_numbers
 
 
 def _aspect_ratio(positions: Array, mask: Array) -> Array:

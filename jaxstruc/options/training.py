@@ -128,6 +128,8 @@ class TrainClassifierCommand:
 
     out: Out
     """Folder for checkpoints, metrics and weights. An interrupted training in this folder is resumed."""
+    start: Annotated[Path | None, Unset] = None
+    """Weights of a classifier from which the training starts. By default the initial weights are random."""
     options: Annotated[TrainClassifierOptions, Inline] = field(default_factory=TrainClassifierOptions)
     cache: Cache = True
 

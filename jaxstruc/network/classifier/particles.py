@@ -2,8 +2,10 @@
 
 A packing is an arrangement of atoms such as fcc or an icosahedron. A sample has one of three sources: a particle cut at
 random from a packing (`random_particles`), a cluster of the library (a "listed" cluster), or particles of one packing
-with a lognormal distribution of sizes. A sample is described by the histogram of its pair distances, from which its PDF
-is computed for any instrument. Lengths are in units of the bond length (the nearest-neighbour distance).
+with a lognormal distribution of sizes. Most samples are relaxed in random potentials by random amplitudes (see
+`random_particles.relax_particle` and `relaxed_clusters`). A sample is described by the histogram of its pair distances,
+from which its PDF is computed for any instrument. Lengths are in units of the bond length (the nearest-neighbour
+distance).
 """
 
 import contextlib
@@ -29,9 +31,9 @@ from jaxstruc.clusters.library import Library, candidate_cluster
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.clusters.size_classes import SizeClasses
 from jaxstruc.clusters.structure_type import StructureType
+from jaxstruc.network.classifier import relaxed_clusters
+from jaxstruc.network.classifier.relaxed_clusters import BIN_WIDTH, N_BINS, N_LEVELS, RelaxedClusters, bin_distances
 
-BIN_WIDTH, N_BINS = 0.01, 1300
-"""Width of a distance bin, in units of the bond length, and number of the bins."""
 MIN_ATOMS = 10
 """Smallest number of atoms of random particles and of listed clusters."""
 HOLDOUT_ATOM_RANGES = ((120, 135), (300, 340), (620, 700))
@@ -101,15 +103,24 @@ class ParticleStore(NamedTuple):
     clusters_by_type: Int[Array, "type place"]
     """Indices of the listed clusters of each type, sorted by size. Clusters of rarer types are repeated, so that all
     rows have the same length."""
-    class_histograms: Float[Array, "class bin"]
-    """Number of ordered pairs per atom in each distance bin of each size class."""
+    relaxed_cluster: Int[Array, " relaxed"]
+    """Index of the listed cluster that each relaxed cluster is."""
+    relaxed_histograms: Float[Array, "relaxed level bin"]
+    """Number of ordered pairs per atom in each distance bin of the relaxed clusters, at each level of the amplitude."""
+    relaxed_diameter: Float[Array, "relaxed level"]
+    """Longest distance of the relaxed clusters."""
+    relaxed_by_type: Int[Array, "type place"]
+    """Indices of the relaxed clusters of each type, as `clusters_by_type`."""
+    class_histograms: Float[Array, "state class bin"]
+    """Number of ordered pairs per atom in each distance bin of each size class. The first state is rigid. The others
+    are relaxed, one for each level of the amplitude."""
     class_size: Float[Array, " class"]
     """Mean size of each size class. The size of a cluster is the diameter of a sphere of the same volume."""
     class_packing: Int[Array, " class"]
     """Index of the packing of each size class in `diameter_ratio` and `atom_volume`."""
     class_type_index: Int[Array, " class"]
     """Index in `STRUCTURE_TYPES` of each size class."""
-    diameter_ratio: Float[Array, " packing"]
+    diameter_ratio: Float[Array, "state packing"]
     """Mean ratio of the longest distance of a cluster to its size, for the compact clusters of each packing."""
     atom_volume: Float[Array, " packing"]
     """Volume of an atom in each packing, in units of the cubed bond length."""
@@ -159,8 +170,12 @@ def particle_store(
     *,
     holdout: bool = False,
     composition: BatchComposition = DEFAULT_COMPOSITION,
+    folder: Path | None = None,
+    report_progress: Callable[..., None] | None = None,
 ) -> ParticleStore:
     """Return the arrays from which samples are drawn.
+
+    The first call for a library relaxes some thousand clusters, which takes some minutes, and writes them to the cache.
 
     Args:
         library: Library of clusters.
@@ -168,6 +183,9 @@ def particle_store(
         holdout: Whether the listed clusters are those held out for tests (`HOLDOUT_ATOM_RANGES`). By default, they are
             all other clusters.
         composition: Numbers of samples in the batches that are drawn from the arrays.
+        folder: Folder of the cache, by default `files.cache_folder()`.
+        report_progress: Function that is called with the number of clusters done, the number of all clusters, and the
+            name of the step.
     """
     rows, type_index = _typed_rows(library, structure_types, holdout=holdout)
     hexagonal_share = np.array([structure_types[row].hexagonal_share for row in rows])
@@ -175,6 +193,10 @@ def particle_store(
     packings = size_classes.candidate_packings(library, all_rows)
     classes = size_classes.build_size_classes(library, all_rows, packings)
     typed_classes = np.flatnonzero(classes.structure_types != "")
+    members = relaxed_clusters.class_members(library, packings, classes)
+    relaxed_cluster = relaxed_clusters.balanced_rows(type_index, library.atoms[rows])
+    relax = partial(relaxed_clusters.relax_clusters, library, folder=folder, report_progress=report_progress)
+    relaxed, relaxed_members = relax(rows[relaxed_cluster]), relax(np.unique(np.concatenate(members)))
     return ParticleStore(
         jnp.asarray(library.weight / np.repeat(library.atoms, np.diff(library.bin_starts))),
         jnp.asarray(library.mean),
@@ -183,11 +205,15 @@ def particle_store(
         jnp.asarray(type_index, jnp.int32),
         jnp.asarray(_cluster_values(library, rows, hexagonal_share)),
         jnp.asarray(_rows_by_type(type_index), jnp.int32),
-        jnp.asarray(_class_histograms(classes, typed_classes)),
+        jnp.asarray(relaxed_cluster, jnp.int32),
+        jnp.asarray(relaxed.histograms),
+        jnp.asarray(relaxed.diameter),
+        jnp.asarray(_rows_by_type(type_index[relaxed_cluster]), jnp.int32),
+        jnp.asarray(_class_histograms(classes, typed_classes, members, relaxed_members)),
         jnp.asarray(classes.mean_size[typed_classes], jnp.float32),
         jnp.asarray(classes.packing_index[typed_classes], jnp.int32),
         jnp.asarray([STRUCTURE_TYPES.index(name) for name in classes.structure_types[typed_classes]], jnp.int32),
-        jnp.asarray(_diameter_ratios(library, packings, classes.packing_names)),
+        jnp.asarray(_diameter_ratios(library, packings, classes.packing_names, relaxed_members), jnp.float32),
         jnp.asarray([size_classes.atom_volume(name) for name in classes.packing_names], jnp.float32),
         tuple(
             jax.tree.map(jnp.asarray, random_particles.packing_geometry(capacity))
@@ -215,7 +241,7 @@ def draw_particles(
 def bin_positions(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
     """Return the histogram of the positions [atom, 3] of one cluster, as in `ParticleBatch`, computed with NumPy."""
     distance = pdist(positions)
-    return _bin_distances(np.full(len(distance), 2 / len(positions)), distance)
+    return bin_distances(np.full(len(distance), 2 / len(positions)), distance)
 
 
 def _typed_rows(
@@ -251,33 +277,42 @@ def _rows_by_type(type_index: np.ndarray) -> np.ndarray:
     return np.stack([type_rows[np.arange(max_count) * len(type_rows) // max_count] for type_rows in rows_by_type])
 
 
-def _class_histograms(classes: SizeClasses, rows: np.ndarray) -> np.ndarray:
-    """Return the number of ordered pairs per atom [class, bin] of some size classes."""
+def _class_histograms(
+    classes: SizeClasses, rows: np.ndarray, members: list[np.ndarray], relaxed: RelaxedClusters
+) -> np.ndarray:
+    """Return the number of ordered pairs per atom [state, class, bin] of some size classes.
+
+    Classes without relaxed members are rigid in all states.
+    """
     weight, mean = np.asarray(classes.histogram.weight), np.asarray(classes.histogram.mean)
-    return np.stack([_bin_distances(weight[row], mean[row]) for row in rows])
+    rigid = np.stack([bin_distances(weight[row], mean[row]) for row in rows])
+    histograms = np.repeat(rigid[None], 1 + N_LEVELS, axis=0)
+    for place, row in enumerate(rows):
+        if len(members[row]):
+            places = np.searchsorted(relaxed.rows, members[row])
+            histograms[1:, place] = relaxed.histograms[places].astype(np.float32).mean(axis=0)
+    return histograms
 
 
-def _diameter_ratios(library: Library, packings: np.ndarray, packing_names: tuple[str, ...]) -> list[np.floating]:
-    """Return the mean ratio of the longest distance to the size for the compact clusters of each packing."""
+def _diameter_ratios(
+    library: Library, packings: np.ndarray, packing_names: tuple[str, ...], relaxed: RelaxedClusters
+) -> np.ndarray:
+    """Return the mean ratio of the longest distance to the size [state, packing] for the compact clusters."""
     cluster_size = size_classes.candidate_sizes(library, np.arange(len(library.atoms)))
     is_compact = (library.diameter + 1) / cluster_size <= size_classes.MAX_COMPACT_ELONGATION
-    return [np.mean((library.diameter / cluster_size)[is_compact & (packings == name)]) for name in packing_names]
-
-
-def _bin_distances(weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Return the histogram of distances. The weight of a distance is shared between the two nearest bins."""
-    position = distance / BIN_WIDTH
-    lower_bin = np.minimum(position.astype(int), N_BINS - 1)
-    fraction = position - lower_bin
-    histogram = np.bincount(lower_bin, weight * (1 - fraction), N_BINS + 1) + np.bincount(
-        lower_bin + 1, weight * fraction, N_BINS + 1
-    )
-    histogram[-2:] = 0.0
-    return histogram[:N_BINS].astype(np.float32)
+    ratios = np.ones((1 + N_LEVELS, len(packing_names)))
+    for index, name in enumerate(packing_names):
+        ratios[:, index] = np.mean((library.diameter / cluster_size)[is_compact & (packings == name)])
+        members = is_compact[relaxed.rows] & (packings[relaxed.rows] == name)
+        if members.any():
+            ratios[1:, index] *= np.mean(
+                relaxed.diameter[members] / library.diameter[relaxed.rows[members], None], axis=0
+            )
+    return ratios
 
 
 def _bin_traced_distances(distance: Array, weight: Array) -> Float[Array, " bin"]:
-    """Return the histogram of `_bin_distances`, computed with JAX."""
+    """Return the histogram of `relaxed_clusters.bin_distances`, computed with JAX."""
     position = jnp.minimum(distance.ravel() / BIN_WIDTH, N_BINS - 1.0)
     lower_bin = position.astype(jnp.int32)
     fraction, weight = position - lower_bin, weight.ravel()
@@ -337,20 +372,47 @@ def _describe_particle(particle: random_particles.RandomParticle) -> ParticleBat
 
 def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> ParticleBatch:
     """Return listed clusters. All types are equally probable, and the logarithm of the size is about uniform."""
-    type_key, size_key = jax.random.split(key)
+    type_key, size_key, level_key, rigid_key = jax.random.split(key, 4)
     type_index = jax.random.randint(type_key, (n_clusters,), 0, len(STRUCTURE_TYPES))
     target_atoms = jnp.exp(
         jax.random.uniform(size_key, (n_clusters,), minval=math.log(MIN_ATOMS), maxval=math.log(1000.0))
     )
     shift = jax.random.uniform(jax.random.fold_in(size_key, 1), (n_clusters,), minval=-0.01, maxval=0.01)
-    atoms_by_type = store.values[:, 0][store.clusters_by_type]
-    position = jax.vmap(lambda type_row, target: jnp.searchsorted(atoms_by_type[type_row], target))(
+    n_atoms = store.values[:, 0]
+    rigid_row = _rows_of_size(store.clusters_by_type, n_atoms, type_index, target_atoms, shift)
+    relaxed = _rows_of_size(store.relaxed_by_type, n_atoms[store.relaxed_cluster], type_index, target_atoms, shift)
+    level = jax.random.randint(level_key, (n_clusters,), 0, N_LEVELS)
+    is_rigid = jax.random.uniform(rigid_key, (n_clusters,)) < random_particles.RIGID_PROBABILITY
+    row = jnp.where(is_rigid, rigid_row, store.relaxed_cluster[relaxed])
+    diameter = jnp.where(is_rigid, store.values[row, 1], store.relaxed_diameter[relaxed, level])
+    histogram = jnp.where(
+        is_rigid[:, None], _rigid_histograms(store, rigid_row), store.relaxed_histograms[relaxed, level]
+    )
+    return ParticleBatch(
+        histogram, store.type_index[row], store.values[row].at[:, 1].set(diameter), jnp.full(n_clusters, LISTED_SOURCE)
+    )
+
+
+def _rows_of_size(rows_by_type: Array, n_atoms: Array, type_index: Array, target_atoms: Array, shift: Array) -> Array:
+    """Return the rows of clusters of given types and of about the given sizes.
+
+    Args:
+        rows_by_type: Rows of the clusters of each type [type, place], sorted by size.
+        n_atoms: Number of atoms of the cluster in each row.
+        type_index: Index of the type of each requested cluster.
+        target_atoms: Number of atoms of each requested cluster.
+        shift: Difference between the place of the cluster and the place of its size, as a share of all places.
+    """
+    atoms_by_type = n_atoms[rows_by_type]
+    place = jax.vmap(lambda type_row, target: jnp.searchsorted(atoms_by_type[type_row], target))(
         type_index, target_atoms
     )
-    list_length = store.clusters_by_type.shape[1]
-    row = store.clusters_by_type[
-        type_index, jnp.clip(position + (shift * list_length).astype(jnp.int32), 0, list_length - 1)
-    ]
+    n_places = rows_by_type.shape[1]
+    return rows_by_type[type_index, jnp.clip(place + (shift * n_places).astype(jnp.int32), 0, n_places - 1)]
+
+
+def _rigid_histograms(store: ParticleStore, rows: Array) -> Float[Array, "cluster bin"]:
+    """Return the histograms of listed clusters with ideal positions."""
     max_bins = round(N_BINS * BIN_WIDTH / 0.02) + 2
 
     def cluster_histogram(row):
@@ -366,14 +428,15 @@ def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> 
             distance, jnp.where((bin_offset >= 0) & (bin_offset < store.bin_count[row]), weight, 0.0)
         )
 
-    histogram = jax.lax.map(cluster_histogram, row)
-    return ParticleBatch(histogram, store.type_index[row], store.values[row], jnp.full(n_clusters, LISTED_SOURCE))
+    return jax.lax.map(cluster_histogram, rows)
 
 
 def _draw_distributions(key: Array, store: ParticleStore, n_distributions: int) -> ParticleBatch:
     """Return samples of one packing each, whose particles have a lognormal distribution of sizes."""
-    packing_key, size_key, width_key = jax.random.split(key, 3)
-    packing = jax.random.randint(packing_key, (n_distributions,), 0, len(store.diameter_ratio))
+    packing_key, size_key, width_key, level_key, rigid_key = jax.random.split(key, 5)
+    is_rigid = jax.random.uniform(rigid_key, (n_distributions,)) < random_particles.RIGID_PROBABILITY
+    state = jnp.where(is_rigid, 0, 1 + jax.random.randint(level_key, (n_distributions,), 0, N_LEVELS))
+    packing = jax.random.randint(packing_key, (n_distributions,), 0, len(store.atom_volume))
     volume = store.atom_volume[packing]
     n_atoms = jnp.exp(
         jax.random.uniform(
@@ -397,13 +460,14 @@ def _draw_distributions(key: Array, store: ParticleStore, n_distributions: int) 
     unknown_aspect = jnp.full(n_distributions, jnp.nan)
     columns = (
         math.pi / 6 * mean_size**3 / volume,
-        mean_size * store.diameter_ratio[packing],
+        mean_size * store.diameter_ratio[state, packing],
         width,
         hexagonal,
         unknown_aspect,
     )
+    state_weights = jax.nn.one_hot(state, 1 + N_LEVELS)[:, :, None] * class_weights[:, None]
     return ParticleBatch(
-        class_weights @ store.class_histograms,
+        jnp.tensordot(state_weights, store.class_histograms, 2),
         type_index.astype(jnp.int32),
         jnp.stack(columns, axis=1),
         jnp.full(n_distributions, DISTRIBUTION_SOURCE),

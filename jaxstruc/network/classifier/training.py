@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 import jaxstruc
 from jaxstruc import files
+from jaxstruc.clusters import random_particles
 from jaxstruc.network.classifier import particles, simulated_pdfs
 from jaxstruc.network.classifier.model import Classifier, classifier_loss
 from jaxstruc.network.classifier.particles import DEFAULT_COMPOSITION, ParticleStore
@@ -45,16 +46,22 @@ def optimiser(config: TrainClassifierOptions) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=config.decay))
 
 
-def initial_state(config: TrainClassifierOptions, module: Classifier) -> ClassifierTrainingState:
-    """Return the state before the first step."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
-    params = module.init(
-        key,
-        *(
-            jnp.zeros((1, size))
-            for size in (simulated_pdfs.N_POINTS, simulated_pdfs.N_POINTS, len(simulated_pdfs.SETTING_NAMES))
-        ),
-    )
+def initial_state(
+    config: TrainClassifierOptions, module: Classifier, start_params: Any = None
+) -> ClassifierTrainingState:
+    """Return the state before the first step.
+
+    Args:
+        config: Options of the training.
+        module: Network of the classifier.
+        start_params: Parameters before the first step. By default they are random.
+    """
+    if start_params is None:
+        key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
+        sizes = (simulated_pdfs.N_POINTS, simulated_pdfs.N_POINTS, len(simulated_pdfs.SETTING_NAMES))
+        params = module.init(key, *(jnp.zeros((1, size)) for size in sizes))
+    else:
+        params = jax.tree.map(jnp.array, start_params)
     return ClassifierTrainingState(params, jax.tree.map(jnp.copy, params), optimiser(config).init(params), jnp.int32(0))
 
 
@@ -88,6 +95,7 @@ def train_classifier(
     *,
     folder: Path,
     module: Classifier | None = None,
+    start_params: Any = None,
     report_progress: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
     simulate: Callable[[Array, ParticleStore], SimulatedBatch] = simulated_pdfs.simulate_batch,
@@ -104,6 +112,8 @@ def train_classifier(
         config: Options of the training.
         folder: Folder of the training.
         module: Network of the classifier, by default with the default sizes of `Classifier`.
+        start_params: Parameters before the first step. By default they are random. A training that is resumed does not
+            use them.
         report_progress: Function that is called at each checkpoint with the number of steps done and the metrics.
         stop_after: Number of steps after which the training returns early, as if it were interrupted.
         simulate: Function from the random key of a step and the store to the batch of PDFs of this step.
@@ -117,7 +127,7 @@ def train_classifier(
     _claim_folder(folder, config)
     options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
     with ocp.CheckpointManager((folder / "checkpoints").absolute(), options=options) as manager:
-        state = initial_state(config, module)
+        state = initial_state(config, module, start_params)
         if manager.latest_step() is not None:
             state = ClassifierTrainingState(
                 *manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(tuple(state)))
@@ -155,6 +165,8 @@ def classifier_card(config: TrainClassifierOptions, metrics: dict[str, float], *
             "atoms of cuts": [particles.MIN_ATOMS, DEFAULT_COMPOSITION.atom_capacities[-1]],
             "atoms of the mean of distributions": list(particles.MEAN_ATOMS_RANGE),
             "width of distributions": list(particles.WIDTH_RANGE),
+            "share of rigid particles": random_particles.RIGID_PROBABILITY,
+            "amplitude of the relaxation": list(random_particles.RELAXATION_RANGE),
             "atoms of listed clusters held out": [list(bounds) for bounds in particles.HOLDOUT_ATOM_RANGES],
             **{name: list(bounds) for name, bounds in simulated_pdfs.SIMULATION_RANGES.items()},
         },

@@ -65,6 +65,24 @@ def test_the_longest_distance_is_the_last_bin(drawn_particles):
         assert longest_distance == pytest.approx(particle_batch.values[row, 1], abs=0.03)
 
 
+def test_most_listed_clusters_and_distributions_are_relaxed(drawn_particles):
+    """The diameters of rigid clusters are in the store, and those of most drawn clusters are not."""
+    particle_batch, store = drawn_particles
+    is_listed = particle_batch.source == particles.LISTED_SOURCE
+    rigid_diameters = np.asarray(store.values[:, 1])
+    drawn_diameters = particle_batch.values[is_listed, 1]
+    is_rigid = (np.abs(drawn_diameters[:, None] - rigid_diameters) < 1e-6).any(axis=1)
+    assert 0 < is_rigid.mean() < 0.8
+    relaxed_values = np.asarray(store.values)[np.asarray(store.relaxed_cluster)]
+    relaxed_pairs = np.asarray(store.relaxed_histograms, np.float64).sum(axis=2)
+    np.testing.assert_allclose(relaxed_pairs, np.repeat(relaxed_values[:, :1] - 1, 5, axis=1), rtol=2e-3)
+    states = np.asarray(store.class_histograms)
+    assert (np.abs(states[1:] - states[0]).max(axis=(1, 2)) > 0.1).all()
+    np.testing.assert_allclose(
+        store.diameter_ratio, np.repeat(np.asarray(store.diameter_ratio)[:1], 6, axis=0), rtol=0.1
+    )
+
+
 def test_distributions_have_widths_and_no_aspect(drawn_particles):
     particle_batch, _ = drawn_particles
     is_distribution, width = particle_batch.source == particles.DISTRIBUTION_SOURCE, particle_batch.values[:, 2]
@@ -123,7 +141,7 @@ def test_a_distance_is_shared_by_its_two_nearest_bins():
     for place, amount in zip(places[:5], weight[:5], strict=True):
         expected_histogram[int(place)] += amount * (1 - place % 1)
         expected_histogram[int(place) + 1] += amount * (place % 1)
-    np.testing.assert_allclose(particles._bin_distances(weight, distance), expected_histogram, atol=1e-5)
+    np.testing.assert_allclose(particles.bin_distances(weight, distance), expected_histogram, atol=1e-5)
     traced_histogram = particles._bin_traced_distances(jnp.asarray(distance), jnp.asarray(weight))
     np.testing.assert_allclose(traced_histogram, expected_histogram, atol=2e-3)
 

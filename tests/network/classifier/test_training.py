@@ -39,6 +39,21 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path):
         train_small_classifier(scale, TrainClassifierOptions(steps=31, rate=0.02), folder=tmp_path / "b")
 
 
+def test_a_training_starts_from_given_parameters(tmp_path):
+    """The loss of the first steps is then lower than that of random parameters, and the given ones do not change."""
+    scale = jnp.float32(1.0)
+    params, metrics = train_small_classifier(scale, SHORT_TRAINING, folder=tmp_path / "a")
+    first_leaf = np.array(jax.tree.leaves(params)[0])
+    first_losses = [
+        train_small_classifier(scale, SHORT_TRAINING, folder=tmp_path / name, start_params=start, stop_after=10)[1][
+            "loss"
+        ]
+        for name, start in (("b", None), ("c", params))
+    ]
+    assert first_losses[1] < first_losses[0] and metrics["loss"] < first_losses[0]
+    np.testing.assert_array_equal(jax.tree.leaves(params)[0], first_leaf)
+
+
 def test_a_nan_loss_stops_the_training(tmp_path):
     with pytest.raises(FloatingPointError, match=r"\b10\b.*lower --rate"):
         train_small_classifier(jnp.float32(np.nan), SHORT_TRAINING, folder=tmp_path)
