@@ -330,9 +330,9 @@ def _particles_after_moves(
     moves = [[site] for site in order[:N_POLISH_FLIPS]]
     moves += [[old, new] for old in emptied[:N_POLISH_EXCHANGES] for new in filled[:N_POLISH_EXCHANGES]]
     particles = []
-    for sites in moves:
+    for changed_sites in moves:
         occupied_sites = is_occupied.copy()
-        occupied_sites[sites] = ~occupied_sites[sites]
+        occupied_sites[changed_sites] = ~occupied_sites[changed_sites]
         particles.append(centred._replace(occupied_sites=occupied_sites))
     return particles
 
@@ -774,10 +774,11 @@ def _rank_minima(
     order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
     fitted_candidates = candidates.select_fitted(FittedCandidates(pool, fits), order)
     first_rows = candidates.select_fitted(fitted_candidates, np.arange(min(MAX_CORRECTED, len(order))))
-    curves = relaxed_screening.relaxation_curves(first_rows, target, free=DEFAULT_FREE_PARAMETERS)
+    relaxation_curves = relaxed_screening.relaxation_curves(first_rows, target, free=DEFAULT_FREE_PARAMETERS)
     starts = [
         distinct_starts[row]._replace(
-            values=candidates.select_rows(fits.values, row), relaxation_curve=curves[min(place, len(curves) - 1)]
+            values=candidates.select_rows(fits.values, row),
+            relaxation_curve=relaxation_curves[min(place, len(relaxation_curves) - 1)],
         )
         for place, row in enumerate(order)
     ]
