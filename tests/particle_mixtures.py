@@ -6,7 +6,8 @@ from functools import lru_cache
 import numpy as np
 from simulated_pdfs_numpy import BOND
 
-from jaxstruc.clusters import families, library, size_classes
+from jaxstruc.clusters import distances, families, library, potential, size_classes
+from jaxstruc.clusters.displacement_fields import FieldStore
 from jaxstruc.pdf import candidates, cross_validation, ensemble_model, screening, target
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.scattering.cluster_tables import TableRange
@@ -27,15 +28,28 @@ def sphere_library():
     return library.collect(itertools.chain(*cluster_iterators))
 
 
+def sphere_packings():
+    return np.array([size_classes.FAMILY_PACKINGS[family] for family in sphere_library().families], object)
+
+
 @lru_cache(maxsize=1)
 def sphere_classes():
     cluster_library = sphere_library()
-    rows = np.arange(len(cluster_library.atoms))
-    return size_classes.build_size_classes(
-        cluster_library,
-        rows,
-        np.array([size_classes.FAMILY_PACKINGS[family] for family in cluster_library.families], object),
-    )
+    return size_classes.build_size_classes(cluster_library, np.arange(len(cluster_library.atoms)), sphere_packings())
+
+
+@lru_cache(maxsize=1)
+def sphere_fields():
+    """Return the displacement fields of the library for copper."""
+    return FieldStore(sphere_library(), "Cu")
+
+
+@lru_cache(maxsize=1)
+def relaxed_model():
+    """Return the model of an ensemble whose particles may relax."""
+    rows = np.arange(len(sphere_library().atoms))
+    relaxation = ensemble_model.relax_classes(sphere_classes(), sphere_fields(), rows, sphere_packings())
+    return ensemble_model.ensemble_model(sphere_classes(), bond=BOND, span=SPAN, relaxation=relaxation)
 
 
 @lru_cache(maxsize=1)
@@ -59,14 +73,24 @@ def draw_rows(rng, *, mean, width, families=("fcc",), count=60):
     )
 
 
-def ensemble_pdf(rows, *, noise=0.0, seed=0, uiso=0.008, delta2=2.0, stretch=1.0, contraction=0.0):
-    """Return G(r) of a mixture with equal shares of atoms for all rows, in double precision."""
+def ensemble_pdf(rows, *, noise=0.0, seed=0, uiso=0.008, delta2=2.0, stretch=1.0, amplitude=0.0):
+    """Return G(r) of a mixture with equal shares of atoms for all rows, in double precision.
+
+    The particles are displaced along their fields, and contract, with the given amplitude. Particles without a field
+    stay rigid.
+    """
     cluster_library, q = sphere_library(), np.linspace(SETTINGS["qmin"], SETTINGS["qmax"], 851)
     f = np.zeros(q.size)
     rows, counts = np.unique(rows, return_counts=True)
     for row, count in zip(rows, counts, strict=True):
         histogram = library.candidate_histogram(cluster_library, int(row))
-        scaled_bond = BOND * stretch * (1 - contraction / equivalent_diameters()[row])
+        scaled_bond = BOND * stretch
+        sphere_fields().compute([row] if amplitude else [])
+        if amplitude and (field := sphere_fields().displacement_field(int(row))) is not None:
+            positions = library.candidate_cluster(cluster_library, int(row)).positions
+            histogram = distances.histogram(positions + amplitude * field.displacements, width=library.BIN_WIDTH)
+            bulk_expansion = potential.bulk_expansion(potential.metal_potential("Cu"))
+            scaled_bond *= 1 + amplitude * (field.expansion - bulk_expansion)
         distance = histogram.mean.astype(float) * scaled_bond
         variance = 2 * uiso * np.maximum(1 - delta2 / distance**2, 0) + histogram.variance * scaled_bond**2
         damped_sines = np.sin(q[:, None] * distance) * np.exp(-0.5 * variance * q[:, None] ** 2)

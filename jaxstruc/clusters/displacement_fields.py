@@ -12,8 +12,9 @@ import contextlib
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,14 +35,17 @@ MAX_BOND_CHANGE = 0.15
 """Largest change of the length of a bond, relative to its length, for which the atoms have kept their places."""
 MIN_DISPLACEMENT = 1e-3
 """Smallest root mean square displacement of a field, in bond lengths."""
-ATOM_COUNTS = (32, 64, 96, 128, 192, 256, 320, 448, 640, 832, 1024, 2048)
+MAX_ATOMS = 2048
+"""Largest number of atoms of a cluster of a library that has a field. Other clusters may be as large as the last entry
+of `ATOM_COUNTS`."""
+ATOM_COUNTS = (32, 64, 96, 128, 192, 256, 320, 448, 640, 832, 1024, 1536, 2048, 3072, 4608)
 """Possible numbers of rows for the atoms of a cluster. The list is short, so that there are few compilations."""
 NEIGHBOUR_COUNTS = (80, 104)
 """Possible numbers of rows for the neighbours of an atom."""
 BATCH_ATOMS = 5120
 """Number of rows of a batch. On a CPU, the arrays then fit into the cache of the processor."""
 MAX_BATCH_SIZE = 64
-FILE_VERSION = 1
+FILE_VERSION = 2
 """Version of the rules and of the format of the cached file."""
 TOO_FEW_ATOMS = "the cluster has too few atoms"
 SEVERAL_PIECES = "the cluster consists of several pieces"
@@ -49,6 +53,16 @@ ATOMS_TOO_CLOSE = "two atoms are too close"
 LEFT_PLACES = "atoms leave their places when the cluster relaxes"
 NO_DISPLACEMENT = "the relaxation changes nothing but the scale"
 TOO_MANY_ATOMS = "the cluster has too many atoms"
+
+
+class DisplacementField(NamedTuple):
+    """Changes of a cluster between its ideal positions and the minimum of the potential."""
+
+    displacements: Float[np.ndarray, "atom 3"]
+    """Displacements of the atoms in bond lengths, in half precision."""
+    expansion: float
+    """Relative change of the size of the cluster, relative to the bond length of the bulk metal. It is negative if the
+    cluster contracts. The displacements do not contain it."""
 
 
 class FieldStore:
@@ -68,7 +82,7 @@ class FieldStore:
         self.library = library
         self.element = element
         self._path = path
-        self._fields: dict[int, np.ndarray | str] = _load(path, library.atoms) if path else {}
+        self._fields: dict[int | str, DisplacementField | str] = _load(path, library.atoms) if path else {}
         self._n_saved = len(self._fields)
 
     def compute(self, rows: Sequence[int] | np.ndarray) -> None:
@@ -79,11 +93,27 @@ class FieldStore:
             fields = displacement_fields(clusters, potential.metal_potential(self.element))
             self._fields.update(zip(missing_rows, fields, strict=True))
 
+    def compute_named(self, clusters: Mapping[tuple[int, str], np.ndarray]) -> None:
+        """Compute the fields of clusters that are not in the library.
+
+        Args:
+            clusters: Ideal positions [atom, 3] of the clusters by a number and a name. The fields are kept by the name.
+        """
+        missing_clusters = {name: positions for (_, name), positions in clusters.items() if name not in self._fields}
+        metal = potential.metal_potential(self.element)
+        fields = displacement_fields(list(missing_clusters.values()), metal, max_atoms=ATOM_COUNTS[-1])
+        self._fields.update(zip(missing_clusters, fields, strict=True))
+
+    def displacement_field(self, key: int | str) -> DisplacementField | None:
+        """Return the field of a cluster by its row or name, or None if it stays rigid. It must have been computed."""
+        field = self._fields[key]
+        return None if isinstance(field, str) else field
+
     def field(self, row: int) -> np.ndarray | None:
         """Return the displacements [atom, 3] of a cluster in bond lengths, or None if it stays rigid."""
         self.compute([row])
-        field = self._fields[int(row)]
-        return None if isinstance(field, str) else field.astype(np.float64)
+        field = self.displacement_field(int(row))
+        return None if field is None else field.displacements.astype(np.float64)
 
     def reason(self, row: int) -> str:
         """Return the reason why a cluster has no field; an empty text if it has one."""
@@ -95,15 +125,17 @@ class FieldStore:
         """Write new fields to the cache folder. If it cannot be written, nothing happens."""
         if self._path is None or len(self._fields) == self._n_saved:
             return
-        rows = sorted(self._fields)
-        fields = [self._fields[row] for row in rows]
+        fields = list(self._fields.values())
         arrays = {
-            "rows": np.array(rows, np.int64),
+            "keys": np.array([str(key) for key in self._fields], str),
             "reasons": np.array([field if isinstance(field, str) else "" for field in fields], str),
             "displacements": np.concatenate(
-                [np.zeros((0, 3), np.float16), *(field for field in fields if not isinstance(field, str))]
+                [np.zeros((0, 3), np.float16), *(field.displacements for field in fields if not isinstance(field, str))]
             ),
-            "n_atoms": np.array([0 if isinstance(field, str) else len(field) for field in fields], np.int64),
+            "n_atoms": np.array(
+                [0 if isinstance(field, str) else len(field.displacements) for field in fields], np.int64
+            ),
+            "expansions": np.array([0.0 if isinstance(field, str) else field.expansion for field in fields]),
         }
         with (
             contextlib.suppress(OSError),
@@ -129,17 +161,18 @@ def cached_store(library: Library, element: str, key: str, *, folder: Path | Non
 
 
 def displacement_fields(
-    clusters: Sequence[Float[np.ndarray, "_ 3"]], metal: Potential
-) -> list[Float[np.ndarray, "_ 3"] | str]:
-    """Return the displacement field of each cluster in bond lengths (half precision), or the reason why it has none.
+    clusters: Sequence[Float[np.ndarray, "_ 3"]], metal: Potential, *, max_atoms: int = MAX_ATOMS
+) -> list[DisplacementField | str]:
+    """Return the displacement field of each cluster, or the reason why it has none.
 
     The field of a cluster does not depend on the other clusters.
 
     Args:
         clusters: Ideal positions of each cluster, with a bond length of 1.
         metal: Potential of the metal.
+        max_atoms: Largest number of atoms of a cluster that has a field, at most the last entry of `ATOM_COUNTS`.
     """
-    fields: list[np.ndarray | str] = [_obstacle(positions) for positions in clusters]
+    fields: list[DisplacementField | str] = [_obstacle(positions, max_atoms) for positions in clusters]
     neighbour_lists = {
         index: potential.find_neighbours(clusters[index]) for index, obstacle in enumerate(fields) if not obstacle
     }
@@ -167,13 +200,10 @@ def displacement_fields(
     return fields
 
 
-def field_between(
-    ideal: Float[np.ndarray, "atom 3"], relaxed: Float[np.ndarray, "atom 3"]
-) -> Float[np.ndarray, "atom 3"] | str:
+def field_between(ideal: Float[np.ndarray, "atom 3"], relaxed: Float[np.ndarray, "atom 3"]) -> DisplacementField | str:
     """Return the displacements from ideal to relaxed positions, or the reason why there is no field.
 
-    The relaxed positions are shifted, rotated and scaled, so that they lie as close as possible to the ideal ones. The
-    result is in the unit of the ideal positions, in half precision.
+    The relaxed positions are shifted, rotated and scaled, so that they lie as close as possible to the ideal ones.
     """
     if not np.isfinite(relaxed).all():
         return LEFT_PLACES
@@ -182,7 +212,8 @@ def field_between(
     left, _, right = np.linalg.svd(relaxed.T @ centred)
     rotation = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
     aligned = relaxed @ rotation
-    aligned *= np.sum(aligned * centred) / np.sum(aligned**2)
+    scale = np.sum(aligned * centred) / np.sum(aligned**2)
+    aligned *= scale
     bonds = KDTree(ideal).query_pairs(MAX_BOND, output_type="ndarray")
     before, after = (np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=1) for x in (centred, aligned))
     if np.max(np.abs(after / before - 1)) > MAX_BOND_CHANGE:
@@ -190,7 +221,7 @@ def field_between(
     field = aligned - centred
     if np.sqrt(np.mean(np.sum(field**2, axis=1))) < MIN_DISPLACEMENT:
         return NO_DISPLACEMENT
-    return field.astype(np.float16)
+    return DisplacementField(field.astype(np.float16), float(1 / scale - 1))
 
 
 def _relax_batch(
@@ -222,18 +253,18 @@ def _relax_batch(
     return np.asarray(potential.relax(jnp.asarray(positions), padded_neighbours, metal).positions, np.float64)
 
 
-def _obstacle(positions: np.ndarray) -> str:
+def _obstacle(positions: np.ndarray, max_atoms: int) -> str:
     """Return the reason why a cluster cannot be relaxed; an empty text if it can."""
     if len(positions) < 4:
         return TOO_FEW_ATOMS
-    if len(positions) > ATOM_COUNTS[-1]:
+    if len(positions) > max_atoms:
         return TOO_MANY_ATOMS
     if np.min(KDTree(positions).query(positions, k=2)[0][:, 1]) < MIN_DISTANCE:
         return ATOMS_TOO_CLOSE
     return "" if is_connected(positions) else SEVERAL_PIECES
 
 
-def _load(path: Path, atom_counts: Int[np.ndarray, " cluster"]) -> dict[int, np.ndarray | str]:
+def _load(path: Path, atom_counts: Int[np.ndarray, " cluster"]) -> dict[int | str, DisplacementField | str]:
     """Return the fields in a file; none if the file is missing, damaged or of another library.
 
     Args:
@@ -242,16 +273,21 @@ def _load(path: Path, atom_counts: Int[np.ndarray, " cluster"]) -> dict[int, np.
     """
     try:
         with np.load(path) as archive:
-            rows, reasons, n_atoms = (archive[name] for name in ("rows", "reasons", "n_atoms"))
-            displacements = archive["displacements"]
+            names, reasons, n_atoms = (archive[name] for name in ("keys", "reasons", "n_atoms"))
+            displacements, expansions = archive["displacements"], archive["expansions"]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return {}
-    ends, has_field = np.cumsum(n_atoms), reasons == ""
-    if not len(rows) == len(reasons) == len(n_atoms) or (len(rows) and rows.max() >= len(atom_counts)):
+    keys = [int(name) if name.isdecimal() else str(name) for name in names]
+    if not len(keys) == len(reasons) == len(n_atoms) == len(expansions) or n_atoms.sum() != len(displacements):
         return {}
-    if n_atoms.sum() != len(displacements) or np.any(n_atoms[has_field] != atom_counts[rows[has_field]]):
+    expected_counts = {row: int(count) for row, count in enumerate(atom_counts)}
+    if any(
+        isinstance(key, int) and (key not in expected_counts or (not reason and count != expected_counts[key]))
+        for key, reason, count in zip(keys, reasons, n_atoms, strict=True)
+    ):
         return {}
+    ends = np.cumsum(n_atoms)
     return {
-        int(row): str(reason) if reason else displacements[end - count : end]
-        for row, reason, count, end in zip(rows, reasons, n_atoms, ends, strict=True)
+        key: str(reason) if reason else DisplacementField(displacements[end - count : end], float(expansion))
+        for key, reason, count, end, expansion in zip(keys, reasons, n_atoms, ends, expansions, strict=True)
     }

@@ -105,6 +105,21 @@ def metal_potential(element: str) -> Potential:
     return Potential(float(energies[0]), float(energies[1]), repulsion_decay, hopping_decay)
 
 
+def bulk_expansion(potential: Potential) -> float:
+    """Return the relative change of the bond length of an fcc crystal at the minimum of its energy.
+
+    The change is small, because the parameters belong to the bond length 1. It is not 0, because they were fitted
+    without the cut-off of this module.
+    """
+    distances, counts = np.array(SHELLS).T
+    factors = jnp.linspace(0.97, 1.03, 601)
+    repulsion, attraction = _pair_terms(factors[:, None] * distances, potential)
+    energies = potential.repulsion_energy * repulsion @ counts - potential.hopping_energy * jnp.sqrt(
+        attraction @ counts
+    )
+    return float(factors[jnp.argmin(energies)]) - 1
+
+
 class Neighbours(NamedTuple):
     """Neighbours of each atom within the cut-off. Padding has mask False."""
 

@@ -59,6 +59,13 @@ BALL_STACKING_SEQUENCES: Mapping[str, tuple[str, ...]] = {
 MIN_FIVEFOLD_DEPTH: Mapping[str, float] = {"icosahedron": 0.4, "decahedron": 1.0}
 """Smallest depth of a five-fold centre or axis below the surface of a ball, in units of the bond length. At smaller
 depths, the atoms of the ball do not show the five-fold packing."""
+MAX_REPRESENTATIVES: Mapping[str, int] = {"icosahedron": 12, "decahedron": 4}
+"""Largest number of candidates that represent a class, by packing. Members of a five-fold class differ most in their
+displacements, because the centre or axis lies at different depths."""
+DEFAULT_REPRESENTATIVES = 2
+"""Largest number of representatives of a class of another packing."""
+BALL_CENTRE = (0.31, 0.17, 0.23)
+"""Centre of the balls of stacked layers for which positions are made, in units of the bond length."""
 MAX_SAMPLED_ATOMS = 150
 """Largest number of atoms in a ball of an icosahedron or decahedron whose distances to all other atoms are computed."""
 
@@ -173,9 +180,55 @@ def build_size_classes(library: Library, rows: np.ndarray, packings: np.ndarray)
         mean_size[filled_classes],
         np.array(structure_types, object),
         n_members[filled_classes],
-        _histogram_from_moments(moments[:, filled_classes]),
+        histogram_from_moments(moments[:, filled_classes]),
         size_grid,
     )
+
+
+def class_representatives(
+    library: Library, rows: np.ndarray, packings: np.ndarray, classes: SizeClasses
+) -> list[np.ndarray]:
+    """Return the library rows of a few candidates of each class. Classes of balls have none.
+
+    The candidates are compact, and they are evenly spaced in the order of their elongation.
+
+    Args:
+        library: Library of the candidates.
+        rows: Indices of the candidates [row].
+        packings: Packing of each candidate [row]. Candidates with an empty packing are left out.
+        classes: Size classes of these candidates.
+    """
+    rows, packings = rows[packings != ""], packings[packings != ""]
+    size, n_sizes = candidate_sizes(library, rows), len(classes.size_grid)
+    size_index = np.rint(np.log(size / classes.size_grid[0]) / LOG_SIZE_STEP).astype(int)
+    class_index = np.array([classes.packing_names.index(name) for name in packings]) * n_sizes + size_index
+    is_compact = _compact_candidates(library.diameter[rows], size, class_index)
+    elongation = library.diameter[rows] / size
+    representatives = []
+    for packing, place in zip(classes.packing_index, classes.size_index, strict=True):
+        count = MAX_REPRESENTATIVES.get(classes.packing_names[packing], DEFAULT_REPRESENTATIVES)
+        members = np.flatnonzero(is_compact & (class_index == packing * n_sizes + place))
+        members = members[np.argsort(elongation[members], kind="stable")]
+        places = (np.arange(count) + 0.5) / count * len(members)
+        representatives.append(rows[members[np.unique(places.astype(int))]] if len(members) else rows[:0])
+    return representatives
+
+
+def ball_positions(packing: str, diameter: float) -> np.ndarray:
+    """Return the positions of a ball [atom, 3], for the packings that have classes of balls.
+
+    Args:
+        packing: Packing of the ball. If it has several stacking sequences, the size determines the sequence.
+        diameter: Diameter of the ball, in units of the bond length.
+    """
+    if packing in BALL_STACKING_SEQUENCES:
+        sequences = BALL_STACKING_SEQUENCES[packing]
+        sequence = sequences[round(math.log(diameter) / LOG_SIZE_STEP) % len(sequences)]
+        reach = math.ceil(diameter / 2 / lattices.LAYER_SPACING) + 2
+        points = lattices.stack(sequence, reach=reach) - np.array(BALL_CENTRE)
+    else:
+        points = _unit_bond_positions(packing)
+    return points[np.linalg.norm(points, axis=1) < diameter / 2]
 
 
 def _compact_candidates(diameter: np.ndarray, size: np.ndarray, class_index: np.ndarray) -> np.ndarray:
@@ -227,7 +280,7 @@ def _class_moments(library: Library, rows: np.ndarray, candidate_class: np.ndarr
     return moments.reshape(3, n_classes, n_bins)
 
 
-def _histogram_from_moments(moments: np.ndarray) -> Histogram:
+def histogram_from_moments(moments: np.ndarray) -> Histogram:
     """Return the histogram with given moments [3, class, bin]."""
     safe_weight = np.where(moments[0] > 0, moments[0], 1.0)
     mean = np.where(moments[0] > 0, moments[1] / safe_weight, np.arange(moments.shape[2]) * BIN_WIDTH)
@@ -246,13 +299,11 @@ def _ball_moments(packing: str, diameter: float) -> np.ndarray | None:
         )
     elif packing in ("icosahedron", "decahedron"):
         positions = _unit_bond_positions(packing)
-        ball_positions = positions[np.linalg.norm(positions, axis=1) < diameter / 2]
-        sampled_positions = ball_positions[
-            np.random.default_rng(0).choice(
-                len(ball_positions), min(MAX_SAMPLED_ATOMS, len(ball_positions)), replace=False
-            )
+        positions = positions[np.linalg.norm(positions, axis=1) < diameter / 2]
+        sampled_positions = positions[
+            np.random.default_rng(0).choice(len(positions), min(MAX_SAMPLED_ATOMS, len(positions)), replace=False)
         ]
-        distance = np.sqrt(np.maximum(((sampled_positions[:, None] - ball_positions) ** 2).sum(axis=2), 0.0)).ravel()
+        distance = np.sqrt(np.maximum(((sampled_positions[:, None] - positions) ** 2).sum(axis=2), 0.0)).ravel()
         distance = distance[(distance > 0.5) & (distance < MAX_CLASS_DISTANCE - BIN_WIDTH)]
         pair_counts = np.full(len(distance), 1 / len(sampled_positions))
     else:

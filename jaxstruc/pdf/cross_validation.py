@@ -117,7 +117,7 @@ class HoldoutModels(NamedTuple):
     @property
     def ensemble_names(self) -> tuple[str, ...]:
         """Names of the fitted parameters that all clusters of an ensemble share."""
-        return tuple(name for name in self.free if name not in ("scale", "relaxation"))
+        return tuple(name for name in self.free if name != "scale")
 
 
 class HoldoutComparison(NamedTuple):
@@ -366,7 +366,7 @@ def _damped_pdf(f, qdamp, points: HoldoutPoints):
 
 @jax.jit
 def _ensemble_structure_function(ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, q) -> Float[Array, " q"]:
-    stretch = class_stretches(ensemble_fit.values.stretch, ensemble_fit.parameters.contraction[0], ensemble_model)
+    stretch = class_stretches(ensemble_fit.values.stretch, ensemble_fit.values.relaxation, ensemble_model)
     class_values = jax.tree.map(lambda column: jnp.broadcast_to(column, stretch.shape), ensemble_fit.values)
     return ensemble_fit.atom_fractions @ fit.structure_functions(
         ensemble_model.cluster_tables, class_values._replace(stretch=stretch), q

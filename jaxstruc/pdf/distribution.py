@@ -24,7 +24,13 @@ from jaxstruc.io.measurement import Measurement
 from jaxstruc.pdf import candidates, cross_validation, screening
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates
 from jaxstruc.pdf.cross_validation import CrossValidation, HoldoutModels
-from jaxstruc.pdf.ensemble_model import EnsembleModel, ensemble_model
+from jaxstruc.pdf.ensemble_model import (
+    ClassRelaxation,
+    EnsembleModel,
+    class_stretches,
+    ensemble_model,
+    relax_classes,
+)
 from jaxstruc.pdf.screening import BinnedDistances
 from jaxstruc.pdf.target import Target, n_q_nodes, table_range
 from jaxstruc.scattering.cluster_tables import TableRange
@@ -157,6 +163,8 @@ class LibraryClasses(NamedTuple):
 
     group: CandidateGroup
     size_classes: SizeClasses
+    relaxation: ClassRelaxation | None
+    """Changes of the classes when their particles relax; None if the particles are rigid."""
     ensemble_model: EnsembleModel
     binned_distances: BinnedDistances
 
@@ -164,8 +172,9 @@ class LibraryClasses(NamedTuple):
 class LibraryCache(NamedTuple):
     """Tables of libraries that all measurements of a run share. The keys contain `id(library)`."""
 
-    library_classes: dict[tuple[int, TableRange], LibraryClasses | None]
-    """Size classes for each library and range of its tables; None if the library has too few clusters."""
+    library_classes: dict[tuple[int, TableRange, bool], LibraryClasses | None]
+    """Size classes for each library, range of its tables and whether particles relax; None if the library has too few
+    clusters."""
     binned_distances: dict[int, BinnedDistances]
     """Binned distances of a whole library for the screening."""
 
@@ -290,7 +299,9 @@ def cross_validate_sample(
     library_groups = [group for group in groups if group.source != "network"]
     if not library_groups:
         return "no size distribution was fitted, because there is no library: use --sources network library"
-    library_classes = _library_classes(library_groups[0], holdout_data, library_cache)
+    library_classes = _library_classes(
+        library_groups[0], holdout_data, library_cache, is_relaxed="relaxation" in options.free
+    )
     if library_classes is None:
         return f"no size distribution was fitted, because the library has fewer than {MIN_ENSEMBLE_CLUSTERS} clusters"
     rivals, rival_types = _select_rivals(fitted_candidates)
@@ -311,9 +322,11 @@ def describe_distribution(sample_comparison: SampleComparison, target: Target) -
     """
     validation, classes = sample_comparison.validation, sample_comparison.library_classes.size_classes
     ensemble_model = sample_comparison.library_classes.ensemble_model
-    stretch = float(validation.ensemble_fit.values.stretch)
     atom_fractions, fraction_draws = cross_validation.posterior_fractions(validation, ensemble_model)
-    mean, width = size_intervals(atom_fractions, fraction_draws, np.asarray(ensemble_model.size, float) * stretch)
+    values, rigid_sizes = validation.ensemble_fit.values, np.asarray(ensemble_model.size, float)
+    class_sizes = rigid_sizes * np.asarray(class_stretches(values.stretch, values.relaxation, ensemble_model), float)
+    mean, width = size_intervals(atom_fractions, fraction_draws, class_sizes)
+    stretch = float(atom_fractions @ class_sizes / (atom_fractions @ rigid_sizes))
     types = tuple(dict.fromkeys(classes.structure_types.tolist()))
     volume, number = tabulate_fractions(atom_fractions, classes, types)
     grid_draws = tabulate_fractions(fraction_draws, classes, types)
@@ -451,30 +464,54 @@ def _round_up(value: float, step: float) -> float:
 
 
 def _library_classes(
-    group: CandidateGroup, holdout_data: cross_validation.HoldoutData, library_cache: LibraryCache
+    group: CandidateGroup, holdout_data: cross_validation.HoldoutData, library_cache: LibraryCache, *, is_relaxed: bool
 ) -> LibraryClasses | None:
     """Return the size classes of a library; None if it has too few clusters.
 
     The classes are computed once in a run. Their tables are computed once for each range of distances and Q.
+
+    Args:
+        group: Candidates of the library.
+        holdout_data: Measured data with the range of the tables.
+        library_cache: Cache of the run, to which the classes are added.
+        is_relaxed: Whether the relaxation of the particles is fitted.
     """
-    key = id(group.library), holdout_data.span
+    key = id(group.library), holdout_data.span, is_relaxed and group.fields is not None
     if key not in library_cache.library_classes:
-        library_cache.library_classes[key] = None
-        if len(group.rows) >= MIN_ENSEMBLE_CLUSTERS:
-            same_library = (
-                entry.size_classes
-                for (library_id, _), entry in library_cache.library_classes.items()
-                if library_id == key[0] and entry
-            )
-            library_size_classes = next(same_library, None) or size_classes.build_size_classes(
-                group.library, group.rows, _candidate_packings(group)
-            )
-            bond, span = holdout_data.target.bond, holdout_data.span
-            library_cache.library_classes[key] = LibraryClasses(
-                group, library_size_classes, ensemble_model(library_size_classes, bond=bond, span=span),
-                screening.binned_distances(group.library, group.rows, bond=bond, span=span),
-            )  # fmt: skip
+        library_cache.library_classes[key] = (
+            _tabulate_classes(group, holdout_data, key, library_cache)
+            if len(group.rows) >= MIN_ENSEMBLE_CLUSTERS
+            else None
+        )
     return library_cache.library_classes[key]
+
+
+def _tabulate_classes(
+    group: CandidateGroup,
+    holdout_data: cross_validation.HoldoutData,
+    key: tuple[int, TableRange, bool],
+    library_cache: LibraryCache,
+) -> LibraryClasses:
+    """Return the size classes of a library with their tables. Classes of other ranges are used again."""
+    bond, span = holdout_data.target.bond, holdout_data.span
+    same_library = (
+        entry
+        for (library_id, _, is_relaxed), entry in library_cache.library_classes.items()
+        if (library_id, is_relaxed) == (key[0], key[2]) and entry
+    )
+    if (known_classes := next(same_library, None)) is not None:
+        classes, relaxation = known_classes.size_classes, known_classes.relaxation
+    else:
+        packings = _candidate_packings(group)
+        classes = size_classes.build_size_classes(group.library, group.rows, packings)
+        relaxation = relax_classes(classes, group.fields, group.rows, packings) if group.fields and key[2] else None
+    return LibraryClasses(
+        group,
+        classes,
+        relaxation,
+        ensemble_model(classes, bond=bond, span=span, relaxation=relaxation),
+        screening.binned_distances(group.library, group.rows, bond=bond, span=span),
+    )
 
 
 def _candidate_packings(group: CandidateGroup) -> np.ndarray:

@@ -3,7 +3,7 @@ r"""Fit of a distribution of particles to a measured G(r): the fractions of atom
 A class contains clusters of one packing (e.g. bcc) and of similar size. The G(r) of an ensemble is the sum over classes
 $G = \sum_k \varphi_k G_k$. Here $G_k$ is the G(r) of class k and $\varphi_k \ge 0$ is the fraction of atoms in it.
 `ensemble_model` computes the fractions from the parameters of a size distribution for each packing. The shared
-parameters have the same value for all classes: the fit parameters (e.g. Uiso) and the contraction of small particles.
+parameters, e.g. Uiso and the relaxation, have the same value for all classes.
 
 The parameters have Gaussian priors, and the fit maximizes their posterior. The curves $G_k$ are linearized in the
 shared parameters. The Levenberg-Marquardt algorithm then fits all parameters with the linearized curves. Linearization
@@ -18,9 +18,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxstruc.parameters import PARAMETERS
 from jaxstruc.pdf import fit
 from jaxstruc.pdf.ensemble_model import EnsembleModel, EnsembleParameters, atom_fractions, class_curves, size_fractions
 from jaxstruc.pdf.fit import FitValues
@@ -35,8 +37,6 @@ PACKING_PRIOR = (0.3, 0.4)
 common mean size and width of all packings."""
 SIZE_PRIOR = 1.0
 """Prior standard deviation of the logarithm of the common mean size about its first guess."""
-CONTRACTION_PRIOR = 0.15
-"""Prior standard deviation of the contraction about 0, in Å. With this value, a particle of 15 Å contracts by 1 %."""
 N_LINEARIZATIONS, N_LINEARIZATIONS_FREE, MAX_STEPS = 4, 2, 14
 """Number of linearizations in the fit of a lognormal ensemble; number of linearizations in the fit of a free ensemble,
 which starts from the lognormal fit; largest number of Levenberg-Marquardt steps after each linearization."""
@@ -52,8 +52,7 @@ MIN_LOG_WIDTH, MAX_LOG_WIDTH = math.log(0.04), math.log(1.0)
 MAX_DISTRIBUTION_STEP = 0.7
 """Largest change of a parameter of the size distributions in one step."""
 MAX_SHARED_STEP = 0.12
-"""Largest change of a shared parameter in one step, as a fraction of the range between its bounds (in Å for the
-contraction)."""
+"""Largest change of a shared parameter in one step, as a fraction of the range between its bounds."""
 N_POSTERIOR_DRAWS = 800
 """Number of draws from the posterior."""
 MIN_ATOM_FRACTION = 0.03
@@ -90,7 +89,10 @@ def start_parameters(
         names: Names of the shared parameters.
         mean_size: First guess of the mean size, in Å.
     """
-    shared_values = jnp.stack([getattr(values, name) for name in names])
+    # All particles of the sample share the stretch of large particles. The fitted cluster is contracted.
+    nearest = jnp.argmin(jnp.abs(jnp.log(model.size / mean_size)) + 10.0 * (model.expansion == 0))
+    values = values._replace(stretch=values.stretch / (1 + values.relaxation * model.expansion[nearest]))
+    shared_values = jnp.stack([jnp.asarray(getattr(values, name), jnp.float32) for name in names])
     normalized_values = jnp.clip(fit.values_to_fractions(shared_values, names, basis), 0.02, 0.98)
     return _start_parameters(model, basis, normalized_values, jnp.asarray(mean_size, jnp.float32), names=names)
 
@@ -101,7 +103,7 @@ def _start_parameters(
 ) -> EnsembleParameters:
     n_modes = int(model.smooth_modes.shape[1])
     n_packings = model.n_packings
-    curves_by_class = class_curves(model, normalized_values, 0.0, names, basis)
+    curves_by_class = class_curves(model, normalized_values, names, basis)
     lower_bound, upper_bound = jnp.min(model.size), jnp.max(model.size)
 
     def evaluate_start(mean, width):
@@ -112,7 +114,6 @@ def _start_parameters(
             jnp.zeros((n_packings, n_modes)),
             jnp.stack([jnp.log(mean), jnp.log(width)]),
             normalized_values,
-            jnp.zeros(1),
         )
         fractions = atom_fractions(parameters, model, 0.0)
         packing_curves = jax.ops.segment_sum(fractions[:, None] * curves_by_class, model.packing, n_packings)
@@ -220,6 +221,10 @@ class _Prior(NamedTuple):
     """Sum of the fractions of all packings at the start, times the scale."""
     log_mean_size: Float[Array, ""]
     """Logarithm of the first guess of the mean size in Å."""
+    shared_mean: Float[Array, " shared"]
+    """Mean of the prior on each shared parameter, as a fraction of the range between its bounds."""
+    shared_width: Float[Array, " shared"]
+    """Standard deviation of the prior on each shared parameter, as a fraction of this range."""
     lower_bound: Float[Array, " parameter"]
     upper_bound: Float[Array, " parameter"]
     is_shared: Float[Array, " parameter"]
@@ -269,7 +274,7 @@ def _fit_ensemble(
     *,
     names,
 ) -> EnsembleFit:
-    prior = _prior(guess, model)
+    prior = _prior(guess, model, names)
     start, unravel = ravel_pytree(guess)
 
     def relinearize(_, state):
@@ -290,9 +295,7 @@ def _fit_ensemble(
     initial_state = start, identity, _BestPoint(start, identity, unknown_curves, jnp.asarray(jnp.inf, start.dtype))
     point, normal_matrix, best = jax.lax.fori_loop(0, n_linearizations, relinearize, initial_state)
     last_parameters = unravel(point)
-    curves_by_class = class_curves(
-        model, last_parameters.normalized_values, last_parameters.contraction[0], names, basis
-    )
+    curves_by_class = class_curves(model, last_parameters.normalized_values, names, basis)
     cost, rounding = _cost(last_parameters, curves_by_class, model, basis, prior, strength, effective_fraction)
     best = _lower_cost_point(_BestPoint(point, normal_matrix, curves_by_class, cost - rounding), best)
     parameters = unravel(best.point)
@@ -323,7 +326,7 @@ def _fit_series(
 
     def fit_curve(start_point, data, norm, unmodelled_squares, linear_curves):
         curve_basis = replace(basis, data=data, norm=norm, unmodelled_squares=unmodelled_squares)
-        prior = _prior(guess, model)
+        prior = _prior(guess, model, names)
 
         def cost(parameters):
             curves_by_class = linear_curves.curves_by_class + linear_curves.slopes @ _shared_displacement(
@@ -359,29 +362,48 @@ def _fit_series(
     return fit_curves(first_fits.parameters, median_parameters)
 
 
-def _prior(guess: EnsembleParameters, model: EnsembleModel) -> _Prior:
+def _prior(guess: EnsembleParameters, model: EnsembleModel, names: tuple[str, ...]) -> _Prior:
     lower_bound, upper_bound = (ravel_pytree(bound)[0] for bound in _bounds(guess, model))
     zeros = jax.tree.map(jnp.zeros_like, guess)
-    is_shared = zeros._replace(normalized_values=zeros.normalized_values + 1, contraction=zeros.contraction + 1)
+    is_shared = zeros._replace(normalized_values=zeros.normalized_values + 1)
+    shared_mean, shared_width = np.array([_normalized_prior(name) for name in names], np.float32).T
     return _Prior(
-        jnp.sum(guess.sqrt_fraction**2), guess.hyperparameters[0], lower_bound, upper_bound, ravel_pytree(is_shared)[0]
+        jnp.sum(guess.sqrt_fraction**2),
+        guess.hyperparameters[0],
+        jnp.asarray(shared_mean),
+        jnp.asarray(shared_width),
+        lower_bound,
+        upper_bound,
+        ravel_pytree(is_shared)[0],
     )
+
+
+def _normalized_prior(name: str) -> tuple[float, float]:
+    """Return the mean and the standard deviation of the prior on a shared parameter, as fractions of its range.
+
+    Parameters without a prior of their own have a very wide one.
+    """
+    parameter = PARAMETERS[name]
+    if parameter.prior is None:
+        return 0.5, 100.0
+    mean, width = parameter.prior
+    parameter_range = parameter.maximum - parameter.minimum
+    return (mean - parameter.minimum) / parameter_range, width / parameter_range
 
 
 def _linearize(
     model: EnsembleModel, reference: EnsembleParameters, names: tuple[str, ...], basis: FitBasis
 ) -> _LinearizedCurves:
-    def curves_at(shared_parameters):
-        return class_curves(model, shared_parameters[:-1], shared_parameters[-1], names, basis)
+    def curves_at(normalized_values):
+        return class_curves(model, normalized_values, names, basis)
 
-    shared_parameters = jnp.concatenate([reference.normalized_values, reference.contraction])
-    return _LinearizedCurves(reference, curves_at(shared_parameters), jax.jacfwd(curves_at)(shared_parameters))
+    return _LinearizedCurves(
+        reference, curves_at(reference.normalized_values), jax.jacfwd(curves_at)(reference.normalized_values)
+    )
 
 
 def _shared_displacement(parameters: EnsembleParameters, reference: EnsembleParameters) -> Float[Array, " shared"]:
-    return jnp.concatenate(
-        [parameters.normalized_values - reference.normalized_values, parameters.contraction - reference.contraction]
-    )
+    return parameters.normalized_values - reference.normalized_values
 
 
 def _levenberg_marquardt(
@@ -472,7 +494,7 @@ def _cost_derivatives(
     jacobian = curves_by_class.T @ fraction_jacobian
     shared_jacobian = jnp.einsum("c,cbx->bx", fractions, linear_curves.slopes)
     jacobian = jacobian.at[:, -shared_jacobian.shape[1] :].add(shared_jacobian)  # shared parameters come last
-    prior_residuals = lambda vector: _prior_residuals(unravel(vector), prior.total_fraction, prior.log_mean_size)  # noqa: E731
+    prior_residuals = lambda vector: _prior_residuals(unravel(vector), prior)  # noqa: E731
     prior_residual, prior_jacobian = prior_residuals(point), jax.jacfwd(prior_residuals)(point)
     normal_matrix = weight * jacobian.T @ jacobian + prior_jacobian.T @ prior_jacobian
     # The derivative with respect to the root of a fraction vanishes at 0, so the second derivative is added.
@@ -498,7 +520,7 @@ def _cost(
     residual = basis.data - atom_fractions(parameters, model, strength) @ curves_by_class
     return _posterior(
         _squares(residual, basis),
-        _prior_residuals(parameters, prior.total_fraction, prior.log_mean_size),
+        _prior_residuals(parameters, prior),
         basis,
         effective_fraction,
     )
@@ -532,24 +554,17 @@ def _ensemble_fit(
     return EnsembleFit(parameters, values, fractions, squares, jnp.sqrt(squares / basis.norm), normal_matrix)
 
 
-def _prior_residuals(parameters: EnsembleParameters, total_fraction, log_mean_size) -> Float[Array, " departure"]:
-    """Return the deviations of the parameters from the centres of their priors, in standard deviations.
-
-    Args:
-        parameters: Parameters of the ensemble.
-        total_fraction: Sum of the fractions of all packings at the start, times the scale.
-        log_mean_size: Logarithm of the first guess of the mean size in Å.
-    """
+def _prior_residuals(parameters: EnsembleParameters, prior: _Prior) -> Float[Array, " departure"]:
+    """Return the deviations of the parameters from the centres of their priors, in standard deviations."""
     return jnp.concatenate(
         [
-            parameters.sqrt_fraction / jnp.sqrt(total_fraction),
+            parameters.sqrt_fraction / jnp.sqrt(prior.total_fraction),
             (parameters.log_mean - parameters.hyperparameters[0]) / PACKING_PRIOR[0],
             (parameters.log_width - parameters.hyperparameters[1]) / PACKING_PRIOR[1],
-            (parameters.hyperparameters - jnp.stack([log_mean_size, jnp.log(WIDTH_PRIOR[0])]))
+            (parameters.hyperparameters - jnp.stack([prior.log_mean_size, jnp.log(WIDTH_PRIOR[0])]))
             / jnp.asarray([SIZE_PRIOR, WIDTH_PRIOR[1]]),
             parameters.mode_weights.ravel(),
-            parameters.contraction / CONTRACTION_PRIOR,
-            (parameters.normalized_values - 0.5) * 1e-2,
+            (parameters.normalized_values - prior.shared_mean) / prior.shared_width,
         ]
     )
 

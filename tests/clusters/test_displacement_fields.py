@@ -21,7 +21,8 @@ def mackay_positions(shells):
 
 
 def fields_of(*clusters, element="Au"):
-    return displacement_fields.displacement_fields(clusters, metal_potential(element))
+    fields = displacement_fields.displacement_fields(clusters, metal_potential(element))
+    return [field if isinstance(field, str) else field.displacements for field in fields]
 
 
 def family_clusters(family, min_atoms, max_atoms):
@@ -52,7 +53,7 @@ def test_fields_agree_with_those_of_another_potential(name):
     with np.load(GOLDEN) as archive:
         ideal, relaxed = archive[f"{name}_ideal"], archive[f"{name}_relaxed"]
     bond = np.min(np.linalg.norm(ideal[1:] - ideal[0], axis=1))
-    expected_field = displacement_fields.field_between(ideal / bond, relaxed / bond).astype(float).ravel()
+    expected_field = displacement_fields.field_between(ideal / bond, relaxed / bond).displacements.astype(float).ravel()
     (field,) = fields_of(ideal / bond)
     field = field.astype(float).ravel()
     assert field @ expected_field > 0.99 * np.linalg.norm(field) * np.linalg.norm(expected_field)
@@ -137,8 +138,16 @@ def test_the_relaxed_positions_must_be_near_and_finite():
     assert displacement_fields.field_between(ideal, swapped) == displacement_fields.LEFT_PLACES
     rotation = Rotation.from_rotvec([0.3, -0.7, 0.2]).as_matrix()
     bent = ideal + 0.02 * np.cos(2 * ideal[:, ::-1])
-    fields = [displacement_fields.field_between(ideal, x).astype(float) for x in (bent, 0.9 * bent @ rotation.T + 5.0)]
-    np.testing.assert_allclose(*fields, atol=5e-5)
+    fields = [displacement_fields.field_between(ideal, x) for x in (bent, 0.9 * bent @ rotation.T + 5.0)]
+    np.testing.assert_allclose(*(field.displacements.astype(float) for field in fields), atol=5e-5)
+    assert (1 + fields[1].expansion) / (1 + fields[0].expansion) == pytest.approx(0.9, rel=1e-6)
+
+
+def test_small_clusters_contract_most():
+    """The bonds of a free surface are shorter, and small clusters have more surface."""
+    fields = displacement_fields.displacement_fields([mackay_positions(n) for n in (2, 3, 4)], GOLD)
+    expansions = [field.expansion for field in fields]
+    assert -0.05 < expansions[0] < expansions[1] < expansions[2] < -0.002
 
 
 def test_a_store_keeps_its_fields_in_the_cache(small_library, tmp_path):
@@ -146,6 +155,7 @@ def test_a_store_keeps_its_fields_in_the_cache(small_library, tmp_path):
     assert store.field(0) is None and store.reason(0) == displacement_fields.NO_DISPLACEMENT
     field = store.field(1)
     assert field.shape == (55, 3) and field.dtype == np.float64 and store.reason(1) == ""
+    store.compute_named({(3, "a ball"): family_clusters("fcc", 60, 70)[0]})
     store.save()
     (path,) = tmp_path.iterdir()
     stamp = path.stat().st_mtime_ns
@@ -155,6 +165,8 @@ def test_a_store_keeps_its_fields_in_the_cache(small_library, tmp_path):
         patch.setattr(displacement_fields, "displacement_fields", None)  # no field is computed again
         cached = displacement_fields.cached_store(small_library, "Au", "two icosahedra", folder=tmp_path)
         np.testing.assert_array_equal(cached.field(1), field)
+        for key in (1, "a ball"):
+            np.testing.assert_equal(cached.displacement_field(key), store.displacement_field(key))
         assert cached.reason(0) == displacement_fields.NO_DISPLACEMENT
     np.testing.assert_array_equal(FieldStore(small_library, "Au").field(1), field)
 
@@ -180,10 +192,11 @@ def test_a_damaged_cache_is_ignored_and_replaced(small_library, tmp_path, damage
     (path,) = tmp_path.iterdir()
     if damage == "other clusters":
         arrays = {
-            "rows": np.array([7]),
+            "keys": np.array(["7"]),
             "reasons": np.array([""]),
             "n_atoms": np.array([55]),
             "displacements": np.zeros((55, 3), np.float16),
+            "expansions": np.zeros(1),
         }
         np.savez(path, **arrays)
     else:
@@ -192,7 +205,7 @@ def test_a_damaged_cache_is_ignored_and_replaced(small_library, tmp_path, damage
     np.testing.assert_array_equal(fresh_store.field(1), field)
     fresh_store.save()
     with np.load(path) as archive:
-        assert archive["rows"].tolist() == [1]
+        assert archive["keys"].tolist() == ["1"]
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(small_library, tmp_path):

@@ -11,7 +11,6 @@ import pytest
 
 from jaxstruc.pdf import candidates, ensemble, fit
 from jaxstruc.pdf.ensemble_model import EnsembleParameters, atom_fractions, class_curves
-from jaxstruc.scattering import cluster_tables
 
 
 @pytest.fixture(scope="module")
@@ -103,27 +102,70 @@ def test_a_free_distribution_shows_two_sizes_that_a_lognormal_cannot():
     assert nearby_fractions[1] < 0.5 * min(nearby_fractions[0], nearby_fractions[2])
 
 
-def test_the_contraction_of_small_particles_is_found():
-    rows = particle_mixtures.draw_rows(np.random.default_rng(3), mean=15.0, width=0.25)
-    ensemble_fit, _ = fit_pdf(particle_mixtures.ensemble_pdf(rows, noise=0.005, contraction=0.2))
-    assert float(ensemble_fit.parameters.contraction[0]) == pytest.approx(0.2, abs=0.05)
-    uncontracted_fit, _ = fit_pdf(particle_mixtures.ensemble_pdf(rows, noise=0.005))
-    assert abs(float(uncontracted_fit.parameters.contraction[0])) < 0.05
+def fit_relaxed(g):
+    """Return the fit of an ensemble whose relaxation is a free parameter."""
+    model, names = particle_mixtures.relaxed_model(), (*particle_mixtures.NONLINEAR_PARAMETERS, "relaxation")
+    basis = particle_mixtures.make_target(g).basis
+    values = fit.FitValues(1.0, 0.99, 0.01, 0.0, 2.0, 0.03, 0.0, 0.5)
+    start = ensemble.start_parameters(model, basis, values, names, 16.0)
+    return ensemble.fit_ensemble(model, basis, start, names=names, strength=0.0)
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 0.5, 1.0])
+def test_the_relaxation_of_a_sample_is_found_with_its_sizes(amplitude):
+    """All particles have the displacements of their own field, and they contract with the same amplitude.
+
+    The classes have the mean fields of a few clusters. Their curves differ from those of the particles by some percent.
+    """
+    rng = np.random.default_rng(3)
+    rows = np.concatenate(
+        [
+            particle_mixtures.draw_rows(rng, mean=15.0, width=0.2, families=(name,), count=30)
+            for name in ("fcc", "icosahedron")
+        ]
+    )
+    ensemble_fit = fit_relaxed(particle_mixtures.ensemble_pdf(rows, noise=0.005, amplitude=amplitude))
+    assert float(ensemble_fit.values.relaxation) == pytest.approx(amplitude, abs=0.12)
+    assert float(ensemble_fit.values.stretch) == pytest.approx(1.0, abs=2e-3)
+    diameters = particle_mixtures.equivalent_diameters()[rows]
+    mean, width = mean_and_width(ensemble_fit.atom_fractions)
+    assert mean == pytest.approx(diameters.mean(), rel=0.03)
+    assert width == pytest.approx(diameters.std() / diameters.mean(), rel=0.2)
+
+
+def test_the_prior_decides_on_the_relaxation_if_the_data_do_not():
+    """The prior is normal with a mean of 0.5 and a standard deviation of 0.5. Other parameters have a flat prior."""
+    names = ("stretch", "relaxation")
+    guess, model = make_guess(2), particle_mixtures.sphere_model()
+    prior = ensemble._prior(guess, model, names)
+    residuals = [
+        np.asarray(ensemble._prior_residuals(guess._replace(normalized_values=jnp.asarray(shared)), prior))[-2:]
+        for shared in ((0.5, 0.5), (0.9, (1.5 + 1) / 3), (0.1, (-0.5 + 1) / 3))
+    ]
+    np.testing.assert_allclose(residuals, [(0, 0), (4e-3, 2), (-4e-3, -2)], atol=1e-6)
+
+
+def test_curves_without_relaxation_are_rigid():
+    """If the relaxation is 0, the tables with displacements give the curves of the rigid classes."""
+    basis = particle_mixtures.make_target(particle_mixtures.ensemble_pdf(np.arange(20))).basis
+    rigid_curves, relaxed_curves = (
+        np.asarray(class_curves(model, jnp.asarray(shared), names, basis))
+        for model, shared, names in (
+            (particle_mixtures.sphere_model(), (0.5, 0.3), ("stretch", "uiso")),
+            (particle_mixtures.relaxed_model(), (0.5, 0.3, 1 / 3), ("stretch", "uiso", "relaxation")),
+        )
+    )
+    np.testing.assert_allclose(relaxed_curves, rigid_curves, atol=2e-5 * abs(rigid_curves).max())
 
 
 def test_the_curve_is_the_sum_of_the_classes(lognormal_sample):
     """Each class is computed by `fit.model_curve` and weighted by its fraction."""
     ensemble_fit, _ = fit_pdf(lognormal_sample[1])
     target, model = particle_mixtures.make_target(lognormal_sample[1]), particle_mixtures.sphere_model()
-    stretch = np.asarray(ensemble_fit.values.stretch) * (
-        1 - float(ensemble_fit.parameters.contraction[0]) / np.asarray(model.size)
-    )
     summed_pdf = np.zeros(len(target.basis.data))
     for index in np.flatnonzero(np.asarray(ensemble_fit.atom_fractions) > 1e-6):
-        class_table = cluster_tables.ClusterTable(
-            model.cluster_tables.shell_functions[index], model.cluster_tables.bond[index], model.cluster_tables.span
-        )
-        class_values = ensemble_fit.values._replace(stretch=jnp.float32(stretch[index]), scale=jnp.float32(1))
+        class_table = candidates.select_rows(model.cluster_tables, index)
+        class_values = ensemble_fit.values._replace(scale=jnp.float32(1))
         summed_pdf += float(ensemble_fit.atom_fractions[index]) * np.asarray(
             fit.model_curve(class_table, class_values, target.basis)
         )
@@ -213,24 +255,24 @@ def test_a_series_is_fitted_like_each_curve_alone():
         )
 
 
+def make_guess(n_shared):
+    """Return parameters of a lognormal ensemble, with shared parameters in the middle of their ranges."""
+    model = particle_mixtures.sphere_model()
+    n_packings, n_modes = model.n_packings, model.smooth_modes.shape[1]
+    return EnsembleParameters(
+        jnp.linspace(0.9, 0.3, n_packings), jnp.full(n_packings, np.log(17.0)), jnp.full(n_packings, np.log(0.2)),
+        jnp.zeros((n_packings, n_modes)), jnp.log(jnp.array([17.0, 0.2])), jnp.full(n_shared, 0.5),
+    )  # fmt: skip
+
+
 def exact_problem(make_data):
     """Return data that equal the curve of some parameters exactly, these parameters, and their prior."""
     target, model = (
         particle_mixtures.make_target(particle_mixtures.ensemble_pdf(np.arange(20))),
         particle_mixtures.sphere_model(),
     )
-    n_packings, n_modes = model.n_packings, model.smooth_modes.shape[1]
-    parameters = EnsembleParameters(
-        jnp.linspace(0.9, 0.3, n_packings), jnp.full(n_packings, np.log(17.0)), jnp.full(n_packings, np.log(0.2)),
-        jnp.zeros((n_packings, n_modes)), jnp.log(jnp.array([17.0, 0.2])), jnp.array([0.5, 0.3, 0.5]), jnp.zeros(1),
-    )  # fmt: skip
-    class_pdfs = class_curves(
-        model,
-        parameters.normalized_values,
-        parameters.contraction[0],
-        particle_mixtures.NONLINEAR_PARAMETERS,
-        target.basis,
-    )
+    parameters = make_guess(3)._replace(normalized_values=jnp.array([0.5, 0.3, 0.5]))
+    class_pdfs = class_curves(model, parameters.normalized_values, particle_mixtures.NONLINEAR_PARAMETERS, target.basis)
     data = make_data(atom_fractions(parameters, model, 0.0) @ class_pdfs)
     return dataclasses.replace(
         target.basis, data=data, norm=jnp.sum(data**2), unmodelled_squares=jnp.zeros(())
@@ -239,16 +281,13 @@ def exact_problem(make_data):
 
 def cost_and_rounding(parameters, basis, start):
     """Return the cost of parameters, written out again, and the rounding error of its sum over classes."""
-    model, prior = particle_mixtures.sphere_model(), ensemble._prior(start, particle_mixtures.sphere_model())
-    class_pdfs = class_curves(
-        model, parameters.normalized_values, parameters.contraction[0], particle_mixtures.NONLINEAR_PARAMETERS, basis
-    )
+    model, names = particle_mixtures.sphere_model(), particle_mixtures.NONLINEAR_PARAMETERS
+    prior = ensemble._prior(start, model, names)
+    class_pdfs = class_curves(model, parameters.normalized_values, names, basis)
     residual = np.asarray(basis.data - atom_fractions(parameters, model, 0.0) @ class_pdfs, float)
     epsilon, norm, n_points = float(np.finfo(np.float32).eps), float(basis.norm), float(basis.n_independent)
     squares = max(residual @ residual + float(basis.unmodelled_squares), epsilon**2 * norm)
-    prior_residuals = np.asarray(
-        ensemble._prior_residuals(parameters, prior.total_fraction, prior.log_mean_size), float
-    )
+    prior_residuals = np.asarray(ensemble._prior_residuals(parameters, prior), float)
     rounding = 2 * n_points * np.log1p(len(model.size) * epsilon * np.sqrt(norm / squares))
     return n_points * np.log(squares) + prior_residuals @ prior_residuals, rounding
 
