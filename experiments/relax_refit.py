@@ -33,7 +33,6 @@ from jaxstruc.clusters import library
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.io.measurement import resolve_settings
 from jaxstruc.options.pdf import DataOptions
-from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.pdf import candidates, fit, posterior, relax, target
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
 from jaxstruc.pdf.fit import Fit
@@ -46,6 +45,8 @@ BOND = form_factors.bond_length("Au")
 PQR = (5, 1, 0)
 MAX_FORCE = 0.01
 """Largest force at which the relaxation stops, in eV/Å."""
+RIGID_PARAMETERS = ("scale", "stretch", "uiso", "delta2")
+"""Fitted parameters. The coordinates are those of the steps of the relaxation, so that no further relaxation is fitted."""
 RESTRAINT = 0.1
 """Restraint of the atoms that are moved by the fit, in Å."""
 NOISE = 0.2
@@ -125,9 +126,11 @@ def relaxed_weight(pool: CandidatePool, target: Target, fits: Fit) -> float:
     """Return the posterior weight of the relaxed particle against the ideal one."""
     end_rows = np.array([0, -1])
     end_fits = jax.tree.map(lambda column: column[end_rows], fits)
-    models, _ = fit.fitted_curves(end_fits, candidates.cluster_tables(pool.select(end_rows), target), target)
+    models, _ = fit.fitted_curves(
+        end_fits, candidates.cluster_tables(pool.select(end_rows), target, free=RIGID_PARAMETERS), target
+    )
     effective_points = statistics.effective_points(target.g - models[np.argmin(end_fits.rw)], target.n_independent)
-    return float(posterior.weights(end_fits.rw, effective_points, len(DEFAULT_FREE_PARAMETERS))[1])
+    return float(posterior.weights(end_fits.rw, effective_points, len(RIGID_PARAMETERS))[1])
 
 
 def relax_by_data(ideal_positions: np.ndarray, target: Target, fits: Fit) -> dict[str, float]:
@@ -141,7 +144,7 @@ def result_row(curve: str, relaxation: RelaxationPath, fit_range: FitRange, pdfs
     """Return the row of curves [draw, r] that differ only in noise: the Rw of the ideal and the relaxed particle."""
     frames, pool = relaxation
     targets = [make_target(g, fit_range, pool) for g in pdfs]
-    fits = [candidates.fit_all(pool, target) for target in targets]
+    fits = [candidates.fit_all(pool, target, free=RIGID_PARAMETERS) for target in targets]
     rw = np.array([entry.rw for entry in fits])
     rw_change = rw[:, -1] - rw[:, 0]
     end_rows = {"ideal": 0, "relaxed": -1}
