@@ -46,7 +46,7 @@ PQR = (5, 1, 0)
 MAX_FORCE = 0.01
 """Largest force at which the relaxation stops, in eV/Å."""
 RIGID_PARAMETERS = ("scale", "stretch", "uiso", "delta2")
-"""Fitted parameters. The coordinates are those of the steps of the relaxation, so that no further relaxation is fitted."""
+"""Fitted parameters. The coordinates are those of a relaxation, so that no further relaxation is fitted."""
 RESTRAINT = 0.1
 """Restraint of the atoms that are moved by the fit, in Å."""
 NOISE = 0.2
