@@ -24,7 +24,9 @@ import numpy as np
 import timing
 
 from jaxstruc.clusters import families, library
+from jaxstruc.clusters.displacement_fields import FieldStore
 from jaxstruc.io import measurement
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.pdf import candidates, distribution, ensemble, screening, target
 from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
 from jaxstruc.pdf.ensemble_model import EnsembleModel, EnsembleParameters
@@ -34,7 +36,7 @@ from jaxstruc.scattering.cluster_tables import TableRange
 
 RESULTS = Path(__file__).parent / "results"
 N_TRIED_CLUSTERS, N_FITTED_CLUSTERS, N_FILES, BATCH_SIZE, N_REPEATS = 5000, 200, 1000, 100, 5
-FREE = ("scale", "stretch", "uiso", "delta2")
+FREE = DEFAULT_FREE_PARAMETERS
 SERIES_SPAN = TableRange(36.0, 24.0)
 """Range of the cluster tables, which all samples of a series share."""
 
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     fit_target = target.make_target(r, g, target.TargetSettings(**q_settings, bond=ensembles.BOND, span=span))
     binned_distances = screening.binned_distances(cluster_library, all_rows, bond=ensembles.BOND, span=span)
     misfit = screening.approximate_rw(binned_distances, fit_target.basis)
-    group = CandidateGroup("library", cluster_library, all_rows)
+    group = CandidateGroup("library", cluster_library, all_rows, fields=FieldStore(cluster_library, "Pt"))
     pool = candidates.candidate_pool(
         [group._replace(rows=screening.best_rows(binned_distances, misfit, count=N_FITTED_CLUSTERS))]
     )
@@ -140,7 +142,9 @@ def start_parameters(
 
 def series_row(library_classes: distribution.LibraryClasses, cluster_library: library.Library, n_batches: int) -> dict:
     """Return the row of a series: the time of its fits, and the deviations from the true sizes."""
-    ensemble_model = make_ensemble_model(library_classes.size_classes, bond=ensembles.BOND, span=SERIES_SPAN)
+    ensemble_model = make_ensemble_model(
+        library_classes.size_classes, bond=ensembles.BOND, span=SERIES_SPAN, relaxation=library_classes.relaxation
+    )
     is_occupied = library_classes.size_classes.n_members > 0
     largest_size = float(library_classes.ensemble_model.size[is_occupied].max())
     series = simulate_series(cluster_library, 0.55 * largest_size)

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstruc import statistics
-from jaxstruc.pdf import candidates, ensemble, fit, screening
+from jaxstruc.pdf import candidates, ensemble, fit, relaxed_screening, screening
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates
 from jaxstruc.pdf.ensemble import EnsembleFit
 from jaxstruc.pdf.ensemble_model import EnsembleModel, class_stretches
@@ -58,6 +58,8 @@ DEPARTURE_STRENGTHS = (0.5, 1.0, 2.0)
 predictions is used."""
 N_LISTED_CANDIDATES = 48
 """Number of library clusters that are fitted up to each cut."""
+N_ACCURATE_CANDIDATES = 8
+"""Number of library clusters whose first fits are repeated with accurate tables, if the relaxation is fitted."""
 N_SEARCHED_CANDIDATES = 8
 """Number of clusters from a search that are fitted up to each cut."""
 R_STEP_FACTOR = 0.4
@@ -113,6 +115,9 @@ class HoldoutModels(NamedTuple):
     """Departure strengths of the compared ensembles; 0 for a lognormal."""
     search: ClusterSearch | None = None
     """Search for clusters that no library lists. It is repeated for each cut."""
+    best: FittedCandidates | None = None
+    """Best fitted candidate, from which the change of G(r) by the relaxation follows. None leaves the data as they are.
+    """
 
     @property
     def ensemble_names(self) -> tuple[str, ...]:
@@ -437,13 +442,20 @@ def _compare_at_cut(
 
 
 def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleClusterFits:
-    """Return the fits of rivals, library clusters and searched clusters to a target."""
+    """Return the fits of rivals, library clusters and searched clusters to a target.
+
+    If the relaxation is fitted, only the rivals and the best library clusters are kept, with accurate fits.
+    """
     pool, n_rivals = _pool_with_libraries(models, target), len(models.rivals.group_row)
-    fits = candidates.fit_all(pool, target, free=models.free)
-    start = fits.values if "relaxation" in models.free else None
-    if start is not None:
-        fits = candidates.fit_all(pool, target, free=models.free, start=start)
+    fits, start = candidates.fit_all(pool, target, free=models.free), None
+    if "relaxation" in models.free:
+        order = np.argsort(np.where(np.isfinite(fits.rw) & ~pool.is_invalid, fits.rw, np.inf), kind="stable")
+        rows = np.concatenate([np.arange(n_rivals), order[order >= n_rivals][:N_ACCURATE_CANDIDATES]])
+        pool, start = pool.select(rows), candidates.select_rows(fits.values, rows)
     cluster_tables = candidates.cluster_tables(pool, target, free=models.free, start=start)
+    if start is not None:
+        accurate_fits = candidates.fit_cluster_tables(cluster_tables, target, free=models.free, start=start)
+        fits = candidates.select_rows(accurate_fits, slice(0, len(pool.group_row)))
     rw = np.where(np.isfinite(fits.rw) & ~pool.is_invalid, fits.rw, np.inf)
     single_fits = SingleClusterFits(cluster_tables, fits, rw, [int(np.argmin(rw))], n_rivals)
     if models.search is None:
@@ -488,13 +500,21 @@ def _ensemble_curves(
 
 
 def _pool_with_libraries(models: HoldoutModels, target: Target) -> CandidatePool:
-    """Return the rivals, followed by the library clusters that fit a target best."""
+    """Return the rivals, followed by the library clusters that fit a target best.
+
+    The library clusters are compared as rigid clusters. The change by the relaxation of the best candidate is therefore
+    subtracted from the data.
+    """
     groups = list(models.rivals.groups)
     group_columns, row_columns = [models.rivals.group_index], [models.rivals.group_row]
+    basis = target.basis
+    if models.best is not None and "relaxation" in models.free:
+        (change,) = relaxed_screening.relaxation_curves(models.best, target, free=models.free)
+        basis = relaxed_screening.corrected_basis(basis, change)
     for library_group, binned_distances in models.libraries:
         rows = screening.best_rows(
             binned_distances,
-            screening.gauss_newton_rw(binned_distances, target.basis, models.values),
+            screening.gauss_newton_rw(binned_distances, basis, models.values),
             count=N_LISTED_CANDIDATES // len(models.libraries),
         )
         groups.append(library_group._replace(rows=rows))

@@ -391,6 +391,7 @@ def _holdout_models(
         free=options.free,
         departure_strengths=strengths_by_method[options.method],
         search=options.search,
+        best=candidates.select_fitted(fitted_candidates, np.arange(1)),
     )
 
 
