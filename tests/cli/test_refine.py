@@ -100,7 +100,9 @@ def test_each_of_the_users_clusters_has_its_fit_and_structure(refinement, input_
         (field,) = displacement_fields.displacement_fields(
             [input_cluster.positions / bond], potential.metal_potential("Pt")
         )
-        relaxed_positions = input_cluster.positions + float(row["relaxation"]) * bond * field.astype(float)
+        relaxed_positions = input_cluster.positions + float(row["relaxation"]) * bond * field.displacements.astype(
+            float
+        )
         np.testing.assert_allclose(pdist(atoms.positions), pdist(relaxed_positions) * float(row["stretch"]), atol=5e-3)
         assert set(atoms.get_chemical_symbols()) == {"Pt"}
 

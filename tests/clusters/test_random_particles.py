@@ -111,7 +111,7 @@ def test_atoms_move_along_the_displacement_field_by_the_amplitude():
     ideal = unit_bond_cluster("", "", Icosahedron("Au", 4).positions).positions
     ideal -= ideal.mean(axis=0)
     gold = potential.metal_potential("Au")
-    (field,) = displacement_fields.displacement_fields([ideal], gold)
+    field = displacement_fields.displacement_fields([ideal], gold)[0].displacements
     positions, mask = jnp.asarray(np.pad(ideal, ((0, 13), (0, 0)))), np.arange(160) < 147
     relax = jax.jit(random_particles.relax_particle)
     final_positions = np.asarray(relax(positions, jnp.asarray(mask), jnp.float32(0.5), gold))

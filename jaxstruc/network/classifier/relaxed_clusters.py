@@ -24,6 +24,7 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import files
 from jaxstruc.clusters import displacement_fields, potential, random_particles, size_classes
+from jaxstruc.clusters.displacement_fields import DisplacementField
 from jaxstruc.clusters.library import Library, candidate_cluster
 from jaxstruc.clusters.potential import Potential
 from jaxstruc.clusters.size_classes import SizeClasses
@@ -172,16 +173,17 @@ def _relax_clusters(
 
 
 def _kept_displacement(
-    positions: Float[np.ndarray, "atom 3"], field: Float[np.ndarray, "atom 3"] | str
+    positions: Float[np.ndarray, "atom 3"], field: DisplacementField | str
 ) -> Float[np.ndarray, "atom 3"]:
     """Return a displacement field, shortened if atoms leave their places, and 0 if there is none."""
     if isinstance(field, str):
         return np.zeros_like(positions)
-    field = field.astype(np.float64)
-    distance, relaxed_distance = pdist(positions), pdist(positions + field)
+    displacement = field.displacements.astype(np.float64)
+    distance, relaxed_distance = pdist(positions), pdist(positions + displacement)
     is_nearby = distance < random_particles.NEARBY_DISTANCE
     change = np.max(np.abs(relaxed_distance[is_nearby] / distance[is_nearby] - 1))
-    return field * (1.0 if change < random_particles.MAX_DISTANCE_CHANGE else random_particles.LIMITED_CHANGE / change)
+    is_small = change < random_particles.MAX_DISTANCE_CHANGE
+    return displacement * (1.0 if is_small else random_particles.LIMITED_CHANGE / change)
 
 
 def _batches(library: Library, rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
