@@ -9,7 +9,7 @@ from simulated_pdfs_numpy import BOND
 from jaxstruc.clusters import distances, families, library, potential, size_classes
 from jaxstruc.clusters.displacement_fields import FieldStore
 from jaxstruc.pdf import candidates, cross_validation, ensemble_model, screening, target
-from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
 from jaxstruc.scattering.cluster_tables import TableRange
 
 R = np.arange(1.5, 26.001, 0.05)
@@ -121,21 +121,28 @@ def rank_single_clusters(g, rmax=20.0):
     return pool.select(order), candidates.select_rows(fits, order)
 
 
-def cross_validate_curve(g, *, signal_end=None, **options):
-    """Return the cross-validation of a curve, with the four best clusters as rivals of the ensemble."""
+def cross_validate_curve(g, *, signal_end=None, is_relaxed=False, **options):
+    """Return the cross-validation of a curve, with the four best rigid clusters as rivals of the ensemble.
+
+    With `is_relaxed`, the relaxation of the rivals and of the ensemble is fitted up to each cut.
+    """
     pool, fits = rank_single_clusters(g)
-    group = pool.groups[0]
+    group, free, model = pool.groups[0], ("scale", *NONLINEAR_PARAMETERS), sphere_model()
+    if is_relaxed:
+        group, free, model = group._replace(fields=sphere_fields()), (*free, "relaxation"), relaxed_model()
+        pool = pool._replace(groups=(group,))
+        options["best"] = candidates.select_fitted(FittedCandidates(pool, fits), np.arange(1))
     bins = screening.binned_distances(sphere_library(), group.rows, bond=BOND, span=SPAN)
     signal_end = signal_end or screening.diameter_estimate(R, g, bond=BOND, qdamp=SETTINGS["qdamp"]).signal_end
     holdout_data = cross_validation.HoldoutData(R, g, make_target(g), signal_end, SPAN, MIN_Q_NODES, MIN_BASIS_SIZE)
     best_row = pool.entry(0)[1]
     models = cross_validation.HoldoutModels(
-        sphere_model(),
+        model,
         values=candidates.select_rows(fits.values, 0),
         mean_size=float(equivalent_diameters()[best_row]),
         libraries=[(group, bins)],
         rivals=pool.select(np.arange(4)),
-        free=("scale", *NONLINEAR_PARAMETERS),
+        free=free,
         **options,
     )
     return cross_validation.cross_validate(holdout_data, models)

@@ -27,6 +27,18 @@ def test_a_mixture_is_a_distribution(ensemble_validation):
         )
 
 
+def test_a_mixture_of_relaxed_particles_is_a_distribution():
+    """The single clusters and the ensembles are relaxed up to each cut, and the whole signal gives the amplitude."""
+    rows = particle_mixtures.draw_rows(np.random.default_rng(5), mean=16.0, width=0.2)
+    g = particle_mixtures.ensemble_pdf(rows, noise=0.01, amplitude=1.0)
+    validation = particle_mixtures.cross_validate_curve(g, is_relaxed=True, departure_strengths=(0.0,))
+    assert validation.sample == "distribution" and float(validation.ensemble_fit.rw) < 0.03
+    assert float(validation.ensemble_fit.values.relaxation) == pytest.approx(1.0, abs=0.15)
+    for comparison in validation.comparisons:
+        assert len(comparison.rival_squares) == 4 and np.isfinite(comparison.rival_squares).all()
+        assert comparison.ensemble_predictions[0].rw < comparison.single_prediction.rw
+
+
 def test_one_cluster_is_single():
     rows = particle_mixtures.draw_rows(np.random.default_rng(6), mean=18.0, width=0.01, count=1)
     validation = particle_mixtures.cross_validate_curve(
