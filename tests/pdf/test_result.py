@@ -238,6 +238,7 @@ def user_cluster(*position_blocks):
         ("molecule", "the relaxation changes nothing but the scale"),
         ("pair", "the cluster has too few atoms"),
         ("triangle", "the cluster has too few atoms"),
+        ("bcc", "atoms leave their places when the cluster relaxes"),
     ],
 )
 def test_a_structure_that_cannot_relax_is_fitted_rigidly_and_the_message_states_why(kind, reason):
@@ -249,6 +250,7 @@ def test_a_structure_that_cannot_relax_is_fitted_rigidly_and_the_message_states_
         "molecule": (first_cluster("icosahedron", 13).positions,),
         "pair": (corners[:2],),
         "triangle": (corners,),
+        "bcc": (first_cluster("bcc", 51).positions,),
     }[kind]
     group = relaxed_group([user_cluster(*structure)])
     result = solve_measurement(make_measurement(0), group)
@@ -258,6 +260,18 @@ def test_a_structure_that_cannot_relax_is_fitted_rigidly_and_the_message_states_
     rigid_free = tuple(name for name in FitOptions().free if name != "relaxation")
     rigid_result = solve_measurement(make_measurement(0), group, fit=FitOptions(free=rigid_free))
     assert rigid_result.best.rw == pytest.approx(result.best.rw, rel=1e-3) and "rigid" not in rigid_result.message
+
+
+def test_a_relaxation_beyond_its_bound_is_reported():
+    """The atoms have moved 2.6 times as far as in vacuum, and the largest relaxation of a fit is 2."""
+    cluster = first_cluster("icosahedron", 55)
+    group = relaxed_group([cluster], source="library")
+    positions = cluster.positions + 2.6 * group.fields.field(0)
+    measurement = Measurement("sample.gr", R, cluster_pdf(positions * BOND, R), dict(HEADER))
+    result = solve_measurement(measurement, group)
+    assert result.best.values["relaxation"].value > 1.95 and result.best.values["relaxation"].error is None
+    assert "relaxation is at a bound of the fit and has no error" in result.message
+    assert result.best.remark == "relaxation at its bound"
 
 
 def test_a_metal_without_a_potential_is_relaxed_with_a_generic_one_and_the_message_states_it():
