@@ -17,13 +17,15 @@ from jaxstruc.pdf import candidates as pdf_candidates
 from jaxstruc.pdf import site_search, stacking, target
 from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
 from jaxstruc.pdf.fit import Fit, FitValues
-from jaxstruc.pdf.site_search import SearchLevel
+from jaxstruc.pdf.site_search import PackingStart, SearchLevel
 from jaxstruc.pdf.solve import PdfPlan, solve_measurements
 from jaxstruc.pdf.sources import CandidateSource
 from jaxstruc.scattering import form_factors
 
 BOND = form_factors.bond_length("Pt")
 BRIEF_LEVEL = SearchLevel(1, 4, 20, 1, 2, 60, max_rounds=2, n_walk_steps=40)
+VALUES = FitValues(1.0, 1.0, 0.008, 0.0, 2.0, 0.03, 0.0)
+R = np.arange(1.5, 16.001, 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +137,18 @@ def test_levels_differ_in_the_length_of_the_search():
 
 def test_packings_that_the_classifier_finds_improbable_are_not_searched_and_likely_ones_are():
     """The packing of the best candidate is always searched. Without a classifier, all packings are searched."""
-    values = object()
-    leaders = {"stack": (90, values), "bcc": (80, 2), "decahedron": (85, 3)}
+    curve = np.ones(3)
+    leaders = {
+        "stack": PackingStart(90, VALUES, curve),
+        "bcc": PackingStart(80, VALUES),
+        "decahedron": PackingStart(85, VALUES),
+    }
     atom_counts = {"decahedron": np.array([100, 102]), "icosahedron": np.array([140, 147, 150])}
     selected_leaders = site_search._with_probable_packings(leaders, atom_counts)
-    assert selected_leaders == {"stack": (90, values), "decahedron": (85, 3), "icosahedron": (147, values)}
+    assert list(selected_leaders) == ["stack", "decahedron", "icosahedron"]
+    assert all(selected_leaders[name] is leaders[name] for name in ("stack", "decahedron"))
+    added_start = selected_leaders["icosahedron"]
+    assert added_start.n_atoms == 147 and added_start.values is VALUES and added_start.relaxation_curve is curve
     assert (
         site_search._with_probable_packings(leaders, None) == leaders
         and site_search._with_probable_packings({}, atom_counts) == {}
@@ -175,10 +184,6 @@ def test_the_best_start_stays_among_ends_that_are_worse(particle):
     assert site_search._with_best_start(fit_target, right_minima, wrong_starts, right_starts, weights) is right_minima
 
 
-VALUES = FitValues(1.0, 1.0, 0.008, 0.0, 2.0, 0.03, 0.0)
-R = np.arange(1.5, 16.001, 0.05)
-
-
 def simulated_target(positions, **options):
     """Return the target of the curve of a particle without noise."""
     g = simulated_pdfs_numpy.cluster_pdf(positions * simulated_pdfs_numpy.BOND, R, qmin=0.8)
@@ -196,7 +201,7 @@ def fitted_clusters(family_names, rw, *, source="library", invalid_rows=()):
     )
     n_fits = len(clusters)
     ones = np.ones(n_fits)
-    values = FitValues(ones, np.arange(n_fits) + 0.0, ones, ones, ones, ones, ones)
+    values = FitValues(ones, np.arange(n_fits) + 0.0, ones, ones, ones, ones, ones, 0 * ones)
     fits = Fit(values, np.ones((n_fits, 1)), np.ones((n_fits, 1, 1)), np.array(rw), ones > 0, np.ones((n_fits, 1)) < 0)
     return FittedCandidates(pdf_candidates.candidate_pool([group]), fits)
 
@@ -214,10 +219,11 @@ def fitted_clusters(family_names, rw, *, source="library", invalid_rows=()):
 def test_the_packings_of_the_best_candidates_are_searched(rw, invalid_rows, expected_rows):
     """Up to three packings are searched, whose best Rw is at most twice the smallest and at most 0.6 larger."""
     fitted = fitted_clusters(("fcc", "bcc", "hcp", "sc", "icosahedron", "decahedron"), rw, invalid_rows=invalid_rows)
-    best_by_packing = site_search._best_by_packing(fitted)
-    assert {packing: int(values.stretch) for packing, (_, values) in best_by_packing.items()} == expected_rows
+    best_by_packing = site_search._best_by_packing(fitted, None)  # without a relaxation, the data are not used
+    assert {packing: int(start.values.stretch) for packing, start in best_by_packing.items()} == expected_rows
+    assert all(start.relaxation_curve is None for start in best_by_packing.values())
     assert list(best_by_packing) == list(expected_rows)
-    assert [n_atoms for n_atoms, _ in best_by_packing.values()] == [6 + row for row in expected_rows.values()]
+    assert [start.n_atoms for start in best_by_packing.values()] == [6 + row for row in expected_rows.values()]
 
 
 def test_the_misfit_of_a_particle_is_that_of_its_pairs_in_bins():
@@ -270,7 +276,7 @@ def test_random_starts_have_their_numbers_of_atoms_and_are_sorted_by_misfit(part
     fit_target = simulated_target(particle)
     level = SearchLevel(100, 4, 6, 1, 1)  # 20 shapes for 60 atoms
     starts = site_search._packing_starts(
-        fit_target, "bcc", 60, VALUES, level, np.random.default_rng(0), atom_count_draws=np.full(5, 90)
+        fit_target, "bcc", PackingStart(60, VALUES), level, np.random.default_rng(0), atom_count_draws=np.full(5, 90)
     )
     atom_counts = [int(start.occupied_sites.sum()) for start in starts]
     assert len(starts) == 20 and atom_counts.count(90) == 10
@@ -283,7 +289,7 @@ def test_random_starts_have_their_numbers_of_atoms_and_are_sorted_by_misfit(part
         site_search._particle_misfit(positions, pair_curves, bin_width, np.asarray(fit_target.basis.data), False)
     )
     few_starts = site_search._packing_starts(
-        fit_target, "sc", 500, VALUES, SearchLevel(2, 4, 6, 1, 1), np.random.default_rng(0)
+        fit_target, "sc", PackingStart(500, VALUES), SearchLevel(2, 4, 6, 1, 1), np.random.default_rng(0)
     )
     assert len(few_starts) == 2 and all(450 <= start.occupied_sites.sum() <= 550 for start in few_starts)
 
@@ -294,7 +300,7 @@ def test_starts_on_stacks_have_the_stacking_of_the_data(letter, sequence):
     sphere = lattices.points_within(lattices.stack(sequence, reach=5) - np.array([0.2, 0.1, 0.15]), 2.3)
     fit_target = simulated_target(sphere)
     starts = site_search._packing_starts(
-        fit_target, "stack", len(sphere), VALUES, SearchLevel(3, 24, 30, 1, 1), np.random.default_rng(0)
+        fit_target, "stack", PackingStart(len(sphere), VALUES), SearchLevel(3, 24, 30, 1, 1), np.random.default_rng(0)
     )
     assert len(starts) == 3
     best_start = starts[0]
@@ -327,6 +333,7 @@ def test_the_best_listed_clusters_of_each_packing_are_starts(fcc_library):
     ):
         group = CandidateGroup(source, fcc_library, np.arange(n_clusters), invalid_rows)
         fitted = FittedCandidates(pdf_candidates.candidate_pool([group]), fits)
-        starts = site_search._library_starts(fitted, {"stack": (50, VALUES), "bcc": (50, VALUES)}, level)
+        best_by_packing = {name: PackingStart(50, VALUES) for name in ("stack", "bcc")}
+        starts = site_search._library_starts(fitted, None, best_by_packing, level)
         assert [start.values.stretch for start in starts] == first_stretches
-    assert site_search._library_starts(fitted, {"bcc": (50, VALUES)}, level) == []
+    assert site_search._library_starts(fitted, None, {"bcc": PackingStart(50, VALUES)}, level) == []
