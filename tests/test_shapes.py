@@ -32,4 +32,10 @@ def test_a_wrong_shape_is_refused_while_jax_traces():
 
 def test_fields_of_a_dataclass_whose_shapes_disagree_are_refused():
     with pytest.raises(TypeCheckError, match="parameter 'bond'"):
-        ClusterTable(jnp.zeros((3, 5, 8)), jnp.ones(2), TableRange(max_distance=20.0, qmax=20.0))
+        ClusterTable(
+            jnp.zeros((3, 4, 5, 8)),
+            jnp.ones(2),
+            jnp.zeros((3, 4)),
+            jnp.ones(3),
+            TableRange(max_distance=20.0, qmax=20.0),
+        )
