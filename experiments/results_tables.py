@@ -191,6 +191,11 @@ PAGES: dict[str, ResultPage] = {
         {"Populations": saxs_tables.round_robin_block},
         "Errors are those of each population if their number is right.",
     ),
+    "saxs_populations": ResultPage(
+        {"saxs_populations": saxs_tables.populations_block},
+        {"Populations and bodies": saxs_tables.populations_block},
+        "Chi-squared is divided by the number of degrees of freedom.",
+    ),
     "saxs_shapes": ResultPage(
         {"saxs_shapes": saxs_tables.shapes_block},
         {"Bodies": saxs_tables.shapes_table},

@@ -61,6 +61,23 @@ def round_robin_block(rows: Rows) -> str:
     return markdown_table(lines)
 
 
+def populations_block(rows: Rows) -> str:
+    """Return the shares of samples with the right number of populations and the right body."""
+    lines = ["populations;samples;number right;body right;not determined;wrong body;median chi-squared".split(";")]
+    for label, counts in (("1", (1,)), ("2", (2,)), ("3", (3,)), ("4", (4,)), ("all", (1, 2, 3, 4))):
+        case_rows = [row for row in rows if row["populations"] in counts]
+        bodies = [(row["body"], row["truth"]) for row in case_rows]
+        cells = (
+            [row["counted"] == row["populations"] for row in case_rows],
+            [body == truth for body, truth in bodies],
+            [body == "not determined" for body, _ in bodies],
+            [body not in (truth, "not determined") for body, truth in bodies],
+        )
+        median = number(float(np.median([row["chi2"] for row in case_rows])), 2) if case_rows else "–"
+        lines.append([label, str(len(case_rows)), *(percent(cell, 1) for cell in cells), median])
+    return markdown_table(lines)
+
+
 def shapes_block(rows: Rows) -> str:
     """Return a sentence on the cases that a sphere fits, and the table."""
     sphere_rows = [row for row in rows if row["sphere_above"] < MAX_SPHERE_EXCESS]

@@ -35,9 +35,37 @@ def sphere_intensity(q: np.ndarray, populations: Sequence[tuple[float, float, fl
     return total
 
 
+def number_distribution(name: str, mean: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the radii in Å and the number fractions of a Gaussian, lognormal, Schulz or LSW distribution.
+
+    LSW is the distribution of I. M. Lifshitz, V. V. Slyozov and C. Wagner. It has a fixed width, 0.215.
+    """
+    if name == "gaussian":
+        return gaussian_sizes(mean, width)
+    if name == "lsw":
+        ratio = np.linspace(1e-3, 1.5, N_NODES + 1)[:-1]
+        log_weight = (
+            2 * np.log(ratio) - 7 / 3 * np.log(3 + ratio) - 11 / 3 * np.log(1.5 - ratio) - ratio / (1.5 - ratio)
+        )
+    else:
+        ratio = np.maximum(1 + width * np.linspace(-7, 9, 2 * N_NODES), 1e-3)
+        log_variance = np.log1p(width**2)
+        log_weight = {
+            "lognormal": -((np.log(ratio) + log_variance / 2) ** 2) / (2 * log_variance) - np.log(ratio),
+            "schulz": (1 / width**2 - 1) * np.log(ratio) - ratio / width**2,
+        }[name]
+    weight = np.exp(log_weight - log_weight.max())
+    return mean * ratio, weight / weight.sum()
+
+
 def body_intensity(name: str, q: np.ndarray, mean: float, width: float) -> np.ndarray:
     """Return I(Q) of a body with Gaussian sizes, computed by the package."""
     radius, weight = gaussian_sizes(mean, width) if width else (np.array([mean]), np.ones(1))
+    return sizes_intensity(name, q, radius, weight)
+
+
+def sizes_intensity(name: str, q: np.ndarray, radius: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return I(Q) of a body with given radii in Å and number fractions, computed by the package."""
     table = form_factors.named_table(name.replace("-", " "))
     squared_form_factor = np.asarray(
         form_factors.form_factor(table, jnp.asarray(q[:, None] * radius, jnp.float32)), float
@@ -60,8 +88,15 @@ def simulate_measurement(
     """
     expected_counts = counts * (curve / curve.max() + 5e-4)
     sigma = np.hypot(np.sqrt(expected_counts), relative_noise * expected_counts)
-    observed = expected_counts + sigma * rng.standard_normal(len(q))
+    return measurement_with_noise(name, q, expected_counts, sigma, rng)
+
+
+def measurement_with_noise(
+    name: str, q: np.ndarray, intensity: np.ndarray, sigma: np.ndarray, rng: np.random.Generator
+) -> Measurement:
+    """Return an intensity with random noise of the standard deviation sigma as a measurement."""
     empty = np.zeros(0)
+    observed = intensity + sigma * rng.standard_normal(len(q))
     return Measurement(
         name, empty, empty, {}, kind="iq", q=q, intensity=observed, sigma=sigma, intensity_unit="arbitrary"
     )

@@ -131,6 +131,10 @@ class SizeDistribution:
     """Density of the number of particles in ln R. Its integral is 1."""
     number_low: np.ndarray
     number_high: np.ndarray
+    min_determined_radius: float = 0.0
+    """Smallest radius that the range of Q determines, π/qmax, in Å."""
+    max_determined_radius: float = math.inf
+    """Largest radius that the range of Q determines, π/qmin, in Å."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields that only a later version of the written format has."""
 
@@ -138,7 +142,9 @@ class SizeDistribution:
     def table(self) -> dict[str, np.ndarray]:
         """Columns of the distribution by name."""
         names = ("radius", "volume", "volume_low", "volume_high", "number", "number_low", "number_high")
-        return {name: getattr(self, name) for name in names}
+        is_determined = (self.radius >= self.min_determined_radius) & (self.radius <= self.max_determined_radius)
+        columns = {name: getattr(self, name) for name in names}
+        return columns | {"determined": np.where(is_determined, "yes", "no")}
 
 
 @dataclass(frozen=True, repr=False)

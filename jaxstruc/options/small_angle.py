@@ -43,12 +43,12 @@ BodyName = Literal[
 """Names of the bodies that are fitted. A body is the shape of a particle of uniform density."""
 SimulatedBodyName = Literal[BodyName, "core-shell", "spheroid", "cylinder"]
 SimulatedDistributionName = Literal["none", "gaussian", "lognormal", "schulz", "uniform"]
-DistributionName = Literal[SimulatedDistributionName, "two", "free"]
+DistributionName = Literal[SimulatedDistributionName, "two", "three", "free"]
 InteractionName = Literal["effective", "decoupling", "local"]
 BODIES: tuple[BodyName, ...] = get_args(BodyName)
 DISTRIBUTIONS: tuple[DistributionName, ...] = get_args(DistributionName)
 """Names of the distributions of sizes that are fitted: none is a single size, two is a sum of two Gaussian
-distributions, and free is a smooth histogram."""
+distributions, three is a sum of three lognormal distributions, and free is a smooth histogram."""
 SIMULATED_BODIES: tuple[SimulatedBodyName, ...] = get_args(SimulatedBodyName)
 SIMULATED_DISTRIBUTIONS: tuple[SimulatedDistributionName, ...] = get_args(SimulatedDistributionName)
 SAXS_QMIN, SAXS_QMAX = 0.005, 0.5
@@ -97,9 +97,9 @@ class SizeOptions(Options):
         tuple[DistributionName, ...],
         tyro.conf.arg(
             help="Distributions of sizes that are fitted and compared: a single size (none), one population "
-            "(gaussian, lognormal, schulz, uniform), two populations (two), or a smooth histogram (free). "
-            "By default all are compared, but the option `two` is fitted only for the three best shapes, and `free` "
-            "only if no other distribution explains the data.",
+            "(gaussian, lognormal, schulz, uniform), two Gaussian populations (two), three lognormal populations "
+            "(three), or a smooth histogram (free). By default all are compared. The options `two` and `three` are "
+            "fitted only for the three best shapes, and `three` only if it can explain the data better.",
             help_behavior_hint="",
         ),
     ] = ()

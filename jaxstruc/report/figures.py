@@ -5,6 +5,7 @@ from functools import singledispatch
 from pathlib import Path
 
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 
 from jaxstruc import files
@@ -17,6 +18,8 @@ from jaxstruc.small_angle.result import SaxsResult
 MARKERS = "os^vDPX*<>"
 MAX_NAMED_FILES = 40
 """Largest number of curves whose names are shown in a figure."""
+MAX_LINEAR_RATIO = 8.0
+"""Largest ratio of two radii that are drawn on a linear axis."""
 MIN_DRAWN_SHARE, MIN_DRAWN_DENSITY = 2e-3, 5e-3
 """Smallest share of a size, and smallest density relative to the largest one, that the axis of sizes includes."""
 
@@ -239,24 +242,47 @@ def _draw_prediction(axes, ensemble: Distribution) -> None:
 
 
 def _draw_densities(axes, result: SaxsResult, name: str) -> None:
-    """Draw the density of sizes, by volume or by number, against the radius."""
+    """Draw the density of sizes, by volume or by number, against the radius.
+
+    Sizes that differ by a large factor are drawn on a logarithmic axis, with the density in ln R. Sizes that the range
+    of Q does not determine are shaded.
+    """
     sizes = result.sizes
     if sizes is None:
         axes.set_axis_off()
         return
-    line, low, high = (getattr(sizes, f"{name}{end}") / sizes.radius for end in ("", "_low", "_high"))
+    line, low, high = (getattr(sizes, f"{name}{end}") for end in ("", "_low", "_high"))
+    radius = sizes.radius[np.maximum(line, high) / sizes.radius > MIN_DRAWN_DENSITY * (line / sizes.radius).max()]
+    unit = "1/Å"
+    if radius[-1] > MAX_LINEAR_RATIO * radius[0]:
+        axes.set_xscale("log")
+        radius, unit = sizes.radius[np.maximum(line, high) > MIN_DRAWN_DENSITY * line.max()], "in ln R"
+    else:
+        line, low, high = (column / sizes.radius for column in (line, low, high))
     axes.fill_between(sizes.radius, low, high, color="C0", alpha=0.25, lw=0, label="90 % band")
     axes.plot(sizes.radius, line, "-", color="C0", lw=1.5, label=sizes.method)
-    radius = sizes.radius[np.maximum(line, high) > MIN_DRAWN_DENSITY * line.max()]
-    axes.set(xlim=(radius[0] / 1.05, radius[-1] * 1.05), ylim=(0, None))
-    axes.set(xlabel="radius (Å)", ylabel=f"density by {name} (1/Å)")
+    limits = radius[0] / 1.05, radius[-1] * 1.05
+    undetermined_ranges = (limits[0], sizes.min_determined_radius), (sizes.max_determined_radius, limits[1])
+    visible_ranges = [(start, end) for start, end in undetermined_ranges if start < end]
+    for index, (start, end) in enumerate(visible_ranges):
+        label = None if index else "not determined by Q"
+        axes.axvspan(max(start, limits[0]), min(end, limits[1]), color="0.9", zorder=0, label=label)
+    if axes.get_xscale() == "log":
+        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    axes.set(xlim=limits, ylim=(0, None), xlabel="radius (Å)", ylabel=f"density by {name} ({unit})")
     axes.legend(frameon=False, fontsize=9)
 
 
 def _saxs_title(result: SaxsResult, rank: int) -> str:
-    best, radius, pd = result.candidates[rank - 1], result.intervals["radius"], result.intervals["pd"]
+    best = result.candidates[rank - 1]
+    radius, pd, mean_diameter, width = (
+        f"{interval.value:.3g} ({interval.low:.3g} to {interval.high:.3g})"
+        for interval in (result.intervals[name] for name in ("radius", "pd", "mean_diameter", "width"))
+    )
     return (
-        f"{Path(result.label).name}: {best.type}, {best.family}; radius {radius.value:.4g} Å "
-        f"({radius.low:.4g} to {radius.high:.4g}), pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}), "
-        f"$\\chi^2$ {best.notes['chi2']:.3g}; body: {result.body}"
+        f"{Path(result.label).name}: {best.type}, {best.family}, $\\chi^2$ {best.notes['chi2']:.3g}; "
+        f"body: {result.body}\nby number: radius {radius} Å, pd {pd}; "
+        f"by volume: mean diameter {mean_diameter} Å, width {width}"
     )

@@ -76,12 +76,12 @@ CLASSIFY_SUMMARY_COLUMNS = (
 """Columns of `classify`: medians with 90 % intervals, and the probability of each type. `distance` is the distance from
 the PDFs of the training, of which 95 % have a distance below 1."""
 SAXS_SUMMARY_COLUMNS = (
-    *"file status body p_body distribution radius radius_error pd pd_error".split(),
-    *"r_eq r_eq_low r_eq_high chi2 message stem frame".split(),
-    *"radius_low radius_high pd_low pd_high".split(),
+    *"file status body p_body n_populations distribution".split(),
+    *"radius radius_low radius_high pd pd_low pd_high".split(),
     *SIZE_COLUMNS,
+    *"chi2 message stem frame radius_error pd_error r_eq r_eq_low r_eq_high".split(),
     *"rw scale scale_error background background_error power_scale power_scale_error".split(),
-    *(f"{name}_{k}{end}" for k in (1, 2) for name in ("radius", "pd", "share") for end in ("", "_error")),
+    *(f"{name}_{k}{end}" for k in (1, 2, 3) for name in ("radius", "pd", "share") for end in ("", "_error")),
     *"median sigma best types weight ties points noise_scale noise_inferred smeared qmin qmax background_scale".split(),
     *"seconds version sha256".split(),
 )
@@ -89,9 +89,11 @@ SAXS_SUMMARY_COLUMNS = (
 
 - `body` is "not determined" if several bodies are likely. `best` is the most probable body, `p_body` is its probability
   among the compared bodies, and `types` has the probabilities of all.
+- `n_populations` is the number of populations that the data separate.
 - `radius`, `pd` (standard deviation over mean) and `r_eq` (radius of the sphere of equal volume) are number-weighted
   values of the best fit. `mean_diameter` and `width` are volume-weighted.
-- `radius_1`, `pd_1`, `radius_2` and `pd_2` belong to two populations, and `share_1` and `share_2` are shares of volume.
+- `radius_1`, `pd_1` and `share_1` (share of the volume) to `radius_3`, `pd_3` and `share_3` belong to two or three
+  populations.
 - `median` (of R) and `sigma` (of ln R) are the parameters of a lognormal distribution, as in sasmodels.
 - `chi2` is divided by the number of degrees of freedom. `noise_scale` is the factor on the variance of the noise."""
 MIN_SHARE = 0.02

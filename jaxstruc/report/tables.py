@@ -41,7 +41,7 @@ CANDIDATE_COLUMNS = (
 SAXS_CANDIDATE_COLUMNS = (
     *"rank body distribution weight in_90 chi2 rw radius radius_error pd pd_error r_eq mean_diameter width".split(),
     *"scale scale_error background background_error power_scale power_scale_error median sigma".split(),
-    *(f"{name}_{k}{end}" for k in (1, 2) for name in ("radius", "pd", "share") for end in ("", "_error")),
+    *(f"{name}_{k}{end}" for k in (1, 2, 3) for name in ("radius", "pd", "share") for end in ("", "_error")),
     *"converged remark".split(),
 )
 """Columns of candidates/STEM.csv for SAXS."""
@@ -68,10 +68,13 @@ def _(result: PdfResult) -> str:
 def _(result: SaxsResult) -> str:
     if not result.candidates:
         return headline.dispatch(Result)(result)
-    best, radius, pd = result.best, result.intervals["radius"], result.intervals["pd"]
+    best = result.best
+    radius, pd, mean_diameter, width = (result.intervals[name] for name in ("radius", "pd", "mean_diameter", "width"))
     text = f"{result.label}: {_weak_prefix(result)}{result.body}, {best.family}, "
     text += f"radius {radius.value:.4g} Å ({radius.low:.4g} to {radius.high:.4g}), "
-    text += f"pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}), chi2 {best.notes['chi2']:.3g}"
+    text += f"pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}) by number, "
+    text += f"mean diameter {mean_diameter.value:.4g} Å ({mean_diameter.low:.4g} to {mean_diameter.high:.4g}), "
+    text += f"width {width.value:.3g} ({width.low:.3g} to {width.high:.3g}) by volume, chi2 {best.notes['chi2']:.3g}"
     return text + _message(result)
 
 
@@ -115,7 +118,10 @@ def _(result: SaxsResult) -> str:
     for name, value in best.values.items():
         unit = f" {value.unit}" if value.unit else ""
         error = f" ± {value.error:.2g}{unit}" if value.error is not None else unit + _without_error(name, best)
-        lines.append(f"  {name:27s} {value.value:.5g}{error}")
+        label = f"{name} (by number)" if name in ("radius", "pd") else name
+        lines.append(f"  {label:27s} {value.value:.5g}{error}")
+        if name == "pd":
+            lines += _volume_lines(result)
     for name in ("median", "sigma"):
         if name in best.notes:
             lines.append(f"  {name:27s} {best.notes[name]:.5g} (lognormal, as in sasmodels)")
@@ -271,15 +277,29 @@ def _conditions(result: SaxsResult) -> dict[str, str]:
     best, q, facts = result.best, np.asarray(result.q), result.facts
     lines = {
         "program": f"jaxstruc {result.versions.get('jaxstruc', '')}",
-        "model": f"{best.type}, {best.family} distribution of sizes, weight {best.weight:.3g}",
+        "model": f"{best.type}, distribution of sizes: {best.family}, weight {best.weight:.3g}",
         "Q range": f"{q[0]:.4g} to {q[-1]:.4g} 1/Å, {len(q)} points",
         "smearing": "pinhole, with dQ from the file" if facts.get("smeared") else "none",
         "noise": "inferred from the data" if facts.get("noise_inferred") else "errors from the file",
         "chi2/(points - parameters)": f"{best.notes['chi2']:.4g}",
     }
+    if sizes := result.sizes:
+        lines["radii that Q determines"] = f"{sizes.min_determined_radius:.4g} to {sizes.max_determined_radius:.4g} Å"
+    if "n_populations" in facts:
+        lines["populations"] = f"{facts['n_populations']}"
     if "contrast" in facts:
         lines["contrast"] = f"{facts['contrast']:.4g} 10⁻⁶/Å² in {facts['solvent']}; the scale is the volume fraction"
     return lines | {"unit of I": facts.get("intensity_unit") or "not stated"}
+
+
+def _volume_lines(result: SaxsResult) -> list[str]:
+    """Return the lines of the volume-weighted mean diameter and width, with their 90 % intervals."""
+    lines = []
+    for name, unit in (("mean_diameter", " Å"), ("width", "")):
+        interval = result.intervals[name]
+        label = f"{name} (by volume)"
+        lines.append(f"  {label:27s} {interval.value:.5g}{unit} ({interval.low:.4g} to {interval.high:.4g})")
+    return lines
 
 
 def _without_error(name: str, best: Candidate) -> str:

@@ -95,7 +95,8 @@ def design_matrix(
 ) -> DesignMatrix:
     """Return the curves of a body at the nodes of a window, divided by the noise and without the background."""
     log_radius = log_radius_nodes(window, n_nodes)
-    return DesignMatrix(log_radius, data.whiten(size_curves(table, data.q, data.dq, log_radius)))
+    whitened_curves = data.whiten(size_curves(table, data.q, data.dq, log_radius))
+    return DesignMatrix(log_radius, jnp.asarray(whitened_curves))
 
 
 def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:

@@ -7,8 +7,8 @@ amplitude, C is their covariance, and $\pi$ is their prior density (D. J. C. Mac
 10.1162/neco.1992.4.3.415).
 
 All bodies have the same prior probability. All distributions of a body also have the same prior probability, except a
-single size (`SINGLE_SIZE_PRIOR`). The priors of ln mean, relative width, ln amplitude and the volume fraction of a
-second population are uniform. The prior of ln mean covers the sizes that the range of Q can distinguish. The prior of
+single size (`SINGLE_SIZE_PRIOR`). The priors of ln mean, relative width, ln amplitude and the volume fractions of
+several populations are uniform. The prior of ln mean covers the sizes that the range of Q can distinguish. The prior of
 the relative width covers 0 to `MAX_PRIOR_WIDTH`. The prior of ln amplitude covers a range of `LOG_AMPLITUDE_RANGE`.
 Each fitted parameter lowers the evidence, because its prior is wide. A parameter that is known to 1 %, for example,
 lowers ln Z by about 3.
@@ -55,6 +55,8 @@ The number of batches that are drawn from a fit is proportional to the weight of
 """
 MIN_DRAWN_WEIGHT = 1e-3
 """Smallest weight of a fit from which sizes are drawn."""
+FREE_FIT_INDEX = -1
+"""Index of a draw that comes from a free distribution."""
 MAX_CHI2_SIGMAS = 3.0
 """Largest chi-squared that noise explains, in standard deviations above its expected value."""
 
@@ -155,9 +157,10 @@ def log_evidence(body_fit: BodyFit, chi2_factor: float, *, log_radius_range: flo
         log_prior += math.log(SINGLE_SIZE_PRIOR)
     else:
         log_prior += float(np.sum(body_fit.log_parameters[:, 1] - math.log(MAX_PRIOR_WIDTH)))
-    if n_populations == 2:
+    if n_populations > 1:
         total_amplitude = body_fit.amplitude.sum()
-        log_prior += float(np.sum(np.log(np.maximum(body_fit.amplitude / total_amplitude, 1e-12)))) + math.log(2)
+        log_prior += float(np.sum(np.log(np.maximum(body_fit.amplitude / total_amplitude, 1e-12))))
+        log_prior += math.lgamma(n_populations) + math.lgamma(n_populations + 1)
     return -0.5 * chi2_factor * body_fit.chi2 + float(log_volume) + log_prior
 
 
@@ -173,7 +176,7 @@ class SizeDraws(NamedTuple):
     weight: Float[np.ndarray, " draw"]
     """Weights of the draws, which sum to 1."""
     fit_index: Float[np.ndarray, " draw"]
-    """Index of the fit that a draw comes from, or -1 if it comes from `free_distribution`."""
+    """Index of the fit that a draw comes from, or `FREE_FIT_INDEX` if it comes from a free distribution."""
     sizes: Moments
     """Means and widths of the draws, as arrays [draw]."""
     volume_shares: Float[np.ndarray, "draw node"]

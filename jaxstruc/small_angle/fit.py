@@ -5,6 +5,9 @@ computes a matrix of the curves of a body at many sizes, divided by the noise an
 population is a size distribution with one maximum. The product of the matrix with the volume fractions of a population
 is the curve of the population.
 
+Fits of three populations, and of two that lie far apart, start from the maxima of the free distribution
+(`free_distribution`) and cover all sizes that the range of Q determines.
+
 The Levenberg-Marquardt algorithm fits ln mean radius and ln relative width of each population inside bounds. The
 amplitudes are linear parameters and are eliminated by variable projection (G. H. Golub, V. Pereyra, SIAM J. Numer.
 Anal. 10, 413 (1973), doi 10.1137/0710036), with the approximate derivatives of L. Kaufman, BIT 15, 49 (1975), doi
@@ -20,10 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstruc.small_angle import design_matrix, form_factors
+from jaxstruc.small_angle import design_matrix, form_factors, free_distribution
 from jaxstruc.small_angle.data import SaxsData, WhitenedData
 from jaxstruc.small_angle.design_matrix import DesignMatrix, RadiusWindow, StartGrid, nonnegative_pair
 from jaxstruc.small_angle.form_factors import FormFactorTable
+from jaxstruc.small_angle.free_distribution import FreeDistribution, FreeProblem, SizeBins
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, MIN_WIDTH
 from jaxstruc.statistics import rounding_of_squares
 
@@ -44,12 +48,24 @@ N_STARTS, N_PAIR_STARTS = 2, 3
 """Number of starting points of a fit with one population, and of a fit with two populations."""
 N_PAIR_BODIES = 3
 """Number of bodies with which two populations are fitted. They are the bodies that fit best with one population."""
+MIXTURES = {"two": ("gaussian", 2), "three": ("lognormal", 3)}
+"""Shape of the distribution of each population, and number of populations, by name of the distribution."""
+N_MIXTURE_NODES, MIXTURE_MARGIN = 640, 0.5
+"""Number of nodes of ln R in fits that cover all sizes, and margin in ln R beyond both ends of the bins."""
+MIXTURE_BATCH_SIZE, MAX_MIXTURE_STEPS = 4, 60
+"""Number of pairs of a pattern and a body in a batch of these fits, and largest number of steps."""
+MIN_CHI2_GAIN = 20.0
+"""Decrease of chi-squared that further populations must be able to give, in units of the variance of the residual.
+
+The lowest chi-squared of the free distribution is the limit of what they can give. Fits that gain less are left out,
+because their evidence would be lower than that of a simpler fit.
+"""
 _FORM_FACTOR_TABLES: dict[tuple[str, ...], FormFactorTable] = {}
 _start_window = jax.jit(design_matrix.start_window)
 
 
 class SizeFit(NamedTuple):
-    """Fits of size distributions with one or two populations."""
+    """Fits of size distributions with one or several populations."""
 
     log_parameters: Float[Array, "*batch fit population 2"]
     """ln mean (R in Å) and ln relative width of each population."""
@@ -105,8 +121,8 @@ class BodyFit(NamedTuple):
 
     @property
     def distribution_shape(self) -> str:
-        """Name of the size distribution of each population, which is "gaussian" for the distribution "two"."""
-        return "gaussian" if self.distribution == "two" else self.distribution
+        """Name of the size distribution of each population, e.g. "gaussian" for the distribution "two"."""
+        return MIXTURES[self.distribution][0] if self.distribution in MIXTURES else self.distribution
 
     @property
     def n_parameters(self) -> int:
@@ -120,6 +136,10 @@ class SaxsFits(NamedTuple):
     body_fits: tuple[BodyFit, ...]
     window: RadiusWindow
     """Range of sizes around the size distribution of spheres that fits best."""
+    bins: SizeBins
+    """Bins of the free distribution."""
+    free_problems: dict[str, FreeProblem]
+    """Least-squares problem of the free distribution of each body, empty if no distribution needs them."""
 
 
 def fit_distributions(
@@ -127,6 +147,8 @@ def fit_distributions(
     data: Float[Array, " q"],
     start_parameters: Float[Array, "fit population 2"],
     names: tuple[str, ...],
+    *,
+    max_steps: int = MAX_STEPS,
 ) -> SizeFit:
     """Fit size distributions of one body to one measured I(Q).
 
@@ -136,6 +158,7 @@ def fit_distributions(
         start_parameters: ln mean and ln width at the start of each fit. The first fits have the first distribution of
             `names`, the next fits the second one, and so on. Each distribution has the same number of fits.
         names: Names of the distributions. All populations of a fit have the same distribution.
+        max_steps: Largest number of Levenberg-Marquardt steps.
     """
     n_fits = start_parameters.shape[0]
     lower_bounds, upper_bounds = (
@@ -147,7 +170,7 @@ def fit_distributions(
         return _next_state(state, trial_point, data @ data, lower_bounds, upper_bounds)
 
     state = jax.lax.while_loop(
-        lambda state: (state.steps < MAX_STEPS) & ~jnp.all(state.converged),
+        lambda state: (state.steps < max_steps) & ~jnp.all(state.converged),
         step,
         _initial_state(jnp.clip(start_parameters, lower_bounds, upper_bounds)),
     )
@@ -335,16 +358,47 @@ def _project_amplitudes(
     squared_norms = jnp.maximum(jnp.sum(model**2, axis=-1), MIN_SQUARED_NORM)
     unit_curves = model / jnp.sqrt(squared_norms)[..., None]
     projections = unit_curves @ data
-    if model.shape[1] == 1:
-        amplitude, basis = jnp.maximum(projections, 0.0), unit_curves
+    n_populations = model.shape[1]
+    if n_populations == 1:
+        amplitude = jnp.maximum(projections, 0.0)
+    elif n_populations == 2:
+        amplitude = nonnegative_pair(projections, jnp.sum(unit_curves[:, 0] * unit_curves[:, 1], axis=-1))
     else:
-        cosine = jnp.sum(unit_curves[:, 0] * unit_curves[:, 1], axis=-1)
-        amplitude = nonnegative_pair(projections, cosine)
-        second_curve = unit_curves[:, 1] - cosine[:, None] * unit_curves[:, 0]
-        second_curve = second_curve / jnp.sqrt(jnp.maximum(jnp.sum(second_curve**2, axis=-1), 1e-12))[:, None]
-        basis = jnp.stack([unit_curves[:, 0], second_curve], axis=1)
+        amplitude = _nonnegative_amplitudes(projections, jnp.einsum("fpq,frq->fpr", unit_curves, unit_curves))
+    basis_curves: list = []
+    for population in range(n_populations):
+        curve = unit_curves[:, population]
+        for basis_curve in basis_curves:
+            curve = curve - jnp.sum(basis_curve * unit_curves[:, population], axis=-1)[:, None] * basis_curve
+        norm = jnp.sqrt(jnp.maximum(jnp.sum(curve**2, axis=-1), 1e-12)) if basis_curves else 1.0
+        basis_curves.append(curve / jnp.broadcast_to(norm, curve.shape[:1])[:, None])
+    basis = jnp.stack(basis_curves, axis=1)
     slope_projections = jnp.einsum("fpkq,fbq->fpkb", slopes, basis)
     return amplitude / jnp.sqrt(squared_norms), slopes - jnp.einsum("fpkb,fbq->fpkq", slope_projections, basis)
+
+
+def _nonnegative_amplitudes(
+    projections: Float[Array, "fit population"], cosines: Float[Array, "fit population population"]
+) -> Float[Array, "fit population"]:
+    """Return the non-negative amplitudes of several curves of unit norm whose sum fits the data best.
+
+    All sets of curves with positive amplitudes are tried.
+
+    Args:
+        projections: Scalar products of the data with each curve.
+        cosines: Scalar products of the curves.
+    """
+    n_populations = projections.shape[1]
+    best_amplitudes, highest_explained = jnp.zeros_like(projections), jnp.zeros_like(projections[:, 0])
+    for subset in range(1, 2**n_populations):
+        is_present = np.array([(subset >> population) & 1 for population in range(n_populations)], np.float32)
+        matrix = cosines * is_present[:, None] * is_present + np.diag(1 - is_present + 1e-6).astype(np.float32)
+        amplitudes = _solve_cholesky(matrix, projections * is_present)
+        explained = jnp.where(jnp.all(amplitudes >= 0, axis=1), jnp.sum(amplitudes * projections, axis=1), -1.0)
+        is_better = explained > highest_explained
+        best_amplitudes = jnp.where(is_better[:, None], amplitudes * is_present, best_amplitudes)
+        highest_explained = jnp.where(is_better, explained, highest_explained)
+    return best_amplitudes
 
 
 def _expand_like(flag, array):
@@ -389,8 +443,8 @@ def _solve_cholesky(matrix, right_side):
 def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
     """Return all fits to at most `BATCH_SIZE` patterns whose arrays have equal shapes."""
     single_distributions = tuple(name for name in distributions if name in DISTRIBUTION_SHAPES)
-    if not single_distributions and "two" not in distributions:
-        single_distributions = ("gaussian",)  # This fit gives the range of sizes of the free distribution.
+    if not single_distributions and not set(distributions) & set(MIXTURES):
+        single_distributions = ("gaussian",)  # This fit gives the range of sizes that are reported.
     whitened_data, body_tables = [saxs_data.whitened_data for saxs_data in patterns], form_factor_tables(bodies)
     windows = _start_windows(patterns)
     body_fits: list[list[BodyFit]] = [[] for _ in patterns]
@@ -419,7 +473,168 @@ def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions:
             body_fits[pattern_index].append(
                 _body_fit(size_fits, 0, bodies[body], "two", patterns[pattern_index].discarded_chi2)
             )
-    return [SaxsFits(tuple(pattern_fits), window) for pattern_fits, window in zip(body_fits, windows, strict=True)]
+    all_fits = [
+        SaxsFits(tuple(pattern_fits), window, *_free_problems(saxs_data, pattern_fits, bodies, distributions))
+        for saxs_data, pattern_fits, window in zip(patterns, body_fits, windows, strict=True)
+    ]
+    for name in MIXTURES:
+        if name in distributions:
+            all_fits = _with_mixtures(name, all_fits, patterns, bodies)
+    return all_fits
+
+
+def _free_problems(
+    saxs_data: SaxsData, body_fits: list[BodyFit], bodies: tuple[str, ...], distributions: tuple[str, ...]
+) -> tuple[SizeBins, dict[str, FreeProblem]]:
+    """Return the bins of the free distribution, and its least-squares problem for each body that needs it."""
+    bins = free_distribution.size_bins(saxs_data.q[0], saxs_data.q[-1])
+    selected_bodies: tuple[str, ...] = ()
+    if {"free", "three"} & set(distributions):
+        selected_bodies = bodies
+    elif "two" in distributions:
+        selected_bodies = tuple(dict.fromkeys(entry.body for entry in body_fits if entry.distribution == "two"))
+    if not selected_bodies:
+        return bins, {}
+    whitened_data = jax.tree.map(lambda leaf: np.asarray(leaf, float), saxs_data.whitened_data)
+    if whitened_data.projection is None:  # The padding is left out.
+        n_points = saxs_data.n_points
+        whitened_data = whitened_data._replace(
+            **{
+                name: None if value is None else value[:n_points]
+                for name, value in whitened_data._asdict().items()
+            }
+        )  # fmt: skip
+    interpolation = free_distribution.curve_interpolation(bins, whitened_data.q, whitened_data.dq)
+    return bins, {
+        body: free_distribution.free_problem(
+            whitened_data.whiten(free_distribution.bin_curves(body, bins, interpolation)), whitened_data.data
+        )
+        for body in selected_bodies
+    }
+
+
+def _with_mixtures(
+    name: str, all_fits: list[SaxsFits], patterns: list[SaxsData], bodies: tuple[str, ...]
+) -> list[SaxsFits]:
+    """Return the fits of a batch, including those of several populations of any sizes.
+
+    They are fitted to the bodies for which they can explain the data better than all other fits do.
+    """
+    shape, n_populations = MIXTURES[name]
+    cases = [
+        (index, bodies.index(body), starts)
+        for index, (fits, saxs_data) in enumerate(zip(all_fits, patterns, strict=True))
+        for body, starts in _mixture_starts(name, fits, saxs_data)
+    ]
+    body_tables = form_factor_tables(bodies)
+    for first in range(0, len(cases), MIXTURE_BATCH_SIZE):
+        batch = cases[first : first + MIXTURE_BATCH_SIZE]
+        padded_batch = batch + [batch[-1]] * (MIXTURE_BATCH_SIZE - len(batch))
+        data, windows, starts = (
+            jax.tree.map(lambda *leaves: np.stack(leaves), *columns)
+            for columns in (
+                [patterns[index].whitened_data for index, _, _ in padded_batch],
+                [_mixture_window(all_fits[index].bins) for index, _, _ in padded_batch],
+                [starts for _, _, starts in padded_batch],
+            )
+        )
+        body_indices = np.array([body for _, body, _ in padded_batch])
+        size_fits = jax.tree.map(
+            np.asarray, _fit_mixture_populations(body_tables, body_indices, data, windows, starts, shape=shape)
+        )
+        for row, (index, body, _) in enumerate(batch):
+            mixture_fit = _body_fit(
+                _order_populations(jax.tree.map(lambda leaf, row=row: leaf[row], size_fits), n_populations),
+                0, bodies[body], name, patterns[index].discarded_chi2,
+            )  # fmt: skip
+            all_fits[index] = _with_best_fit(all_fits[index], mixture_fit)
+    return all_fits
+
+
+def _with_best_fit(fits: SaxsFits, body_fit: BodyFit) -> SaxsFits:
+    """Return the fits with a further fit, or with the better one of two fits of the same body and distribution."""
+    case = body_fit.body, body_fit.distribution
+    for index, entry in enumerate(fits.body_fits):
+        if (entry.body, entry.distribution) == case:
+            best = body_fit if body_fit.chi2 < entry.chi2 else entry
+            return fits._replace(body_fits=(*fits.body_fits[:index], best, *fits.body_fits[index + 1 :]))
+    return fits._replace(body_fits=(*fits.body_fits, body_fit))
+
+
+def _mixture_window(bins: SizeBins) -> RadiusWindow:
+    """Return the window of all sizes that the range of Q determines."""
+    length = bins.step * (bins.n_bins - 1) + 2 * MIXTURE_MARGIN
+    values = bins.centers.mean(), length / (N_MIXTURE_NODES - 1), 0.1
+    return RadiusWindow(*(jnp.asarray(value, jnp.float32) for value in values))
+
+
+def _mixture_starts(name: str, fits: SaxsFits, saxs_data: SaxsData) -> list[tuple[str, np.ndarray]]:
+    """Return the bodies to which several populations are fitted, with their starting points [start, population, 2]."""
+    n_populations = MIXTURES[name][1]
+    starts = []
+    for body, problem in sorted(fits.free_problems.items(), key=lambda item: item[1].lowest_chi2)[:N_PAIR_BODIES]:
+        lowest = min((entry.chi2 for entry in fits.body_fits if np.isfinite(entry.chi2)), default=np.inf)
+        limit = problem.lowest_chi2 + saxs_data.discarded_chi2
+        variance = limit / max(saxs_data.n_points - problem.n_positive - len(saxs_data.background_powers), 1)
+        variance = variance if saxs_data.noise_is_inferred else max(variance, 1.0)
+        if lowest - limit > MIN_CHI2_GAIN * variance:
+            free_fit = free_distribution.fit_free_distribution(problem, chi2_factor=1 / variance)
+            starts.append((body, start_populations(free_fit, problem, fits.bins, n_populations)))
+    return starts
+
+
+def start_populations(
+    free_fit: FreeDistribution, problem: FreeProblem, bins: SizeBins, n_populations: int
+) -> Float[np.ndarray, "start population 2"]:
+    """Return starting points of several populations from the maxima of the free distribution.
+
+    The first start has the populations that scatter most, and the second start those with the largest volume. If there
+    are fewer maxima than populations, the widest ones are divided.
+
+    Args:
+        free_fit: Fit of the free distribution.
+        problem: Least-squares problem of this fit.
+        bins: Bins of the free distribution.
+        n_populations: Number of populations.
+    """
+    amplitudes = free_fit.amplitudes
+
+    def norm(region: np.ndarray) -> float:
+        return float(np.sqrt(amplitudes[region] @ problem.gram_matrix[np.ix_(region, region)] @ amplitudes[region]))
+
+    def mean_and_variance(region: np.ndarray) -> tuple[float, float]:
+        weight = amplitudes[region] / amplitudes[region].sum()
+        mean = float(weight @ bins.centers[region])
+        return mean, float(weight @ (bins.centers[region] - mean) ** 2) + bins.step**2 / 3
+
+    regions = free_distribution.population_regions(amplitudes)
+    while len(regions) < n_populations:
+        widest = max(regions, key=lambda region: norm(region) * mean_and_variance(region)[1])
+        is_low = bins.centers[widest] <= mean_and_variance(widest)[0]
+        parts = [part for part in (widest[is_low], widest[~is_low]) if amplitudes[part].sum() > 0]
+        regions = [region for region in regions if region is not widest]
+        regions += parts if len(parts) == 2 else [widest, widest]
+    starts = []
+    for quantity in (norm, lambda region: float(amplitudes[region].sum())):
+        selected = sorted(
+            sorted(regions, key=quantity)[-n_populations:], key=lambda region: mean_and_variance(region)[0]
+        )
+        means, variances = np.array([mean_and_variance(region) for region in selected]).T
+        # The number-weighted mean of a lognormal distribution lies below the volume-weighted mean of ln R.
+        starts.append(np.stack([means - 2.5 * variances, 0.5 * np.log(variances)], axis=1))
+    return np.array(starts, np.float32)
+
+
+def _order_populations(size_fit: SizeFit, n_populations: int) -> SizeFit:
+    """Return a fit [fit] whose populations are in the order of their mean sizes."""
+    order = np.argsort(size_fit.log_parameters[0, :, 0], kind="stable")
+    rows = np.concatenate([(2 * order[:, None] + np.arange(2)).ravel(), 2 * n_populations + order])
+    return size_fit._replace(
+        log_parameters=size_fit.log_parameters[:, order],
+        amplitude=size_fit.amplitude[:, order],
+        normal_matrix=size_fit.normal_matrix[:, rows][:, :, rows],
+        at_bound=size_fit.at_bound[:, order],
+    )
 
 
 def _promising_bodies(body_fits: list[BodyFit], bodies: tuple[str, ...]) -> list[int]:
@@ -512,3 +727,18 @@ def _fit_pair_populations(body_tables: FormFactorTable, bodies, data: WhitenedDa
         return best_of_starts(fit_distributions(design, data.data, start_parameters, ("gaussian",)), N_PAIR_STARTS)
 
     return jax.vmap(fit_body)(bodies, data, windows)
+
+
+@partial(jax.jit, static_argnames="shape")
+def _fit_mixture_populations(
+    body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow, starts, *, shape: str
+) -> SizeFit:
+    """Return the fits of several populations of any sizes, each from the best of its starting points."""
+
+    def fit_body(body, data, window, start_parameters):
+        table = jax.tree.map(lambda leaf: leaf[body], body_tables)
+        design = design_matrix.design_matrix(table, data, window, n_nodes=N_MIXTURE_NODES)
+        fits = fit_distributions(design, data.data, start_parameters, (shape,), max_steps=MAX_MIXTURE_STEPS)
+        return best_of_starts(fits, start_parameters.shape[0])
+
+    return jax.vmap(fit_body)(bodies, data, windows, starts)

@@ -18,10 +18,10 @@ from jaxstruc.io.measurement import Measurement
 from jaxstruc.result import Candidate, Result, SizeDistribution, Value
 from jaxstruc.small_angle import evidence, fitted_curves, model_averaging
 from jaxstruc.small_angle.data import SaxsData
-from jaxstruc.small_angle.evidence import SizeDraws
-from jaxstruc.small_angle.fit import BodyFit, SaxsFits
+from jaxstruc.small_angle.evidence import FREE_FIT_INDEX, SizeDraws
+from jaxstruc.small_angle.fit import MIXTURES, BodyFit, SaxsFits
 from jaxstruc.small_angle.fitted_curves import FittedCurve
-from jaxstruc.small_angle.model_averaging import FreeDistributionFit, ModelAverage
+from jaxstruc.small_angle.model_averaging import FreeBodyFit, ModelAverage
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, Moments, median_and_sigma, moments
 from jaxstruc.statistics import CENTRAL_90, Interval
 
@@ -51,8 +51,17 @@ MAX_INTERVAL_RATIO = 1.3
 
 If the ratio of a free distribution is larger, a message warns that this mean is uncertain.
 """
+N_FREE_NODES = 512
+"""Number of nodes of ln R for the mean sizes of a free distribution."""
 MAX_PRINTED_CHI2 = 1000.0
 """Largest reduced chi-squared that is printed as a number."""
+MAX_OUTSIDE_SHARE = 0.05
+"""Share of the volume outside the sizes that the range of Q determines above which a message warns."""
+MAX_UNIFORM_Q = 0.4
+"""Q in 1/Å beyond which the arrangement of the atoms changes the scattering of a particle.
+
+A cluster of 100 atoms of Pb scatters like a body to 0.1 % below this Q, and differs from it by 5 % at 1 1/Å.
+"""
 MAX_REDUCED_CHI2 = 2.0
 """Reduced chi-squared above which a fit does not explain data with stated errors."""
 
@@ -127,9 +136,7 @@ def build_result(
     usable_fits = [entry for entry in fits.body_fits if math.isfinite(entry.chi2) and entry.amplitude.any()]
     if not usable_fits:
         return empty_result
-    background_chi2 = float(np.sum(np.asarray(saxs_data.whitened_data.data, float) ** 2)) + saxs_data.discarded_chi2
-    minimum_chi2 = min(entry.chi2 for entry in usable_fits)
-    if background_chi2 - minimum_chi2 < MIN_CHI2_FALL * max(minimum_chi2 / max(saxs_data.n_points - 4, 1), 1.0):
+    if not _detects_particles(saxs_data, usable_fits):
         message = (
             "A background alone explains the data, so no particles are detected. Check the file, or change the range "
             "of Q (--qmin, --qmax)."
@@ -144,7 +151,9 @@ def build_result(
     )
     listed_candidates, fitted_names = _list_candidates(saxs_data, model_average, scale_factor)
     types = model_averaging.body_probabilities(model_average)
+    size_distribution = _size_distribution(model_average, listed_candidates[0], saxs_data)
     weak_reasons, remarks = _remarks(model_average, types, saxs_data, listed_candidates[0])
+    remarks += _size_remarks(model_average, listed_candidates[0], size_distribution)
     return dataclasses.replace(
         empty_result,
         status="weak" if weak_reasons else "solved",
@@ -155,9 +164,16 @@ def build_result(
         types=types,
         intervals=_credible_intervals(model_average, listed_candidates[0]),
         free=fitted_names,
-        sizes=_size_distribution(model_average, listed_candidates[0]),
+        sizes=size_distribution,
         facts=_facts(model_average, saxs_data),
     )
+
+
+def _detects_particles(saxs_data: SaxsData, body_fits: Sequence[BodyFit]) -> bool:
+    """Return whether the best fit with particles explains the data clearly better than a background alone."""
+    background_chi2 = float(np.sum(np.asarray(saxs_data.whitened_data.data, float) ** 2)) + saxs_data.discarded_chi2
+    minimum_chi2 = min(entry.chi2 for entry in body_fits)
+    return background_chi2 - minimum_chi2 >= MIN_CHI2_FALL * max(minimum_chi2 / max(saxs_data.n_points - 4, 1), 1.0)
 
 
 def _list_candidates(
@@ -176,10 +192,9 @@ def _list_candidates(
         )
         for row in range(len(model_average.body_fits))
     ]  # fmt: skip
-    if model_average.free_distribution_fit:
-        listed_candidates.append(
-            _free_candidate(model_average.free_distribution_fit, model_average, scale_factor, saxs_data)
-        )
+    listed_candidates += [
+        _free_candidate(free_fit, model_average, scale_factor, saxs_data) for free_fit in model_average.free_fits
+    ]
     listed_candidates.sort(key=lambda candidate: -candidate.weight)
     in_credible_set = statistics.credible_set(np.array([candidate.weight for candidate in listed_candidates]))
     fitted_names = () if listed_candidates[0].family == "free" else best_curves[0].parameter_names
@@ -210,7 +225,7 @@ def _body_candidate(
         else _population_values(body_fit, log_errors)
     )
     values["r_eq"] = values["radius"]
-    values |= _two_population_values(body_fit, log_errors) if len(body_fit.amplitude) > 1 else {}
+    values |= _component_values(body_fit, log_errors) if len(body_fit.amplitude) > 1 else {}
     notes = _fit_notes(body_fit, size_moments, saxs_data)
     if fitted_curve:
         relative_error = next((log_errors[name] for name in log_errors if name.startswith("scale")), None)
@@ -273,15 +288,17 @@ def _population_values(body_fit: BodyFit, log_errors: dict[str, float], populati
     return values | {f"pd{suffix}": Value(width, _scaled_error(width, log_errors.get(f"pd{suffix}")), "")}
 
 
-def _two_population_values(body_fit: BodyFit, log_errors: dict[str, float]) -> dict[str, Value]:
-    """Return radius, pd and volume fraction of two populations."""
+def _component_values(body_fit: BodyFit, log_errors: dict[str, float]) -> dict[str, Value]:
+    """Return radius, pd and volume fraction of each of several populations."""
     share = body_fit.amplitude / body_fit.amplitude.sum()
+    numbers = range(1, len(share) + 1)
+    scale_errors = np.array([log_errors.get(f"scale_{number}", math.nan) for number in numbers])
     values: dict[str, Value] = {}
-    for population_number in (1, 2):
-        values |= _population_values(body_fit, log_errors, population_number)
-        scale_errors = [log_errors.get(f"scale_{component}") for component in (1, 2)]
-        error = None if None in scale_errors else float(share.prod() * math.hypot(*scale_errors))  # type: ignore[arg-type]
-        values[f"share_{population_number}"] = Value(float(share[population_number - 1]), error, "")
+    for index, number in enumerate(numbers):
+        values |= _population_values(body_fit, log_errors, number)
+        slopes = share[index] * ((np.arange(len(share)) == index) - share)
+        error = float(np.hypot.reduce(slopes * scale_errors))
+        values[f"share_{number}"] = Value(float(share[index]), error if math.isfinite(error) else None, "")
     return values
 
 
@@ -332,22 +349,18 @@ def _background_values(terms: np.ndarray, fitted_curve: FittedCurve | None, saxs
 
 
 def _free_candidate(
-    free_fit: FreeDistributionFit, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData
+    free_fit: FreeBodyFit, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData
 ) -> Candidate:
-    """Return the candidate that describes the fit with the free distribution."""
-    radius = np.exp(model_average.log_radius)
-    size_moments = moments(free_fit.volume_shares, radius)
-    draws = SizeDraws(
-        np.zeros(0),
-        np.full(len(free_fit.volume_share_draws), -1),
-        moments(free_fit.volume_share_draws, radius),
-        free_fit.volume_share_draws,
-        radius,
-    )
-    values = _size_values(size_moments, draws, -1)
-    calculated, background, scale, terms = fitted_curves.distribution_curve(
-        saxs_data, free_fit.size_curves, free_fit.volume_shares
-    )
+    """Return the candidate that describes the fit of a body with the free distribution."""
+    centers = free_fit.bins.centers
+    log_radius = np.linspace(centers[0] - free_fit.bins.step, centers[-1] + free_fit.bins.step, N_FREE_NODES)
+    radius = np.exp(log_radius)
+    size_moments = moments(free_fit.volume_shares(free_fit.distribution.amplitudes, log_radius), radius)
+    draws = model_average.draws
+    if free_fit is not model_average.free_fits[0]:  # The draws of all free distributions have one index.
+        draws = draws._replace(fit_index=np.full(len(draws.weight), len(model_average.body_fits)))
+    values = _size_values(size_moments, draws, FREE_FIT_INDEX)
+    calculated, background, scale, terms = model_averaging.free_curve(saxs_data, free_fit)
     values |= {
         "r_eq": values["radius"],
         "scale": Value(scale_factor * scale, None, ""),
@@ -397,11 +410,12 @@ def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[st
     }
 
 
-def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDistribution:
+def _size_distribution(model_average: ModelAverage, best: Candidate, saxs_data: SaxsData) -> SizeDistribution:
     """Return the size distribution of the best candidate, with a 90 % credible band that includes all fits."""
     radius, step = np.exp(model_average.log_radius), model_average.log_radius[1] - model_average.log_radius[0]
-    if best.family == "free" and model_average.free_distribution_fit:
-        share = model_average.free_distribution_fit.volume_shares
+    if best.family == "free":
+        free_fit = model_average.free_fits[0]
+        share = free_fit.volume_shares(free_fit.distribution.amplitudes, model_average.log_radius)
     else:
         row = next(
             index
@@ -422,15 +436,20 @@ def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDist
             density_draws[:, has_density], CENTRAL_90, weight=model_average.draws.weight
         )
         columns += [density, *band]
-    return SizeDistribution(best.family, radius[::NODE_STRIDE], *columns)  # type: ignore[arg-type]
+    determined_range = {
+        "min_determined_radius": math.pi / float(saxs_data.q[-1]),
+        "max_determined_radius": math.pi / float(saxs_data.q[0]),
+    }
+    return SizeDistribution(best.family, radius[::NODE_STRIDE], *columns, **determined_range)  # type: ignore[arg-type]
 
 
 def _facts(model_average: ModelAverage, saxs_data: SaxsData) -> dict[str, Any]:
-    """Return the number of fitted points, the factor on the variance of the noise, and two flags.
+    """Return the numbers of populations and of fitted points, the factor on the variance of the noise, and two flags.
 
     The flags state whether the noise was inferred from the scatter of the points, and whether the curves are smeared.
     """
     return {
+        "n_populations": model_average.n_populations,
         "points": saxs_data.n_points,
         "noise_scale": model_average.noise.variance_scale,
         "noise_inferred": saxs_data.noise_is_inferred,
@@ -442,20 +461,16 @@ def _remarks(
     model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate
 ) -> tuple[list[str], list[str]]:
     """Return the reasons for the status "weak", and further remarks for the user."""
-    weak_reasons, remarks = [], []
+    weak_reasons, remarks = _misfit_reasons(model_average, saxs_data, best), []
     best_probability = next(iter(types.values()))
     if len(types) > 1 and best_probability < MIN_BODY_PROBABILITY:
         body_texts = [f"{body} {probability:.2f}" for body, probability in types.items() if probability >= 0.05]
-        remarks.append(f"shape not determined: {', '.join(body_texts[:4])}" + (", ..." if len(body_texts) > 4 else ""))
-    chi2, error = best.notes["chi2"], best.values["radius"].error
-    if chi2 > MAX_REDUCED_CHI2 and not saxs_data.noise_is_inferred:
-        chi2_text = f"{chi2:.1f}" if chi2 < MAX_PRINTED_CHI2 else f"above {MAX_PRINTED_CHI2:.0f}"
-        weak_reasons.append(
-            f"no body explains the data within their errors (reduced chi-squared {chi2_text}): check the errors, or "
-            "raise --qmin if aggregates scatter at low Q"
-        )
+        cause = ", because several bodies with free distributions explain the data" if best.family == "free" else ""
+        body_list = ", ".join(body_texts[:4]) + (", ..." if len(body_texts) > 4 else "")
+        remarks.append(f"shape not determined{cause}: {body_list}")
+    error = best.values["radius"].error
     is_uncertain = error is not None and error > MAX_LOG_RADIUS_ERROR * best.values["radius"].value
-    if is_uncertain or "radius at its bound" in best.remark:
+    if best.family != "free" and (is_uncertain or "radius at its bound" in best.remark):
         weak_reasons.append(
             f"the range of Q, {saxs_data.q[0]:.3g} to {saxs_data.q[-1]:.3g} 1/Å, is too short to determine the size: "
             "measure a wider range"
@@ -470,6 +485,44 @@ def _remarks(
         remarks.append(best.remark.replace("at its bound", "is at its bound and has no standard error"))
     if not best.converged:
         remarks.append("the best fit has not converged, so its values and errors may be wrong")
+    if saxs_data.noise_is_inferred:
+        remarks.append("the file states no errors, so they were inferred from the scatter of the points")
+    return weak_reasons, remarks
+
+
+def _misfit_reasons(model_average: ModelAverage, saxs_data: SaxsData, best: Candidate) -> list[str]:
+    """Return the reason why the misfit makes the answer weak, or an empty list."""
+    chi2 = best.notes["chi2"]
+    if chi2 <= MAX_REDUCED_CHI2 or best.calculated is None:
+        return []
+    chi2_text = f"{chi2:.1f}" if chi2 < MAX_PRINTED_CHI2 else f"above {MAX_PRINTED_CHI2:.0f}"
+    squares = ((saxs_data.intensity - best.calculated) / saxs_data.sigma) ** 2
+    is_high = saxs_data.q > MAX_UNIFORM_Q
+    low_mean, high_mean = (
+        float(np.mean(squares[selected])) if selected.any() else 0.0 for selected in (~is_high, is_high)
+    )
+    if high_mean > MAX_REDUCED_CHI2 * max(low_mean, 1.0):
+        return [
+            f"the curve reaches {saxs_data.q[-1]:.2g} 1/Å, and beyond about {MAX_UNIFORM_Q:g} 1/Å the atoms matter, "
+            f"which bodies of uniform density do not describe (reduced chi-squared {chi2_text}): lower --qmax to "
+            f"{MAX_UNIFORM_Q:g}"
+        ]
+    if saxs_data.noise_is_inferred:
+        return []
+    if not model_average.free_fits:
+        return [
+            "no body explains the data within their errors with the distributions that were fitted (reduced "
+            f"chi-squared {chi2_text}): add free to --distribution, or leave out --distribution"
+        ]
+    return [
+        f"no body explains the data within their errors (reduced chi-squared {chi2_text}): check the errors, or "
+        "raise --qmin if aggregates scatter at low Q"
+    ]
+
+
+def _size_remarks(model_average: ModelAverage, best: Candidate, sizes: SizeDistribution) -> list[str]:
+    """Return remarks on the size distribution."""
+    remarks = []
     radius_draws = model_average.draws.sizes.mean
     low, high = statistics.quantiles(radius_draws, CENTRAL_90, weight=model_average.draws.weight)
     if best.family == "free" and high > MAX_INTERVAL_RATIO * low:
@@ -477,6 +530,11 @@ def _remarks(
             "small particles scatter little, so the number-weighted radius and pd are uncertain: use the "
             "volume-weighted mean_diameter and width"
         )
-    if saxs_data.noise_is_inferred:
-        remarks.append("the file states no errors, so they were inferred from the scatter of the points")
-    return weak_reasons, remarks
+    is_outside = (sizes.radius < sizes.min_determined_radius) | (sizes.radius > sizes.max_determined_radius)
+    outside_share = float(sizes.volume[is_outside].sum() / sizes.volume.sum())
+    if best.family in ("free", *MIXTURES) and outside_share > MAX_OUTSIDE_SHARE:
+        remarks.append(
+            f"{outside_share:.0%} of the volume has radii outside {sizes.min_determined_radius:.3g} to "
+            f"{sizes.max_determined_radius:.3g} Å, which the range of Q does not determine"
+        )
+    return remarks

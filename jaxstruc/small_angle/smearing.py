@@ -32,13 +32,19 @@ def smear(
         q: Q in 1/Å.
         dq: Standard deviation of the resolution in 1/Å.
     """
-    offset = np.linspace(*NODE_RANGE, N_NODES)
-    weight = np.exp(-0.5 * offset**2) * np.where(np.abs(offset - offset.mean()) < offset[-1] - offset.mean(), 1.0, 0.5)
+    offset, weight = nodes()
 
     def add(total, node):
         shift, node_weight = node
         return total + node_weight * curve(jnp.abs(q + dq * shift)), None
 
-    nodes = jnp.asarray(offset, q.dtype), jnp.asarray(weight / weight.sum(), q.dtype)
     shape = jax.eval_shape(curve, q)
-    return jax.lax.scan(add, jnp.zeros(shape.shape, shape.dtype), nodes)[0]
+    columns = jnp.asarray(offset, q.dtype), jnp.asarray(weight, q.dtype)
+    return jax.lax.scan(add, jnp.zeros(shape.shape, shape.dtype), columns)[0]
+
+
+def nodes() -> tuple[Float[np.ndarray, " node"], Float[np.ndarray, " node"]]:
+    """Return the positions of the nodes in units of dQ from Q, and their weights, which sum to 1."""
+    offset = np.linspace(*NODE_RANGE, N_NODES)
+    weight = np.exp(-0.5 * offset**2) * np.where(np.abs(offset - offset.mean()) < offset[-1] - offset.mean(), 1.0, 0.5)
+    return offset, weight / weight.sum()

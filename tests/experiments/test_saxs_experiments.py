@@ -34,6 +34,30 @@ def test_a_sample_of_the_round_robin_is_the_same_each_time_and_has_means_a_facto
     assert truth[0][0] < mean < truth[1][0] and width > 0.04
 
 
+def test_a_sample_of_populations_is_the_same_each_time_and_its_answers_are_counted(experiments):
+    import saxs_populations
+    import saxs_tables
+
+    (truth, sample), (_, repeated_sample) = (saxs_populations.simulate_sample(3) for _ in range(2))
+    np.testing.assert_array_equal(sample.intensity, repeated_sample.intensity)
+    means = np.array(truth["means"])
+    assert truth["populations"] == len(means) == 4 and np.all(means[1:] > 2 * means[:-1])
+    answer = {"counted": 4, "body": "not determined", "chi2": 1.0}
+    rows = [truth | answer, truth | answer | {"counted": 3, "body": "none of these"}]
+    assert "| all | 2 | 50.0 % | 0.0 % | 50.0 % | 50.0 % |" in saxs_tables.populations_block(rows)
+    assert "4 populations: 2 samples, counted right 50.0%" in saxs_populations.summary_text(rows)
+
+
+def test_distributions_of_the_experiments_have_their_mean_and_width(experiments):
+    import simulated_saxs
+
+    for name, width in (("gaussian", 0.1), ("lognormal", 0.1), ("schulz", 0.1), ("lsw", 0.215)):
+        radius, weight = simulated_saxs.number_distribution(name, 50.0, 0.1)
+        mean = weight @ radius
+        assert mean == pytest.approx(50.0, rel=2e-3), name
+        assert np.sqrt(weight @ (radius - mean) ** 2) / mean == pytest.approx(width, rel=0.01), name
+
+
 def test_false_certainty_is_counted_if_a_sphere_fits(experiments):
     import saxs_shapes
     import saxs_tables

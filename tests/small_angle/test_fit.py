@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 import small_angle_data
 
 from jaxstruc.options.small_angle import SizeOptions
@@ -136,3 +137,33 @@ def test_a_curve_of_many_points_has_the_values_of_the_sum_over_all_points(n_poin
     assert np.all(np.abs(shifts) < 0.05 * errors[:2])
     np.testing.assert_allclose(np.sqrt(np.diagonal(np.linalg.inv(fits[0].normal_matrix))), errors, rtol=0.01)
     assert fits[0].chi2 == pytest.approx(fits[1].chi2, abs=1.0)
+
+
+def test_three_populations_over_a_factor_of_forty_are_found():
+    q = np.geomspace(0.003, 0.3, 150)
+    populations = (20.0, 0.1, 0.2), (120.0, 0.1, 0.4), (800.0, 0.1, 0.4)
+    intensity = small_angle_data.sphere_intensity(q, *populations)
+    sigma = 0.01 * intensity
+    noisy_intensity = intensity + sigma * np.random.default_rng(1).standard_normal(150)
+    saxs_data = data.prepare_saxs_data(
+        small_angle_data.measurement(q=q, intensity=noisy_intensity, sigma=sigma), SizeOptions()
+    )
+    (body_fit,) = fit.fit_all([saxs_data], ("sphere",), ("three",))[0].body_fits
+    means, widths = np.exp(body_fit.log_parameters).T
+    np.testing.assert_allclose(means, [20.0, 120.0, 800.0], rtol=0.02)
+    np.testing.assert_allclose(widths, 0.1, atol=0.02)
+    np.testing.assert_allclose(body_fit.amplitude / body_fit.amplitude.sum(), [0.2, 0.4, 0.4], atol=0.02)
+    assert body_fit.converged and body_fit.chi2 < 200
+
+
+def test_amplitudes_of_three_curves_are_those_of_nonnegative_least_squares():
+    rng = np.random.default_rng(0)
+    unit_curves, observed = rng.uniform(size=(20, 3, 40)), rng.normal(size=(20, 40)) + 0.2
+    unit_curves /= np.linalg.norm(unit_curves, axis=2, keepdims=True)
+    cosines, projections = unit_curves @ unit_curves.transpose(0, 2, 1), np.einsum("fpq,fq->fp", unit_curves, observed)
+    amplitudes = np.asarray(fit._nonnegative_amplitudes(*(jnp.asarray(x, jnp.float32) for x in (projections, cosines))))
+    expected = np.array(
+        [scipy.optimize.nnls(curve.T, values)[0] for curve, values in zip(unit_curves, observed, strict=True)]
+    )
+    np.testing.assert_allclose(amplitudes, expected, atol=1e-3)
+    assert (expected == 0).any() and (expected > 0).all(axis=1).any()

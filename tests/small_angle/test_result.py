@@ -100,3 +100,20 @@ def test_a_body_is_named_from_95_percent_on():
         assert SaxsResult("a.dat", "", "", "solved", "", types=types).body == body
     failed_result = SaxsResult("a.dat", "", "", "failed", "no fit")
     assert failed_result.body == "" and failed_result.distribution == {}
+
+
+def test_a_misfit_beyond_the_range_of_bodies_is_weak_and_says_why():
+    """A curve that follows a sphere up to 0.4 1/Å and differs from it beyond, as that of a small cluster of atoms."""
+    measurement = small_angle_data.measurement((9.0, 0.03, 1.0), n_points=100, q_range=(0.01, 1.0), with_noise=False)
+    atoms = 1 + 0.5 * np.maximum(measurement.q - 0.4, 0) ** 2
+    measurement = measurement._replace(intensity=measurement.intensity * atoms, sigma=None)
+    result = jaxstruc.saxs(measurement, body=("sphere",), distribution=("gaussian",))
+    assert result.status == "weak" and "beyond about 0.4 1/Å the atoms matter" in result.message
+
+
+def test_sizes_that_the_range_of_q_does_not_determine_are_marked():
+    result = small_angle_data.result()
+    table = result.distribution
+    is_outside = (table["radius"] < np.pi / 0.35) | (table["radius"] > np.pi / 0.01)
+    assert is_outside.any() and np.array_equal(table["determined"] == "no", is_outside)
+    assert result.facts["n_populations"] == 1
