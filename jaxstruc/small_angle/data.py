@@ -59,9 +59,7 @@ class WhitenedData(NamedTuple):
     projection: Float[Array, "group polynomial node"] | None = None
     """Matrix of each group that maps a curve at the nodes to its components, or None for a sum over the points."""
 
-    def whiten(
-        self, intensities: Float[Array | np.ndarray, "q column"]
-    ) -> Float[Array | np.ndarray, "row column"]:
+    def whiten(self, intensities: Float[Array | np.ndarray, "q column"]) -> Float[Array | np.ndarray, "row column"]:
         """Return curves divided by the noise and with the background projected out."""
         if self.projection is None:
             rows = intensities * self.inverse_sigma[:, None]
