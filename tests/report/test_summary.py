@@ -95,10 +95,11 @@ def test_a_classified_pdf_has_medians_intervals_and_a_probability_of_each_type()
 def test_a_row_of_small_angles_has_the_columns_that_are_promised():
     row = summary.row(small_angle_data.result())
     expected_columns = (
-        "file status body p_body distribution radius radius_error pd pd_error r_eq r_eq_low r_eq_high chi2 message"
-    )
-    assert summary.SAXS_SUMMARY_COLUMNS[:14] == tuple(expected_columns.split())
-    assert set(expected_columns.split()) <= set(row) and row["body"] == "sphere" and row["p_body"] == 1.0
+        "file status body p_body n_populations distribution radius radius_low radius_high pd pd_low pd_high "
+        "mean_diameter mean_diameter_low mean_diameter_high width width_low width_high chi2 message"
+    ).split()
+    assert summary.SAXS_SUMMARY_COLUMNS[: len(expected_columns)] == tuple(expected_columns)
+    assert set(expected_columns) <= set(row) and row["body"] == "sphere" and row["p_body"] == 1.0
     assert row["radius"] == row["r_eq"] and row["r_eq_low"] < row["r_eq"] < row["r_eq_high"]
     assert row["mean_diameter_low"] < row["mean_diameter"] < row["mean_diameter_high"]
 
