@@ -1,6 +1,6 @@
 """Claim: one to four populations are counted right, and no wrong body is named, for radii over a factor of 100.
 
-    python experiments/saxs_populations.py            # 10 minutes on 2 CPU cores; it resumes
+    python experiments/saxs_populations.py            # 3 minutes on 2 CPU cores; it resumes
     python experiments/saxs_populations.py --quick    # under 50 s
 
 A "body" is a particle shape such as a sphere or a cube. 200 samples have one to four populations with mean radii from

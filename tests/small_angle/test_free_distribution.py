@@ -108,6 +108,27 @@ def test_populations_are_counted_as_maxima_that_the_data_separate(populations):
     assert free_distribution.count_populations(problem, free_fit, 1.0) == len(populations)
 
 
+def test_the_distribution_of_lifshitz_slyozov_and_wagner_is_one_population():
+    """Its density falls steeply at 1.5 times the mean, which no parametric distribution of the fits describes."""
+    q = np.geomspace(0.005, 0.5, 200)
+    ratio = np.linspace(1e-3, 1.5, 600)[:-1]
+    number = np.exp(
+        2 * np.log(ratio) - 7 / 3 * np.log(3 + ratio) - 11 / 3 * np.log(1.5 - ratio) - ratio / (1.5 - ratio)
+    )
+    radius = 60.0 * ratio
+    intensity = small_angle_data.sphere_form_factor(q[:, None] * radius) @ (number * radius**6)
+    sigma = 0.01 * intensity
+    bins = free_distribution.size_bins(q[0], q[-1])
+    noise = np.random.default_rng(3).standard_normal(len(q))
+    problem = free_distribution.free_problem(bin_curves(q, bins) / sigma[:, None], intensity / sigma + noise)
+    free_fit = free_distribution.fit_free_distribution(problem)
+    assert free_fit.chi2 == pytest.approx(190, abs=60)
+    assert free_distribution.count_populations(problem, free_fit, 1.0) == 1
+    volumes = free_fit.amplitudes / free_fit.amplitudes.sum()
+    mean_radius = (number * radius**4).sum() / (number * radius**3).sum()
+    assert volumes @ np.exp(bins.centers) == pytest.approx(mean_radius, rel=0.02)
+
+
 def test_maxima_are_divided_at_the_minima_between_them():
     regions = free_distribution.population_regions(np.array([0.0, 1, 3, 2, 2, 4, 0, 0, 0, 1, 0]))
     assert [region.tolist() for region in regions] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9, 10]]
