@@ -109,7 +109,7 @@ def test_populations_are_counted_as_maxima_that_the_data_separate(populations):
 
 
 def test_the_distribution_of_lifshitz_slyozov_and_wagner_is_one_population():
-    """Its density falls steeply at 1.5 times the mean, which no parametric distribution of the fits describes."""
+    """The density falls steeply at 1.5 times the mean, which no parametric distribution of the fits describes."""
     q = np.geomspace(0.005, 0.5, 200)
     ratio = np.linspace(1e-3, 1.5, 600)[:-1]
     number = np.exp(
