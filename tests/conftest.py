@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import gc
 import json
 import os
 import sys
@@ -26,12 +27,27 @@ from shared_folder import shared_dataset
 jaxtyping.install_import_hook("jaxstruc", "runtime_types.check")
 
 GOLDEN = Path(__file__).parent / "golden"
+MAX_MEMORY_MAPS = 20000
+"""Number of memory maps of a test process beyond which its compiled programs are freed."""
 SLOW_FOLDERS = ("network", "pdf", "cli", "experiments", "small_angle")
 
 
 def pytest_collection_modifyitems(items):
     """Put the folders that compile much first, so that test processes end with small files and at about one time."""
     items.sort(key=lambda item: item.path.relative_to(GOLDEN.parent).parts[0] not in SLOW_FOLDERS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def free_compiled_programs():
+    """Free the compiled programs after a test file if the process comes near Linux's limit of 65530 memory maps.
+
+    Each program has some maps. A process beyond the limit crashes when it compiles the next program.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MAX_MEMORY_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
