@@ -43,7 +43,7 @@ def measure(atoms: int, steps: int) -> dict:
         r, g, target.TargetSettings(**q_settings, qbroad=0.0, bond=unlisted_particles.BOND, span=span, absolute=True)
     ).basis
     ones = jnp.ones(N_STARTS, jnp.float32)
-    fit_values = FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.02 * ones, 0 * ones)
+    fit_values = FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.02 * ones, 0 * ones, 0 * ones)
     occupation = jnp.asarray(np.tile(np.arange(n_sites) < atoms, (N_STARTS, 1)), jnp.float32)
     weights = CostWeights(*(jnp.float32(value) for value in (150.0, 1.0, 0.0)))
     site_arrays = site_moves.site_graphs(balls[:N_STARTS])

@@ -40,7 +40,7 @@ def make_target_and_values(positions, *, rmax, qmax, noise):
         target.TargetSettings(qmin=0.8, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=simulated_pdfs_numpy.BOND, span=span),
     )
     ones = jnp.ones(1, jnp.float32)
-    return fit_target, FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.03 * ones, 0 * ones)
+    return fit_target, FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.03 * ones, 0 * ones, 0 * ones)
 
 
 @pytest.fixture(scope="module")
