@@ -41,8 +41,8 @@ RW_TOLERANCE = 1.02
 
 
 def mining_plan(element: str, classifier_screen: LoadedClassifier, ensemble: EnsembleName = "none") -> PdfPlan:
-    """Return the plan that files are mined by."""
-    return make_solve_plan(element, MineOptions(ensemble=ensemble, screen="none"))._replace(
+    """Return the plan that files are mined by, with equal weights of all structure types."""
+    return make_solve_plan(element, MineOptions(ensemble=ensemble, screen="none", types="all"))._replace(
         classifier=classifier_screen
     )
 

@@ -325,7 +325,7 @@ def run_part(
 ) -> None:
     """Solve the cases of a part, and print and append their rows."""
     cases = [simulate_case(cluster_library, part, FIRST_SEED + seed) for seed in seeds]
-    options = MineOptions(candidates=LibraryOptions((), max_atoms), search=search, screen=screen)
+    options = MineOptions(candidates=LibraryOptions((), max_atoms), search=search, screen=screen, types="all")
     case_measurements = [measurement.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases]
     for seed, case, result in zip(seeds, cases, solve(case_measurements, options), strict=True):
         row = result_row(part, seed, case, result) | provenance

@@ -176,7 +176,7 @@ def add_qmin_rows(
                 element="Au",
                 qmin=fixed_settings,
                 max_atoms=max_atoms,
-                options=MineOptions(ensemble="none"),
+                options=MineOptions(ensemble="none", types="all"),
             )
             for qmin, fixed_settings in ((case.values["qmin"], case.values["qmin"]), (0.1, None))
         )

@@ -256,10 +256,11 @@ def simulate_data(
 def answer_measurements(command: str, metal: str, part: Part, measurements: Sequence[Measurement]) -> Iterable[Result]:
     """Return the results of a command for measurements of one metal. Small particles have a small library."""
     if command == "classify":
-        return classify_measurements(measurements, load_classifier(CLASSIFIER), element=metal)
+        return classify_measurements(measurements, load_classifier(CLASSIFIER), element=metal, types="all")
     max_atoms = 1000 if part.atom_range[1] > 100 else 100
     options_class = MineOptions if command == "mine" else SolveOptions
-    options = options_class(fit=FitOptions(absolute=part.absolute), candidates=LibraryOptions((), max_atoms))
+    fit_options, library_options = FitOptions(absolute=part.absolute), LibraryOptions((), max_atoms)
+    options = options_class(fit=fit_options, candidates=library_options, types="all")
     return solve_measurements(measurements, make_solve_plan(metal, options))
 
 

@@ -210,7 +210,7 @@ def solve_plan(case_set: CaseSet, max_atoms: int) -> PdfPlan:
     """Return the plan with which the cases of a part are solved."""
     options = SolveOptions(
         case_set.sources, fit=FitOptions(absolute=case_set.absolute), candidates=LibraryOptions((), max_atoms),
-        search=case_set.search, ensemble="none", screen=case_set.screen,
+        search=case_set.search, ensemble="none", screen=case_set.screen, types="all",
     )  # fmt: skip
     return make_solve_plan("Pt", options)._replace(shape_weight=case_set.shape_weight)
 

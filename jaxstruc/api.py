@@ -302,7 +302,9 @@ def classify(
         resolve_settings(reduction.reduce_to_pdf(entry, settings), settings, bond=bond) for entry in measurements
     ]
     network = load_classifier(options.weights)
-    results = classify_measurements(prepared_measurements, network, element=element, seed=options.seed)
+    results = classify_measurements(
+        prepared_measurements, network, element=element, seed=options.seed, types=options.types
+    )
     return results[0] if isinstance(measurement, Measurement) else results
 
 

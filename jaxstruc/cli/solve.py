@@ -98,7 +98,10 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     if len(config.files) == 1 and not measurements:
         raise ValueError(entries[0].content)
     progress(0, len(entries), "")
-    new_results = iter(classify_measurements(measurements, network, element=config.element, seed=config.options.seed))
+    options = config.options
+    new_results = iter(
+        classify_measurements(measurements, network, element=config.element, seed=options.seed, types=options.types)
+    )
     results = [
         next(new_results)
         if isinstance(entry.content, Measurement)

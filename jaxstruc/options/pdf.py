@@ -30,6 +30,7 @@ EnsembleName = Literal["auto", "none", "parametric", "free"]
 SourceName = Literal["network", "library"]
 SearchName = Literal["none", "quick", "full"]
 ScreenName = Literal["classifier", "none"]
+TypesName = Literal["element", "all"]
 QUnit = Literal["1/Å", "1/A", "1/nm", "2theta", "2theta-rad"]
 """Unit of the axis of a curve over Q. The angle 2theta is in degrees, and 2theta-rad is in radians."""
 Kind = Literal["gr", "iq", "sq", "fq"]
@@ -60,6 +61,14 @@ Search = Annotated[
     tyro.conf.arg(
         help="Search for particles that are in no source. It adds and removes atoms on the lattice sites of the best "
         "candidates. A full search takes several times as long as a quick one."
+    ),
+]
+Types = Annotated[
+    TypesName,
+    tyro.conf.arg(
+        help="Prior weights of the structure types. element: types that are known for particles of the element share "
+        "nearly all of the weight, and each other type has 1 %. For example, bcc is not known for platinum. all: all "
+        "types have equal weights."
     ),
 ]
 SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
@@ -238,6 +247,7 @@ class SolveOptions(Options):
             "network finds probable. none: clusters of all types, which takes longer."
         ),
     ] = "classifier"
+    types: Types = "element"
     data: DataOptions = field(default_factory=DataOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     candidates: Annotated[LibraryOptions, tyro.conf.arg(name="library")] = field(default_factory=LibraryOptions)
@@ -284,6 +294,7 @@ class ClassifyOptions(Options):
             help_behavior_hint="(default: the shipped weights)",
         ),
     ] = CLASSIFIER
+    types: Types = "element"
     seed: Seed = 0
     """Seed of the random draws that give the intervals."""
 

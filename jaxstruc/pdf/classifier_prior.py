@@ -1,10 +1,10 @@
 r"""Selection of the candidates that are fitted, based on a classifier's prediction for a PDF.
 
 The classifier is a neural network that predicts the structure type and the size of a particle from its G(r) before any
-fit. Its probability density at a candidate c is $q(c \mid G)$. The prior weight of the candidate is $g(c)$
-(`posterior.prior_weights`). Both define the proposal $Q(c) \propto g(c)\, q(c \mid G)$, a probability distribution over
-the candidates. The candidates with the largest $Q$ are kept. Of these, the candidates with the smallest approximate Rw
-(`pdf.screening`) are fitted.
+fit. Its probability density at a candidate c is $q(c \mid G)$, with the prior weights of the structure types. The prior
+weight of the candidate within its type is $g(c)$ (`posterior.prior_weights`). Both define the proposal $Q(c) \propto
+g(c)\, q(c \mid G)$, a probability distribution over the candidates. The candidates with the largest $Q$ are kept. Of
+these, the candidates with the smallest approximate Rw (`pdf.screening`) are fitted.
 
 The fits give the candidates their final weights $\pi(c)$. Importance sampling with the proposal $Q$ and the weights
 $\pi/Q$ has the relative effective sample size $1 / \sum_c \pi^2(c) / Q(c)$. It is near 1 if the weights of the
@@ -13,7 +13,7 @@ of Chicago (1992); M. Dax et al., Phys. Rev. Lett. 130, 171403 (2023), doi 10.11
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,7 +150,11 @@ def load_optional_classifier(path: Path) -> LoadedClassifier:
 
 
 def predict_measurements(
-    measurements: Sequence[Measurement], classifier: LoadedClassifier, *, bond: float
+    measurements: Sequence[Measurement],
+    classifier: LoadedClassifier,
+    *,
+    bond: float,
+    type_weights: Mapping[str, float] | None = None,
 ) -> list[ClassifierPrediction | None]:
     """Return the classifier's prediction for each PDF; None for each PDF if there is no classifier.
 
@@ -158,10 +162,11 @@ def predict_measurements(
         measurements: Measurements with all settings.
         classifier: Loaded classifier.
         bond: Nearest-neighbour distance of the element, in Å.
+        type_weights: Prior weight of each structure type; equal weights by default.
     """
     if classifier.network is None:
         return [None] * len(measurements)
-    outputs = predict.classify_pdfs(measurements, classifier.network, bond=bond)
+    outputs = predict.classify_pdfs(measurements, classifier.network, bond=bond, type_weights=type_weights)
     return [
         checked_prediction(measurement, output, bond=bond)
         for measurement, output in zip(measurements, outputs, strict=True)

@@ -4,9 +4,11 @@ import time
 from collections.abc import Sequence
 
 import jaxstruc
+from jaxstruc.clusters import known_phases
 from jaxstruc.io.measurement import Measurement, composition_remark
 from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, range_warnings
 from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.options.pdf import TypesName
 from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult, undecided_type_remark
 from jaxstruc.scattering import form_factors
 
@@ -15,7 +17,12 @@ MIN_SOLVED_TYPE_PROBABILITY = 0.5
 
 
 def classify_measurements(
-    measurements: Sequence[Measurement], network: TrainedClassifier, *, element: str, seed: int = 0
+    measurements: Sequence[Measurement],
+    network: TrainedClassifier,
+    *,
+    element: str,
+    seed: int = 0,
+    types: TypesName = "element",
 ) -> list[PdfResult]:
     """Return the types and sizes that the classifier predicts for PDFs.
 
@@ -24,9 +31,11 @@ def classify_measurements(
         network: Trained classifier.
         element: Element of the sample, e.g. Pt.
         seed: Seed of the random draws from which the intervals are computed.
+        types: Prior weights of the structure types: those of the element, or equal weights of all types.
     """
     bond, start_time = form_factors.bond_length(element), time.perf_counter()
-    outputs = classify_pdfs(measurements, network, bond=bond, seed=seed)
+    type_weights = known_phases.type_weights(element if types == "element" else "")
+    outputs = classify_pdfs(measurements, network, bond=bond, seed=seed, type_weights=type_weights)
     seconds = (time.perf_counter() - start_time) / max(len(measurements), 1)
     facts = {"seconds": seconds, "model": network.card["name"]}
     return [

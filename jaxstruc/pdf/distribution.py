@@ -9,15 +9,16 @@ The size of a particle is the diameter of a sphere of equal volume, in Å.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxstruc import statistics
-from jaxstruc.clusters import library, size_classes, structure_type
+from jaxstruc.clusters import known_phases, library, size_classes, structure_type
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.size_classes import SizeClasses
 from jaxstruc.io.measurement import Measurement
@@ -30,6 +31,7 @@ from jaxstruc.pdf.ensemble_model import (
     class_stretches,
     ensemble_model,
     relax_classes,
+    weight_packings,
 )
 from jaxstruc.pdf.screening import BinnedDistances
 from jaxstruc.pdf.target import Target, n_q_nodes, table_range
@@ -190,6 +192,8 @@ class HoldoutOptions(NamedTuple):
     """Library rows of the clusters for the comparison. The best of them are fitted up to each cut."""
     search: cross_validation.ClusterSearch | None = None
     """Search for clusters that no library lists. It is repeated for each cut."""
+    type_weights: Mapping[str, float] = MappingProxyType(known_phases.type_weights())
+    """Prior weight of each structure type."""
 
 
 class SampleComparison(NamedTuple):
@@ -304,6 +308,8 @@ def cross_validate_sample(
     )
     if library_classes is None:
         return f"no size distribution was fitted, because the library has fewer than {MIN_ENSEMBLE_CLUSTERS} clusters"
+    weighted_model = weight_packings(library_classes.ensemble_model, library_classes.size_classes, options.type_weights)
+    library_classes = library_classes._replace(ensemble_model=weighted_model)
     rivals, rival_types = _select_rivals(fitted_candidates)
     models = _holdout_models(library_classes, fitted_candidates, rivals, target, options)
     try:

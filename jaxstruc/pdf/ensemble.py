@@ -217,8 +217,9 @@ def fit_series(
 class _Prior(NamedTuple):
     """Prior and bounds of the flattened parameters."""
 
-    total_fraction: Float[Array, ""]
-    """Sum of the fractions of all packings at the start, times the scale."""
+    mean_fraction: Float[Array, " packing"]
+    """Prior mean of the fraction of each packing, times the scale: the sum of all fractions at the start, times the
+    prior weight of the packing."""
     log_mean_size: Float[Array, ""]
     """Logarithm of the first guess of the mean size in Å."""
     shared_mean: Float[Array, " shared"]
@@ -368,7 +369,7 @@ def _prior(guess: EnsembleParameters, model: EnsembleModel, names: tuple[str, ..
     is_shared = zeros._replace(normalized_values=zeros.normalized_values + 1)
     shared_mean, shared_width = np.array([_normalized_prior(name) for name in names], np.float32).T
     return _Prior(
-        jnp.sum(guess.sqrt_fraction**2),
+        jnp.sum(guess.sqrt_fraction**2) * model.packing_weight,
         guess.hyperparameters[0],
         jnp.asarray(shared_mean),
         jnp.asarray(shared_width),
@@ -558,7 +559,7 @@ def _prior_residuals(parameters: EnsembleParameters, prior: _Prior) -> Float[Arr
     """Return the deviations of the parameters from the centres of their priors, in standard deviations."""
     return jnp.concatenate(
         [
-            parameters.sqrt_fraction / jnp.sqrt(prior.total_fraction),
+            parameters.sqrt_fraction / jnp.sqrt(prior.mean_fraction),
             (parameters.log_mean - parameters.hyperparameters[0]) / PACKING_PRIOR[0],
             (parameters.log_width - parameters.hyperparameters[1]) / PACKING_PRIOR[1],
             (parameters.hyperparameters - jnp.stack([prior.log_mean_size, jnp.log(WIDTH_PRIOR[0])]))

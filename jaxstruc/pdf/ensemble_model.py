@@ -16,7 +16,7 @@ therefore $s\,(1 + a\,e)$. Here s is the shared stretch, and e is the relative c
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -65,7 +65,7 @@ class ClassRelaxation(NamedTuple):
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["cluster_tables", "packing", "size", "expansion", "smooth_modes"],
+    data_fields=["cluster_tables", "packing", "size", "expansion", "smooth_modes", "packing_weight"],
     meta_fields=["n_packings"],
 )
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class EnsembleModel:
     """Relative change of the size of each class in vacuum. It is 0 if the relaxation is not fitted."""
     smooth_modes: Float[Array, "class wave"]
     """Values of the basis functions of w at the size of each class. The function w is a weighted sum of them."""
+    packing_weight: Float[Array, " packing"]
+    """Prior weight of each packing, relative to the largest."""
     n_packings: int
     """Number of packings."""
 
@@ -154,8 +156,23 @@ def ensemble_model(
         _float32(classes.mean_size * bond),
         _float32(np.zeros(len(classes.mean_size)) if relaxation is None else relaxation.expansion),
         _float32(smooth_modes),
+        jnp.ones(len(classes.packing_names), jnp.float32),
         len(classes.packing_names),
     )
+
+
+def weight_packings(model: EnsembleModel, classes: SizeClasses, type_weights: Mapping[str, float]) -> EnsembleModel:
+    """Return the model with the prior weights of the packings, which are those of their structure types.
+
+    Args:
+        model: Model of an ensemble with equal weights.
+        classes: Size classes of the model.
+        type_weights: Prior weight of each structure type. Other types have the mean weight.
+    """
+    mean_weight = float(np.mean(list(type_weights.values())))
+    packing_types = dict(zip(classes.packing_index.tolist(), classes.structure_types.tolist(), strict=True))
+    weight = np.array([type_weights.get(packing_types[index], mean_weight) for index in range(model.n_packings)])
+    return replace(model, packing_weight=_float32(weight / weight.max()))
 
 
 def atom_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:

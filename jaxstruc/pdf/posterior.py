@@ -4,6 +4,8 @@ The posterior weight of a candidate is proportional to the product of its prior 
 The prior weight does not depend on this fit.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float
 
@@ -40,19 +42,24 @@ def prior_weights(
     diameter: np.ndarray,
     *,
     listed_candidates: tuple[np.ndarray, np.ndarray, np.ndarray],
+    type_weights: Mapping[str, float] | None = None,
 ) -> Float[np.ndarray, " candidate"]:
     """Return the prior weights of candidates, which do not depend on the fits.
 
-    Each structure type has the same total weight in each size class, regardless of how many clusters the library lists.
-    The weight is divided equally among the distinct clusters of the type and size class. Clusters of equal type with
-    equal numbers of atoms and almost equal diameters are near copies. They share the weight of one cluster.
+    Each structure type has a total weight in each size class that does not depend on how many clusters the library
+    lists. The weight is divided equally among the distinct clusters of the type and size class. Clusters of equal type
+    with equal numbers of atoms and almost equal diameters are near copies. They share the weight of one cluster.
 
     Args:
         types: Structure type of each candidate.
         n_atoms: Number of atoms of each candidate.
         diameter: Diameter of each candidate, in units of the bond length.
         listed_candidates: Types, numbers of atoms and diameters of all candidates of the sources, fitted or not.
+        type_weights: Prior weight of each structure type, with the mean 1 / (number of types). Other types have the
+            mean weight. By default all types have equal weights.
     """
+    factors = {name: len(type_weights) * weight for name, weight in type_weights.items()} if type_weights else {}
+    type_factor = np.array([factors.get(name, 1.0) for name in types.tolist()])
     columns = [np.concatenate(pair) for pair in zip((types, n_atoms, diameter), listed_candidates, strict=True)]
     type_codes = {type_name: index for index, type_name in enumerate(dict.fromkeys(columns[0].tolist()))}
     type_code = np.array([type_codes[type_name] for type_name in columns[0].tolist()], np.int64)
@@ -68,7 +75,7 @@ def prior_weights(
     class_members = np.bincount(class_of_copy[copy_counts > 0], minlength=len(class_keys))
     candidate_slice = slice(0, len(types))
     return (
-        1
+        type_factor
         / np.maximum(class_members[index[candidate_slice]], 1)
         / np.maximum(copy_counts[copy_index[candidate_slice]], 1)
     )

@@ -18,7 +18,7 @@ from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc import statistics
-from jaxstruc.clusters import library
+from jaxstruc.clusters import known_phases, library
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.io import reduction
 from jaxstruc.io.measurement import Measurement, Setting, resolve_settings
@@ -148,6 +148,12 @@ class PdfPlan(NamedTuple):
         return 0 if isinstance(self.options, RefineOptions) else self.options.network.seed
 
     @property
+    def type_weights(self) -> dict[str, float]:
+        """Prior weight of each structure type. The weights are equal for structures of the user."""
+        has_known_types = not isinstance(self.options, RefineOptions) and self.options.types == "element"
+        return known_phases.type_weights(self.element if has_known_types else "")
+
+    @property
     def bond(self) -> float:
         """Nearest-neighbour distance, in Å."""
         return form_factors.bond_length(self.element)
@@ -251,7 +257,9 @@ def solve_measurements(
     inputs = zip(
         measurements,
         padded_targets(measurements, plan, run_measurements or measurements),
-        classifier_prior.predict_measurements(measurements, plan.classifier, bond=plan.bond),
+        classifier_prior.predict_measurements(
+            measurements, plan.classifier, bond=plan.bond, type_weights=plan.type_weights
+        ),
         *candidate_streams,
         strict=True,
     )
@@ -545,7 +553,9 @@ def cross_validate_sample(
     if plan.ensemble == "none":
         return ""
     progress("comparison of a single cluster with a distribution")
-    options = HoldoutOptions(case.free, plan.ensemble, screened_candidates.holdout_rows, _holdout_search(plan))
+    options = HoldoutOptions(
+        case.free, plan.ensemble, screened_candidates.holdout_rows, _holdout_search(plan), plan.type_weights
+    )
     return distribution.cross_validate_sample(
         case.measurement,
         case.target,
@@ -641,7 +651,9 @@ def weight_candidates(
     if case.plan.screen_candidates:
         all_candidates = candidates.candidate_pool(case.nonempty_groups)
         prior_weights = prior_weights * posterior.prior_weights(
-            *_prior_features(pool), listed_candidates=_prior_features(all_candidates)
+            *_prior_features(pool),
+            listed_candidates=_prior_features(all_candidates),
+            type_weights=case.plan.type_weights,
         )
         if isinstance(sample_comparison, SampleComparison):
             effective_fraction = effective_points / case.target.n_independent

@@ -10,7 +10,7 @@ import particle_mixtures
 import pytest
 
 from jaxstruc.pdf import candidates, ensemble, fit
-from jaxstruc.pdf.ensemble_model import EnsembleParameters, atom_fractions, class_curves
+from jaxstruc.pdf.ensemble_model import EnsembleParameters, atom_fractions, class_curves, weight_packings
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,34 @@ def test_shares_of_two_packings_are_found():
     assert np.asarray(ensemble_fit.atom_fractions)[is_fcc].sum() / np.asarray(
         ensemble_fit.atom_fractions
     ).sum() == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_a_packing_with_a_small_prior_weight_gets_only_the_share_that_the_data_demand():
+    """Icosahedra hold 10 % of the atoms. At 50 % of noise the prior decides, and at 1 % the data do."""
+    rng = np.random.default_rng(1)
+    rows = np.concatenate(
+        [
+            particle_mixtures.draw_rows(rng, mean=17.0, width=0.2, count=54),
+            particle_mixtures.draw_rows(rng, mean=17.0, width=0.2, families=("icosahedron",), count=6),
+        ]
+    )
+    model, classes = particle_mixtures.sphere_model(), particle_mixtures.sphere_classes()
+    unlikely_model = weight_packings(model, classes, {"fcc": 0.99, "icosahedron": 0.01})
+    is_icosahedron = classes.structure_types == "icosahedron"
+
+    def icosahedron_share(noise, ensemble_model):
+        g = particle_mixtures.ensemble_pdf(rows, noise=noise)
+        target = particle_mixtures.make_target(g)
+        values = candidates.select_rows(particle_mixtures.rank_single_clusters(g)[1].values, 0)
+        names = particle_mixtures.NONLINEAR_PARAMETERS
+        start = ensemble.start_parameters(ensemble_model, target.basis, values, names, 17.0)
+        result = ensemble.fit_ensemble(ensemble_model, target.basis, start, names=names, strength=0.0)
+        fractions = np.asarray(result.atom_fractions)
+        return fractions[is_icosahedron].sum() / fractions.sum()
+
+    noisy, weighted = (icosahedron_share(0.5, entry) for entry in (model, unlikely_model))
+    assert weighted < 0.5 * noisy
+    assert icosahedron_share(0.01, unlikely_model) == pytest.approx(0.1, abs=0.05)
 
 
 def test_a_free_distribution_shows_two_sizes_that_a_lognormal_cannot():

@@ -19,6 +19,15 @@ def test_types_have_equal_weight_at_each_size_however_many_members_they_list():
     assert prior_weights[:6].sum() == pytest.approx(prior_weights[6:8].sum()) == pytest.approx(prior_weights[8])
 
 
+def test_types_have_their_prior_weights_and_other_names_the_mean_weight():
+    types, n_atoms = np.array(["fcc", "fcc", "bcc", ""], object), np.full(4, 100)
+    diameter = np.array([5.0, 6.0, 5.0, 5.0])
+    prior_weights = posterior.prior_weights(
+        types, n_atoms, diameter, listed_candidates=(types, n_atoms, diameter), type_weights={"fcc": 0.9, "bcc": 0.1}
+    )
+    np.testing.assert_allclose(prior_weights, [0.9, 0.9, 0.2, 1.0])
+
+
 def test_near_copies_share_one_prior_weight():
     types, n_atoms = np.array(["fcc"] * 4, object), np.array([100, 100, 100, 101])
     diameter = np.array([5.0, 5.01, 6.0, 5.0])

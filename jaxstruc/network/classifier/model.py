@@ -145,6 +145,24 @@ def type_probabilities(mixture: MixtureDensity) -> Float[Array, "*batch type"]:
     return jnp.exp(jax.nn.logsumexp(mixture.log_weight[..., None] + mixture.log_type_probability, axis=-2))
 
 
+def reweight_types(
+    mixture: MixtureDensity, type_weights: Float[Array, " type"] | Float[np.ndarray, " type"]
+) -> MixtureDensity:
+    """Return a mixture density that is multiplied by the prior weight of each type and normalized.
+
+    Args:
+        mixture: Mixture density of a network whose training has equal numbers of all types.
+        type_weights: Prior weight of each structure type, in the order of `STRUCTURE_TYPES`.
+    """
+    log_type_weight = mixture.log_type_probability + jnp.log(type_weights)
+    component_sum = jax.nn.logsumexp(log_type_weight, axis=-1)
+    log_weight = mixture.log_weight + component_sum
+    return mixture._replace(
+        log_weight=log_weight - jax.nn.logsumexp(log_weight, axis=-1, keepdims=True),
+        log_type_probability=log_type_weight - component_sum[..., None],
+    )
+
+
 def draw_samples(key: Array, mixture: MixtureDensity, n_draws: int) -> tuple[Array, Array]:
     """Return random type indices [draw, pdf] and values [draw, pdf, value] from each mixture density.
 

@@ -7,7 +7,7 @@ or that qmax is wrong. Each score is divided by its limit for typical PDFs, so t
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ class ClassifierOutput(NamedTuple):
     qmax_estimate: QmaxEstimate
     """Estimate of qmax from the data."""
     mixture_density: MixtureDensity
-    """Mixture density of this PDF, not calibrated, as NumPy arrays."""
+    """Mixture density of this PDF with the prior weights of the types, not calibrated, as NumPy arrays."""
 
     @property
     def novelty_score(self) -> float:
@@ -108,7 +108,12 @@ def classifier_input(measurements: Sequence[Measurement], bond: float) -> Classi
 
 
 def classify_pdfs(
-    measurements: Sequence[Measurement], network: TrainedClassifier, *, bond: float, seed: int = 0
+    measurements: Sequence[Measurement],
+    network: TrainedClassifier,
+    *,
+    bond: float,
+    seed: int = 0,
+    type_weights: Mapping[str, float] | None = None,
 ) -> list[ClassifierOutput]:
     """Return the classifier's predictions for measured PDFs. The result of a PDF does not depend on the others.
 
@@ -117,8 +122,11 @@ def classify_pdfs(
         network: Trained classifier.
         bond: Nearest-neighbour distance of the element, in Å.
         seed: Seed of the random draws from which the intervals are computed.
+        type_weights: Prior weight of each structure type; equal weights by default.
     """
     outputs: list[ClassifierOutput] = []
+    weight_of_type = type_weights or dict.fromkeys(STRUCTURE_TYPES, 1.0)
+    prior = jnp.array([weight_of_type[name] for name in STRUCTURE_TYPES], jnp.float32)
     for start in range(0, len(measurements), BATCH_SIZE):
         batch_measurements = measurements[start : start + BATCH_SIZE]
         padded_inputs = jax.tree.map(
@@ -128,7 +136,7 @@ def classify_pdfs(
         key = jax.random.key(seed)
         levels, temperature = interval_levels(network.card), jnp.float32(network.card["temperature"])
         mixtures, probabilities, quantiles, features = jax.device_get(
-            _predict_batch(network.params, key, padded_inputs, levels, temperature, module=network.module)
+            _predict_batch(network.params, key, padded_inputs, levels, temperature, prior, module=network.module)
         )
         feature_distances = feature_distance(features, network.feature_distribution) / network.card["outside"]
         anomaly_scores = special.expit(mixtures.anomaly_log_odds) / network.card["strange"]
@@ -370,10 +378,23 @@ def _network_input(pdfs: Array, settings: Array, r: Array, bond: Array) -> tuple
 
 @partial(jax.jit, static_argnames="module")
 def _predict_batch(
-    params: Any, key: Array, inputs: ClassifierInput, levels: Array, temperature: Array, *, module: Classifier
+    params: Any,
+    key: Array,
+    inputs: ClassifierInput,
+    levels: Array,
+    temperature: Array,
+    type_weights: Array,
+    *,
+    module: Classifier,
 ) -> tuple[MixtureDensity, Array, Array, Array]:
-    """Return mixture densities, calibrated type probabilities, quantiles [pdf, value, 3] and features."""
-    mixture, intermediates = module.apply(params, *inputs, mutable=["intermediates"])
+    """Return mixture densities, calibrated type probabilities, quantiles [pdf, value, 3] and features.
+
+    The mixture densities and the probabilities are multiplied by the prior weights of the types.
+    """
+    unweighted_mixture, intermediates = module.apply(params, *inputs, mutable=["intermediates"])
+    probabilities = type_weights * temper_probabilities(model.type_probabilities(unweighted_mixture), temperature)
+    probabilities /= probabilities.sum(axis=-1, keepdims=True)
+    mixture = model.reweight_types(unweighted_mixture, type_weights)
     draws = jax.vmap(
         lambda pdf_mixture: model.draw_samples(key, jax.tree.map(lambda column: column[None], pdf_mixture), N_DRAWS)[1][
             :, 0
@@ -381,7 +402,6 @@ def _predict_batch(
     )(mixture)
     draws = draws.at[..., DIAMETER_INDEX].multiply(draws[..., VALUE_NAMES.index("stretch")])
     quantiles = jax.vmap(lambda column, level: jnp.quantile(column, level, axis=1), (2, 0))(draws, levels)
-    probabilities = temper_probabilities(model.type_probabilities(mixture), temperature)
     return mixture, probabilities, jnp.moveaxis(quantiles, -1, 0), intermediates["intermediates"]["features"][0]
 
 

@@ -66,6 +66,22 @@ def test_a_measured_curve_is_interpolated_and_masked_to_its_range(measurements):
     )
 
 
+def test_type_weights_multiply_probabilities_and_densities(network, measurements):
+    """The training has equal numbers of all types, so that Bayes' theorem gives the probabilities."""
+    type_weights = {name: index + 1.0 for index, name in enumerate(STRUCTURE_TYPES)}
+    (equal,) = predict.classify_pdfs(measurements[:1], network, bond=BOND)
+    (weighted,) = predict.classify_pdfs(measurements[:1], network, bond=BOND, type_weights=type_weights)
+    products = {name: type_weights[name] * value for name, value in equal.type_probabilities.items()}
+    expected = {name: value / sum(products.values()) for name, value in products.items()}
+    assert weighted.type_probabilities == pytest.approx(expected, rel=1e-4)
+    densities = [
+        np.exp(output.mixture_density.log_weight[:, None] + output.mixture_density.log_type_probability)
+        for output in (equal, weighted)
+    ]
+    product = densities[0] * np.array(list(type_weights.values()))
+    np.testing.assert_allclose(densities[1], product / product.sum(), rtol=1e-3, atol=1e-7)
+
+
 def test_a_file_alone_is_classified_as_among_others(network, measurements):
     """Probabilities are sorted and complete, medians lie within their intervals, and the diameter is in Å."""
     batch_outputs = predict.classify_pdfs(measurements, network, bond=BOND)
