@@ -18,7 +18,7 @@ MODULE_ORDER = """
 files parameters statistics cache
 options: validation pdf small_angle simulation training
 clusters: cluster structure_files distances lattices families fcc_shapes library structure_type description size_classes
-clusters: potential displacement_fields lattice_sites polydisperse random_particles imperfect_particles
+clusters: potential displacement_fields lattice_sites polydisperse random_particles known_phases imperfect_particles
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate imperfect_pdf sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
 result
