@@ -218,8 +218,8 @@ class _Prior(NamedTuple):
     """Prior and bounds of the flattened parameters."""
 
     mean_fraction: Float[Array, " packing"]
-    """Prior mean of the fraction of each packing, times the scale: the sum of all fractions at the start, times the
-    prior weight of the packing."""
+    """Prior mean of the fraction of each packing, times the scale: the sum of all fractions at the start times
+    `packing_weight`."""
     log_mean_size: Float[Array, ""]
     """Logarithm of the first guess of the mean size in Å."""
     shared_mean: Float[Array, " shared"]

@@ -83,7 +83,7 @@ class EnsembleModel:
     smooth_modes: Float[Array, "class wave"]
     """Values of the basis functions of w at the size of each class. The function w is a weighted sum of them."""
     packing_weight: Float[Array, " packing"]
-    """Prior weight of each packing, relative to the largest."""
+    """Prior mean of the fraction of atoms in each packing. It is 1 if the prior of the packing is flat."""
     n_packings: int
     """Number of packings."""
 
@@ -164,6 +164,8 @@ def ensemble_model(
 def weight_packings(model: EnsembleModel, classes: SizeClasses, type_weights: Mapping[str, float]) -> EnsembleModel:
     """Return the model with the prior weights of the packings, which are those of their structure types.
 
+    The prior of a packing is flat if its type has at least the mean weight.
+
     Args:
         model: Model of an ensemble with equal weights.
         classes: Size classes of the model.
@@ -172,7 +174,7 @@ def weight_packings(model: EnsembleModel, classes: SizeClasses, type_weights: Ma
     mean_weight = float(np.mean(list(type_weights.values())))
     packing_types = dict(zip(classes.packing_index.tolist(), classes.structure_types.tolist(), strict=True))
     weight = np.array([type_weights.get(packing_types[index], mean_weight) for index in range(model.n_packings)])
-    return replace(model, packing_weight=_float32(weight / weight.max()))
+    return replace(model, packing_weight=_float32(np.where(weight < mean_weight, weight, 1.0)))
 
 
 def atom_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:

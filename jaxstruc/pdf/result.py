@@ -87,8 +87,10 @@ class PdfResult(Result):
 
     @property
     def type_probability(self) -> float | None:
-        """Probability of `type`; None for a distribution, which has shares of types instead."""
-        return None if self.sample == "distribution" else self.types.get(self.type)
+        """Probability of `type`; for a distribution, the share of the atoms in particles of this type."""
+        if self.ensemble and self.sample == "distribution":
+            return self.ensemble.type_shares[self.type].value if self.type else None
+        return self.types.get(self.type)
 
     @property
     def data(self) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -153,7 +155,7 @@ def build_result(
         candidates=tuple(listed_candidates),
         n_fitted=len(solved_measurement.candidates.fits.rw),
         ties=int(credible_set(solved_measurement.candidates.weight).sum()),
-        types=_type_probabilities(solved_measurement.candidates, listed_candidates),
+        types=_type_probabilities(solved_measurement.candidates, listed_candidates, ensemble),
         intervals=_credible_intervals(solved_measurement, listed_candidates),
         free=solved_measurement.free,
         ensemble=ensemble,
@@ -349,13 +351,15 @@ def undecided_type_remark(first: str, second: str, probabilities: Mapping[str, f
 
 
 def _type_probabilities(
-    weighted_candidates: WeightedCandidates, listed_candidates: Sequence[Candidate]
+    weighted_candidates: WeightedCandidates, listed_candidates: Sequence[Candidate], ensemble: Distribution | None
 ) -> dict[str, float]:
-    """Return the total weight of each type, the largest first.
+    """Return the total weight of each type, the largest first; for a distribution, the share of the atoms in each type.
 
     A candidate in `listed_candidates` has the type that is stated there. Every other candidate has the type of its
     family.
     """
+    if ensemble is not None and ensemble.sample == "distribution":
+        return {name: share.value for name, share in ensemble.type_shares.items()}
     type_names = np.array([FAMILY_TYPES.get(family, "") for family in weighted_candidates.pool.families], dtype=object)
     type_names[: len(listed_candidates)] = [candidate.type for candidate in listed_candidates]
     type_weights = {

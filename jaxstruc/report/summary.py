@@ -40,16 +40,16 @@ SUMMARY_COLUMNS = (
 """Columns of `solve` and `mine`. Sizes are in Å. `_low` and `_high` are the ends of 90 % intervals over all candidates.
 
 - `stem` is the name of the files of results, and `frame` is the number of the curve in a file with several curves.
-- `type` is that of the most probable structure. If `sample` is distribution, it is the type with the largest share, and
-  `type_probability` is empty.
+- `type` is that of the most probable structure. If `sample` is distribution, it is the type with the largest share of
+  the atoms, and `type_probability` and `types` are the shares.
 - `sample` to `width_high`, and the shares of atoms by type, describe the sample as a distribution of particles.
 - `recipe` is the rule that builds the structure within its `family`.
 - `rw_holdout` is the mean Rw of predictions. The model that `sample` names is fitted up to a cut in r, and it predicts
   G(r) beyond the cut. `rw_holdout_single` is the mean Rw of the predictions of the best single cluster.
 - `qmin_origin` and `qdamp_origin` are the origins of these settings, e.g. inferred from the data. `qmin_error` is empty
   unless qmin was inferred.
-- `types` has the sum of the weights of each type. `ties` is the number of candidates in the 90 % set, which is the
-  smallest set with 90 % of the weight.
+- `types` has the sum of the weights of each type, unless `sample` is distribution. `ties` is the number of candidates
+  in the 90 % set, which is the smallest set with 90 % of the weight.
 - `hexagonal` is the share of hexagonal layers of the best structure.
 - `relaxation_low` and `relaxation_high` include the error of the potential, which `relaxation_error` does not.
 - `diameter_estimate` is the diameter at which the signal in G(r) ends, before any fit.

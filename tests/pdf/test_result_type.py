@@ -23,10 +23,13 @@ def test_the_type_of_a_single_cluster_is_that_of_the_most_probable_structure():
         )
 
 
-def test_the_type_of_a_distribution_is_that_of_the_largest_share_and_has_no_probability():
+def test_the_type_of_a_distribution_is_that_of_the_largest_share_and_its_probability_is_this_share():
     result = PdfResult("a.gr", "", "Pt", "solved", "", (candidate("hcp"),), types={"hcp": 1.0})
     distribution_result = dataclasses.replace(result, ensemble=example_distributions.distribution("distribution"))
-    assert (distribution_result.type, distribution_result.type_probability) == ("fcc", None)
+    assert (distribution_result.type, distribution_result.type_probability) == (
+        "fcc",
+        distribution_result.ensemble.type_shares["fcc"].value,
+    )
     assert (
         distribution_result.distribution.keys() == distribution_result.ensemble.table.keys()
         and result.distribution == {}

@@ -59,7 +59,7 @@ def test_a_distribution_has_its_columns(result):
     row = summary.row(distribution_result)
     assert list(row) == [name for name in summary.SUMMARY_COLUMNS if name in row]
     assert (row["sample"], row["rw_ensemble"], row["type"]) == ("distribution", 0.16, "fcc")
-    assert row["type_probability"] is None
+    assert row["type_probability"] == distribution_result.ensemble.type_shares["fcc"].value
     assert row["rw_holdout"] == pytest.approx(0.425) and row["rw_holdout_single"] == pytest.approx(0.55)
     assert (row["mean_diameter"], row["mean_diameter_low"], row["mean_diameter_high"]) == (18.4, 17.0, 20.1)
     assert (row["width"], row["width_low"], row["width_high"]) == (0.2, 0.1, 0.33)
