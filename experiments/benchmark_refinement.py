@@ -56,7 +56,7 @@ from jaxstruc.pdf import fit, screening
 from jaxstruc.pdf import fit as pdf_fit
 from jaxstruc.pdf import target as targets
 from jaxstruc.pdf.candidates import CandidateGroup, candidate_pool, fit_all
-from jaxstruc.pdf.solve import MAX_REFINED_CANDIDATES
+from jaxstruc.pdf.plan import MAX_REFINED_CANDIDATES
 from jaxstruc.pdf.target import R_MARGIN, FitBasis, Target
 from jaxstruc.scattering import cluster_tables, form_factors
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange

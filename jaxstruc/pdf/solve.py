@@ -9,52 +9,43 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc import statistics
-from jaxstruc.clusters import known_phases, library
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.io import reduction
 from jaxstruc.io.measurement import Measurement, Setting, resolve_settings
-from jaxstruc.options.pdf import (
-    CurveOptions,
-    DataOptions,
-    EnsembleName,
-    FitOptions,
-    RefineOptions,
-    RelaxOptions,
-    SearchName,
-    SolveOptions,
-)
-from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, PARAMETERS
+from jaxstruc.parameters import PARAMETERS
 from jaxstruc.pdf import (
+    candidate_fits,
     candidates,
     classifier_prior,
     distribution,
-    fit,
     instrument,
     posterior,
-    relax,
-    relaxed_screening,
     screening,
     site_search,
-    sources,
+)
+from jaxstruc.pdf.candidate_fits import (
+    ProbableCandidates,
+    ScreenedCandidates,
+    best_curve,
+    inferable_settings,
+    rank_by_rw,
 )
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates, WeightedCandidates
-from jaxstruc.pdf.classifier_prior import ClassifierPrediction, LoadedClassifier
 from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleComparison
 from jaxstruc.pdf.fit import Fit
 from jaxstruc.pdf.instrument import InferredSetting
+from jaxstruc.pdf.plan import MeasurementCase, PdfPlan
 from jaxstruc.pdf.result import MAX_LISTED_CANDIDATES, PdfResult, SolvedMeasurement, build_result
-from jaxstruc.pdf.screening import BinnedDistances, DiameterEstimate, FitLimits
-from jaxstruc.pdf.site_search import SHAPE_PRIOR_WEIGHT, SearchResult, SearchSettings
-from jaxstruc.pdf.sources import CandidateSource
+from jaxstruc.pdf.screening import DiameterEstimate
+from jaxstruc.pdf.site_search import SearchResult, SearchSettings
 from jaxstruc.pdf.target import (
     Target,
     TargetSettings,
@@ -64,7 +55,6 @@ from jaxstruc.pdf.target import (
     replace_settings,
     table_range,
 )
-from jaxstruc.scattering import form_factors
 
 NO_CANDIDATES = (
     "No candidates: the sources gave no cluster of at least 2 atoms; use --sources network library, or raise --draws."
@@ -73,145 +63,11 @@ NO_FINITE_FIT = "Expected a finite fit of at least one candidate, got none; chec
 SITES_NOT_SEARCHED = (
     "no search over lattice sites, because a single structure cannot explain a distribution of particles"
 )
-MAX_REFINED_CANDIDATES = 200
-"""Largest number of candidates that are refined with all free parameters. The best candidates of fits with the default
-parameters are refined."""
-MAX_RELAXED_CANDIDATES, N_BEST_RIGID = 400, 300
-"""Largest number of candidates that are fitted with displacements at once; number of candidates with the best rigid
-fits that are selected if there are more."""
-N_RELAXED_SCREENINGS, N_RELAXED_CANDIDATES, N_RELAXED_REFITS, MIN_RW_GAIN = 2, 128, 64, 0.03
-"""Largest number of repeated selections with data that are corrected for the relaxation; number of candidates of a
-source that each of them adds; number of the best of these with accurate fits; smallest relative decrease of the best Rw
-after which the selection is repeated."""
-MAX_WRITTEN_CANDIDATES = 5
-"""Number of candidates that a result stores with their atoms and curves."""
 MAX_EQUAL_RW_DIFFERENCE = 0.1
 """Largest relative difference between the Rw of two fits of the same cluster."""
 BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
 """Step for rounding up the size of the basis in searches, so that similar files share compilations; number of basis
 functions in addition to the number of independent points."""
-
-
-class PdfPlan(NamedTuple):
-    """Element, candidate sources, options and classifier for the analysis of measurements."""
-
-    element: str
-    sources: tuple[CandidateSource, ...]
-    options: SolveOptions | RefineOptions = SolveOptions(search="none", ensemble="none", screen="none")
-    screen_candidates: bool = True
-    """Whether candidates are selected by an approximate Rw before the fits. If they are, only the best candidates are
-    refined with all free parameters."""
-    max_written: int = MAX_WRITTEN_CANDIDATES
-    """Number of candidates that a result stores with their atoms and curves."""
-    shape_weight: float = SHAPE_PRIOR_WEIGHT
-    """Weight of the prior on the particle's shape in a search."""
-    classifier: LoadedClassifier = LoadedClassifier(None)
-    """Classifier that predicts the types and sizes of probable candidates."""
-    fit_limits: FitLimits = FitLimits()
-    """Largest numbers of candidates that are fitted."""
-    max_refined: int = MAX_REFINED_CANDIDATES
-    """Largest number of candidates that are refined with all free parameters."""
-
-    @property
-    def data(self) -> DataOptions:
-        """Options for the settings of the measurements."""
-        return self.options.data
-
-    @property
-    def curve(self) -> CurveOptions:
-        """Options for files with data over Q: the kind of the data and the units."""
-        return self.options.curve
-
-    @property
-    def fit(self) -> FitOptions:
-        """Options of the fits."""
-        return self.options.fit
-
-    @property
-    def relax(self) -> RelaxOptions:
-        """Options for the refinement of coordinates."""
-        return self.options.relax if isinstance(self.options, RefineOptions) else RelaxOptions()
-
-    @property
-    def ensemble(self) -> EnsembleName:
-        """Form of the size distribution with which a single structure is compared; "none" for no comparison."""
-        return "none" if isinstance(self.options, RefineOptions) else self.options.ensemble
-
-    @property
-    def search(self) -> SearchName:
-        """Level of the search over lattice sites for a particle that no source lists; "none" for no search."""
-        return "none" if isinstance(self.options, RefineOptions) else self.options.search
-
-    @property
-    def seed(self) -> int:
-        """Seed of the search."""
-        return 0 if isinstance(self.options, RefineOptions) else self.options.network.seed
-
-    @property
-    def type_weights(self) -> dict[str, float]:
-        """Prior weight of each structure type. The weights are equal for structures of the user."""
-        has_known_types = not isinstance(self.options, RefineOptions) and self.options.types == "element"
-        return known_phases.type_weights(self.element if has_known_types else "")
-
-    @property
-    def bond(self) -> float:
-        """Nearest-neighbour distance, in Å."""
-        return form_factors.bond_length(self.element)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """All inputs that determine a result in addition to the file, as JSON values."""
-        network = self.classifier.network
-        provenance = {"element": self.element} | self.options.recorded_values
-        provenance |= {"screen": network.card["sha256"] if network else self.classifier.missing_reason or "none"}
-        for source in self.sources:
-            provenance |= source.provenance
-        return provenance | {"version": jaxstruc.__version__}
-
-
-class MeasurementCase(NamedTuple):
-    """One measurement with the inputs of its stages."""
-
-    measurement: Measurement
-    target: Target
-    groups: Sequence[CandidateGroup]
-    """Candidates of each source. The group of a source may be empty."""
-    plan: PdfPlan
-    prediction: ClassifierPrediction | None
-    """Prediction of the classifier; None if there is no classifier."""
-
-    @property
-    def nonempty_groups(self) -> list[CandidateGroup]:
-        """Groups that contain at least one candidate."""
-        return [group for group in self.groups if len(group.rows)]
-
-    @property
-    def free(self) -> tuple[str, ...]:
-        """Names of the fitted parameters."""
-        return self.plan.fit.free
-
-
-class ProbableCandidates(NamedTuple):
-    """Candidates that the classifier finds probable; all candidates if there is no classifier."""
-
-    groups: Sequence[CandidateGroup]
-    distances: Sequence[BinnedDistances | None]
-    """[group] Binned distances of the candidates; None for a group whose candidates are all fitted."""
-
-
-class InferredSettings(NamedTuple):
-    """Target with the settings that were estimated from the data, and these settings by name."""
-
-    target: Target
-    settings: Mapping[str, InferredSetting]
-
-
-class ScreenedCandidates(NamedTuple):
-    """Candidates with the smallest approximate Rw."""
-
-    groups: Sequence[CandidateGroup]
-    holdout_rows: np.ndarray
-    """Library rows of the clusters for the cross-validation. The best of them are fitted up to each cut."""
 
 
 def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
@@ -338,13 +194,10 @@ def solve_measurement(
     """
     if not case.nonempty_groups:
         return _failed_result(case, NO_CANDIDATES)
-    probable_candidates = select_probable_candidates(case, library_cache)
-    inferred_settings = infer_settings(case, probable_candidates)
-    case = case._replace(target=inferred_settings.target)
-    screened_candidates = screen_candidates(case, probable_candidates)
-    fitted_candidates = fit_candidates(case, screened_candidates.groups, probable_candidates.distances, progress)
+    fitted_measurement = candidate_fits.fit_measurement(case, library_cache.binned_distances, progress)
+    case, probable_candidates, inferred_settings, screened_candidates, fitted_candidates = fitted_measurement
     if not np.isfinite(fitted_candidates.fits.rw[0]):
-        return _failed_result(case, NO_FINITE_FIT, inferred_settings.settings)
+        return _failed_result(case, NO_FINITE_FIT, inferred_settings)
     size = estimate_size(case)
     sample_comparison = cross_validate_sample(
         case, fitted_candidates, screened_candidates, size.signal_end, library_cache, progress
@@ -352,182 +205,24 @@ def solve_measurement(
     search_result = search_lattice_sites(case, fitted_candidates, sample_comparison, progress)
     fitted_candidates = add_searched_particles(case, fitted_candidates, search_result)
     weighted_candidates = weight_candidates(case, fitted_candidates, sample_comparison, search_result)
-    weighted_candidates = propagate_setting_errors(case, weighted_candidates, inferred_settings.settings)
+    weighted_candidates = propagate_setting_errors(case, weighted_candidates, inferred_settings)
     solved_measurement = SolvedMeasurement(
         case.measurement,
         case.target,
         case.groups,
         weighted_candidates,
         case.free,
-        inferred_settings.settings,
+        inferred_settings,
         size,
         sample_comparison,
         search_result,
     )
     return build_result(
-        _empty_result(case, inferred_settings.settings, probable_candidates, weighted_candidates),
+        _empty_result(case, inferred_settings, probable_candidates, weighted_candidates),
         solved_measurement,
         max_written=case.plan.max_written,
         further_remarks=_further_remarks(case, sample_comparison),
     )
-
-
-def select_probable_candidates(case: MeasurementCase, library_cache: LibraryCache) -> ProbableCandidates:
-    """Return the candidates that the classifier finds probable, with their distances in bins (`pdf.screening`)."""
-    groups = classifier_prior.select_probable(case.prediction, case.nonempty_groups, case.plan.fit_limits)
-    if not case.plan.screen_candidates:  # all clusters that a user refines are fitted
-        return ProbableCandidates(groups, [None] * len(groups))
-    distances = classifier_prior.bin_groups(
-        case.nonempty_groups,
-        groups,
-        case.target,
-        library_cache.binned_distances,
-        classifier_prediction=case.prediction,
-        limits=case.plan.fit_limits,
-    )
-    return ProbableCandidates(groups, distances)
-
-
-def infer_settings(case: MeasurementCase, probable_candidates: ProbableCandidates) -> InferredSettings:
-    """Return the target with the settings that are estimated from the data, and these settings."""
-    target = case.target
-    inferred_settings: dict[str, InferredSetting] = {}
-    names = _inferable_settings(case.measurement, case.free)
-    if not names:
-        return InferredSettings(target, inferred_settings)
-    groups_with_distances = list(zip(probable_candidates.groups, probable_candidates.distances, strict=True))
-    binned_groups = [
-        (group, binned_distances) for group, binned_distances in groups_with_distances if binned_distances is not None
-    ]
-    pool = candidates.candidate_pool(
-        [
-            classifier_prior.select_for_settings(group, binned_distances, target)
-            for group, binned_distances in binned_groups or groups_with_distances
-        ]
-    )
-    pool = pool.select(np.arange(min(instrument.N_PROFILE_CANDIDATES, len(pool.group_row))))
-    free = screening_parameters(case.free) if case.plan.screen_candidates else case.free
-    for name in names:
-        if inferred_setting := instrument.infer_setting(pool, target, name, free=free):
-            inferred_settings[name] = inferred_setting
-            target = replace_settings(target, **{name: inferred_setting.value})
-    return InferredSettings(target, inferred_settings)
-
-
-def screen_candidates(case: MeasurementCase, probable_candidates: ProbableCandidates) -> ScreenedCandidates:
-    """Return the candidates with the smallest approximate Rw, and the rows of the library for the cross-validation."""
-    screened_groups = [
-        classifier_prior.select_for_fit(
-            group,
-            binned_distances,
-            case.target,
-            max_candidates=classifier_prior.max_fitted(case.prediction, group, case.plan.fit_limits),
-        )
-        for group, binned_distances in zip(probable_candidates.groups, probable_candidates.distances, strict=True)
-    ]
-    holdout_rows = next((rows for group, rows in screened_groups if group.source != "network"), np.zeros(0, int))
-    return ScreenedCandidates([group for group, _ in screened_groups], holdout_rows)
-
-
-def fit_candidates(
-    case: MeasurementCase,
-    groups: Sequence[CandidateGroup],
-    distances: Sequence[BinnedDistances | None],
-    progress: Callable[[str], None],
-) -> FittedCandidates:
-    """Return all candidates with their fits, best first.
-
-    Args:
-        case: Measurement with its target and plan.
-        groups: Candidates of each source that are fitted.
-        distances: Binned distances of the candidates from which each group was selected; None if all are fitted.
-        progress: Function that is called with a text about the present step.
-    """
-    pool, target, free = candidates.candidate_pool(groups), case.target, case.free
-    first_free = screening_parameters(free)
-    in_two_stages = case.plan.screen_candidates and free != first_free
-    if case.plan.screen_candidates and "relaxation" in free and len(pool.group_row) > MAX_RELAXED_CANDIDATES:
-        pool = _best_rigid_candidates(pool, target)
-    fits = candidates.fit_all(
-        pool,
-        target,
-        free=first_free if in_two_stages else free,
-        progress=lambda n_done, count: progress(f"{n_done} of {count} candidates"),
-    )
-    fitted_candidates = _rank_by_rw(_drop_duplicate_draws(FittedCandidates(pool, fits)))
-    if in_two_stages:
-        n_refined = min(case.plan.max_refined, len(fitted_candidates.fits.rw))
-        fitted_candidates = candidates.select_fitted(fitted_candidates, np.arange(n_refined))
-        fits = candidates.fit_all(fitted_candidates.pool, target, free=free)
-        fitted_candidates = _rank_by_rw(FittedCandidates(fitted_candidates.pool, fits))
-    fitted_candidates = candidates.refit_accurately(fitted_candidates, target, free=free)
-    if case.plan.screen_candidates and "relaxation" in free:
-        fitted_candidates = add_relaxed_candidates(case, fitted_candidates, distances, progress)
-    if case.plan.relax.coordinates:
-        pool = candidates.candidate_pool([_relax_candidates(fitted_candidates, target, case.plan.relax.restraint)])
-        fitted_candidates = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
-    return fitted_candidates
-
-
-def _best_rigid_candidates(pool: CandidatePool, target: Target) -> CandidatePool:
-    """Return the candidates with the best rigid fits, at least some of each structure type, and all of the user's."""
-    rigid_parameters = tuple(name for name in DEFAULT_FREE_PARAMETERS if name != "relaxation")
-    ranked, _ = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=rigid_parameters)))
-    types = np.array([FAMILY_TYPES.get(family, "") for family in ranked.families])
-    is_of_user = np.array([group.source == "file" for group in ranked.groups])[ranked.group_index]
-    rows = [np.arange(N_BEST_RIGID), np.flatnonzero(is_of_user)]
-    rows += [np.flatnonzero(types == name)[: classifier_prior.MIN_FITTED_OF_TYPE] for name in dict.fromkeys(types)]
-    return ranked.select(np.unique(np.concatenate(rows)))
-
-
-def add_relaxed_candidates(
-    case: MeasurementCase,
-    fitted_candidates: FittedCandidates,
-    distances: Sequence[BinnedDistances | None],
-    progress: Callable[[str], None],
-) -> FittedCandidates:
-    """Return the candidates and further ones that are probable for relaxed particles, best first.
-
-    The further candidates are selected with data that are corrected for the relaxation (`pdf.relaxed_screening`).
-    """
-    target, free = case.target, case.free
-    for _ in range(N_RELAXED_SCREENINGS):
-        pool, fits = fitted_candidates
-        groups, columns = list(pool.groups), []
-        for group_index, binned_distances in enumerate(distances):
-            if binned_distances is None:
-                continue
-            rows = relaxed_screening.further_rows(
-                fitted_candidates, group_index, binned_distances, target, free=free, count=N_RELAXED_CANDIDATES
-            )
-            known_rows = groups[group_index].rows
-            groups[group_index] = groups[group_index]._replace(rows=np.concatenate([known_rows, rows]))
-            columns.append((np.full(len(rows), group_index), len(known_rows) + np.arange(len(rows))))
-        if not sum(len(rows) for rows, _ in columns):
-            break
-        new_pool = CandidatePool(tuple(groups), *map(np.concatenate, zip(*columns, strict=True)))
-        progress(f"{len(new_pool.group_row)} candidates for relaxed particles")
-        new_candidates = _rank_by_rw(FittedCandidates(new_pool, candidates.fit_all(new_pool, target, free=free)))
-        new_candidates = candidates.refit_accurately(new_candidates, target, free=free, count=N_RELAXED_REFITS)
-        previous_rw = fits.rw[0]
-        fitted_candidates = _rank_by_rw(
-            FittedCandidates(
-                CandidatePool(
-                    tuple(groups),
-                    np.concatenate([pool.group_index, new_candidates.pool.group_index]),
-                    np.concatenate([pool.group_row, new_candidates.pool.group_row]),
-                ),
-                candidates.concatenate(fits, new_candidates.fits),
-            )
-        )
-        if fitted_candidates.fits.rw[0] > (1 - MIN_RW_GAIN) * previous_rw:
-            break
-    return fitted_candidates
-
-
-def screening_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the parameters of the first fits of many candidates. The relaxation is one of them only if it is free."""
-    return tuple(name for name in DEFAULT_FREE_PARAMETERS if name != "relaxation" or name in free)
 
 
 def estimate_size(case: MeasurementCase) -> DiameterEstimate:
@@ -612,7 +307,7 @@ def add_searched_particles(
     group_rows = np.concatenate([pool.group_row, np.flatnonzero(is_new)])
     merged_pool = CandidatePool((*pool.groups, search_result.group), group_indices, group_rows)
     merged_fits = candidates.concatenate(fits, candidates.select_rows(search_fits, is_new))
-    return _rank_by_rw(FittedCandidates(merged_pool, merged_fits))
+    return rank_by_rw(FittedCandidates(merged_pool, merged_fits))
 
 
 def _is_among(pool: CandidatePool, row: int, rw: float, fitted_candidates: FittedCandidates) -> bool:
@@ -712,21 +407,7 @@ def _basis_size(measurement: Measurement) -> float:
 def _minimum_qmin(measurement: Measurement) -> float:
     """Return the smallest qmin that the models of a measurement may have."""
     qmin = measurement.settings_by_name["qmin"]
-    return min(instrument.MIN_TRIAL_QMIN, qmin) if "qmin" in _inferable_settings(measurement, ()) else qmin
-
-
-def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the settings that may be estimated from the data.
-
-    These are a qmin that comes from the header or the data, and a default qdamp. Fitted parameters are excluded.
-    """
-    origins = {setting.name: setting.origin for setting in measurement.settings}
-    inferable_origins = {"qmin": ("header", "data"), "qdamp": ("default",)}
-    return tuple(
-        name
-        for name, allowed_origins in inferable_origins.items()
-        if origins[name] in allowed_origins and name not in free
-    )
+    return min(instrument.MIN_TRIAL_QMIN, qmin) if "qmin" in inferable_settings(measurement, ()) else qmin
 
 
 def _failed_result(
@@ -766,40 +447,12 @@ def _is_distribution(sample_comparison: SampleComparison | str) -> bool:
     return isinstance(sample_comparison, SampleComparison) and sample_comparison.is_distribution
 
 
-def _drop_duplicate_draws(fitted_candidates: FittedCandidates) -> FittedCandidates:
-    """Return the candidates without draws of the network that are duplicates of better draws."""
-    pool, fits = fitted_candidates
-    groups, row_blocks = list(pool.groups), []
-    for group_index, group in enumerate(groups):
-        group_rows = np.flatnonzero(pool.group_index == group_index)
-        if group.source == "network":
-            best_rows, groups[group_index] = sources.merge_duplicates(
-                group, np.asarray(fits.rw)[group_rows], np.asarray(fits.values.stretch)[group_rows]
-            )
-            group_rows = group_rows[best_rows]
-        row_blocks.append(group_rows)
-    return candidates.select_fitted(
-        FittedCandidates(pool._replace(groups=tuple(groups)), fits), np.concatenate(row_blocks)
-    )
-
-
-def _rank_by_rw(fitted_candidates: FittedCandidates) -> FittedCandidates:
-    """Return the candidates in the order of Rw. Failed and faulty candidates are last."""
-    rw = fitted_candidates.fits.rw
-    return candidates.select_fitted(
-        fitted_candidates, np.lexsort((np.where(np.isfinite(rw), rw, np.inf), fitted_candidates.pool.is_invalid))
-    )
-
-
 def _effective_points(case: MeasurementCase, fitted_candidates: FittedCandidates) -> float:
     """Return the effective number of independent points, estimated from the residual of the best fit."""
     target = case.target
-    # `build_result` computes the same number of curves, so both calls share one compilation.
-    best_fits = candidates.select_rows(fitted_candidates.fits, slice(0, case.plan.max_written))
-    best_pool = fitted_candidates.pool.select(np.arange(len(best_fits.rw)))
-    best_tables = candidates.cluster_tables(best_pool, target, free=case.free, start=best_fits.values)
-    best_curves, _ = fit.fitted_curves(best_fits, best_tables, target)
-    return statistics.effective_points(target.g - best_curves[0], target.n_independent, accuracy=target.accuracy)
+    return statistics.effective_points(
+        target.g - best_curve(case, fitted_candidates), target.n_independent, accuracy=target.accuracy
+    )
 
 
 def _relaxation_density(fits: Fit, free: tuple[str, ...]) -> np.ndarray | float:
@@ -820,22 +473,6 @@ def _prior_features(pool: CandidatePool) -> tuple[np.ndarray, np.ndarray, np.nda
     """Return the types, numbers of atoms and diameters of candidates."""
     types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
     return types, pool.n_atoms, pool.diameter
-
-
-def _relax_candidates(fitted_candidates: FittedCandidates, target: Target, restraint: float) -> CandidateGroup:
-    """Return the candidates with coordinates refined against the data."""
-    pool, fits = fitted_candidates
-    displacements, clusters = [], []
-    for row in range(len(fits.rw)):
-        cluster = library.candidate_cluster(*pool.entry(row))
-        values = jax.tree.map(lambda column, row=row: column[row], fits.values)
-        start_positions = pool.positions(row, float(values.relaxation))
-        positions = jnp.asarray(start_positions * target.bond, jnp.float32)
-        relaxation = relax.relax(positions, values, target.basis, restraint=restraint)
-        clusters.append(cluster._replace(positions=np.asarray(relaxation.positions, float) / target.bond))
-        displacements.append(float(relaxation.rms_displacement))
-    notes = {"rw_unmoved": np.asarray(fits.rw, float), "moved": np.array(displacements)}
-    return CandidateGroup(pool.groups[0].source, library.from_clusters(clusters), np.arange(len(clusters)), notes=notes)
 
 
 def _updated_settings(

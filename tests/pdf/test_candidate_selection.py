@@ -7,8 +7,9 @@ import pytest
 from classifier_predictions import classifier_prediction
 
 from jaxstruc.clusters import fcc_shapes, library
+from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.io import gr
-from jaxstruc.pdf import classifier_prior, solve
+from jaxstruc.pdf import candidate_fits, classifier_prior, solve
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.distribution import LibraryCache
 from jaxstruc.pdf.screening import FitLimits
@@ -25,6 +26,18 @@ def library_group():
 
 def make_library_group(*families, max_atoms):
     cluster_library = library.load_or_build(families, max_atoms=max_atoms)
+    return CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)))
+
+
+@pytest.fixture(scope="module")
+def complete_group(library_group):
+    """Return the group with the cluster of the example, the 68 atoms of fcc nearest to an octahedral hole."""
+    steps = np.arange(-6, 7)
+    points = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = points[points.sum(axis=1) % 2 == 1]  # fcc sites around a hole at the origin
+    ball = points[np.argsort(np.sum(points**2, axis=1), kind="stable")[:68]] / np.sqrt(2)
+    clusters = [library.candidate_cluster(library_group.library, row) for row in library_group.rows]
+    cluster_library = library.from_clusters([*clusters, Cluster("fcc", "about a hole", ball)])
     return CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)))
 
 
@@ -73,22 +86,22 @@ def test_a_library_alone_is_screened(example):
     assert library_result.best.rw == pytest.approx(file_result.best.rw, rel=1e-4)
 
 
-def test_data_outside_the_training_are_not_screened(example, library_group):
+def test_data_outside_the_training_are_not_screened(example, complete_group):
     """For data inside the training, fewer candidates are fitted. The result records how many, without a message.
 
     Of many candidates, only those with the best rigid fits are fitted with displacements, and some of each type.
     """
     predictions = {
         "outside": classifier_prediction({"fcc": 1.0}, 68, outside_training=("unlike all",)),
-        "inside": classifier_prediction({"decahedron": 1.0}, 150),
+        "inside": classifier_prediction({"fcc": 1.0}, 68),
     }
     results = {
-        name: solve_with_prediction(example, [library_group], prediction, fit_limits=FitLimits(with_classifier=20))
+        name: solve_with_prediction(example, [complete_group], prediction, fit_limits=FitLimits(with_classifier=20))
         for name, prediction in predictions.items()
     }
     n_of_types = 3 * classifier_prior.MIN_FITTED_OF_TYPE
-    assert solve.N_BEST_RIGID <= results["outside"].n_fitted <= solve.N_BEST_RIGID + n_of_types
-    assert len(library_group.rows) == results["outside"].classifier_prior.n_screened
+    assert candidate_fits.N_BEST_RIGID <= results["outside"].n_fitted <= candidate_fits.N_BEST_RIGID + n_of_types
+    assert len(complete_group.rows) == results["outside"].classifier_prior.n_screened
     assert (
         "the classifier was not used to select candidates, " in results["outside"].message
         and "; reason: unlike all" in results["outside"].message
@@ -96,12 +109,23 @@ def test_data_outside_the_training_are_not_screened(example, library_group):
     inside_result = results["inside"]
     assert (
         inside_result.n_fitted == 20
-        and 20 < inside_result.classifier_prior.n_screened < len(library_group.rows)
+        and 20 <= inside_result.classifier_prior.n_screened < len(complete_group.rows)
         and "classifier" not in inside_result.message
     )
-    assert {candidate.family for candidate in inside_result.candidates} == {"decahedron"}
+    assert inside_result.best.family == "fcc" and inside_result.best.n_atoms == 68
     assert solve.PdfPlan("Ag", ()).provenance["screen"] == "none"
     assert dataclasses.is_dataclass(inside_result.classifier_prior)
+
+
+def test_a_selection_that_does_not_explain_the_data_is_dropped(example, library_group):
+    """The best candidate is then the same as without a classifier."""
+    wrong_prediction = classifier_prediction({"decahedron": 1.0}, 150)
+    limits = FitLimits(with_classifier=20)
+    result = solve_with_prediction(example, [library_group], wrong_prediction, fit_limits=limits)
+    unscreened_result = solve_with_prediction(example, [library_group], None, fit_limits=limits)
+    assert result.best.recipe == unscreened_result.best.recipe
+    assert result.best.rw == pytest.approx(unscreened_result.best.rw, rel=1e-3)
+    assert result.classifier_prior.n_screened == len(library_group.rows) and result.n_fitted > 20
 
 
 def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason(example, tmp_path):
@@ -133,17 +157,17 @@ def test_the_message_states_why_the_classifier_is_not_followed():
     ]
 
 
-def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example, library_group):
-    solve_decahedron = partial(
+def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example, complete_group):
+    solve_octahedron = partial(
         solve_with_prediction,
         example,
-        prediction=classifier_prediction({"decahedron": 1.0}, 150),
+        prediction=classifier_prediction({"fcc": 1.0}, 68),
         fit_limits=FitLimits(with_classifier=20),
     )
-    file_result = solve_decahedron([library_group._replace(source="file")])
-    assert file_result.n_fitted == len(library_group.rows) and file_result.classifier_prior is None
-    result = solve_decahedron([CandidateGroup("network", KNOWN_CLUSTERS, np.zeros(0, int)), library_group])
-    assert result.n_fitted == 20 and result.classifier_prior.n_listed == len(library_group.rows)
+    file_result = solve_octahedron([complete_group._replace(source="file")])
+    assert file_result.n_fitted == len(complete_group.rows) and file_result.classifier_prior is None
+    result = solve_octahedron([CandidateGroup("network", KNOWN_CLUSTERS, np.zeros(0, int)), complete_group])
+    assert result.n_fitted == 20 and result.classifier_prior.n_listed == len(complete_group.rows)
 
 
 def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable(example, library_group):

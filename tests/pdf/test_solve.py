@@ -8,10 +8,11 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.io import gr
 from jaxstruc.options.pdf import DataOptions, FitOptions
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.pdf import candidates, instrument, posterior, solve, target
+from jaxstruc.pdf import candidate_fits, candidates, instrument, posterior, solve, target
 from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
 from jaxstruc.pdf.distribution import SampleComparison
 from jaxstruc.pdf.instrument import InferredSetting
+from jaxstruc.pdf.plan import MAX_REFINED_CANDIDATES
 from jaxstruc.pdf.site_search import SearchResult
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.pdf.sources import CandidateSource
@@ -24,7 +25,7 @@ def make_source(*groups):
     return CandidateSource(12.0, lambda measurements: iter(groups), {"kind": "given"}, {"seed": 5})
 
 
-def make_plan(*groups, screen_candidates=True, max_refined=solve.MAX_REFINED_CANDIDATES, **options):
+def make_plan(*groups, screen_candidates=True, max_refined=MAX_REFINED_CANDIDATES, **options):
     default_options = PdfPlan("Ag", ()).options  # without an ensemble, a search or a screen
     return PdfPlan(
         "Ag",
@@ -217,7 +218,7 @@ def test_a_searched_particle_that_is_listed_is_left_out(example):
 )
 def test_settings_of_the_header_and_defaults_may_be_inferred(example, header, free, inferable, minimum_qmin):
     case = prepared_case(example._replace(header=header), CandidateGroup("library", KNOWN_CLUSTERS, np.arange(1)))
-    assert solve._inferable_settings(case.measurement, free) == inferable
+    assert candidate_fits.inferable_settings(case.measurement, free) == inferable
     assert solve._minimum_qmin(case.measurement) == minimum_qmin
     r = case.measurement.curve[0]
     expected_size = (r[-1] - r[0]) * (18.0 - minimum_qmin) / np.pi + solve.BASIS_SIZE_MARGIN
@@ -227,7 +228,7 @@ def test_settings_of_the_header_and_defaults_may_be_inferred(example, header, fr
 def test_a_qmin_of_the_user_is_the_smallest_of_the_models(example):
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(1))
     case = prepared_case(example, group, data=DataOptions(qmin=1.7))
-    assert solve._minimum_qmin(case.measurement) == 1.7 and "qmin" not in solve._inferable_settings(
+    assert solve._minimum_qmin(case.measurement) == 1.7 and "qmin" not in candidate_fits.inferable_settings(
         case.measurement, ()
     )
 
@@ -268,7 +269,7 @@ def test_draws_that_are_duplicates_of_better_draws_are_dropped_and_listed_cluste
     case = prepared_case(example, library_group)
     fits = candidates.fit_all(pool, case.target)
     fits = fits._replace(rw=np.array([0.5, 0.4, 0.3, 0.2, 0.6]))
-    distinct = solve._drop_duplicate_draws(FittedCandidates(pool, fits))
+    distinct = candidate_fits.drop_duplicate_draws(FittedCandidates(pool, fits))
     assert sorted(distinct.fits.rw.tolist()) == [0.2, 0.4, 0.5, 0.6]
     assert distinct.pool.groups[1].notes["draws"].tolist() == [0, 2, 1]
 
