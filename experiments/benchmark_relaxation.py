@@ -79,9 +79,7 @@ def time_fields(clusters: Library, count: int, *, runs: int) -> dict[str, Any]:
 def time_fits(pool: CandidatePool, target: Target, free: tuple[str, ...], *, runs: int) -> dict[str, Any]:
     """Return the row of the fits of a pool."""
     size = len(pool.group_row)
-    tables, *table_times = timing.time_calls(
-        lambda: candidates.cluster_tables(pool, target, free=free, min_size=size), n_repeats=runs
-    )
+    tables, *table_times = timing.time_calls(lambda: candidates.cluster_tables(pool, target, free=free), n_repeats=runs)
     fits, first_seconds, seconds = timing.time_calls(
         lambda: candidates.fit_cluster_tables(tables, target, free=free), n_repeats=runs
     )

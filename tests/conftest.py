@@ -89,7 +89,7 @@ def _small_batches():
     from jaxstruc.pdf import candidates
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "BATCH_SIZE", candidates.MIN_BATCH_SIZE)
+        patch.setattr(candidates, "BATCH_SIZE", candidates.TABLE_BATCH_SIZE)
         yield
 
 

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -35,16 +36,15 @@ MAX_BOND_CHANGE = 0.15
 """Largest change of the length of a bond, relative to its length, for which the atoms have kept their places."""
 MIN_DISPLACEMENT = 1e-3
 """Smallest root mean square displacement of a field, in bond lengths."""
-MAX_ATOMS = 2048
-"""Largest number of atoms of a cluster of a library that has a field. Other clusters may be as large as the last entry
-of `ATOM_COUNTS`."""
-ATOM_COUNTS = (32, 64, 96, 128, 192, 256, 320, 448, 640, 832, 1024, 1536, 2048, 3072, 4608)
-"""Possible numbers of rows for the atoms of a cluster. The list is short, so that there are few compilations."""
+MAX_ATOMS, MAX_NAMED_ATOMS = 2048, 4608
+"""Largest number of atoms of a cluster of a library that has a field; the same for clusters outside the library."""
+ROW_COUNTS = (1280, MAX_NAMED_ATOMS)
+"""Possible numbers of rows for the atoms of all clusters that are relaxed at once. The list is short, so that there are
+few compilations. The arrays of the first one fit into the cache of a processor."""
 NEIGHBOUR_COUNTS = (80, 104)
 """Possible numbers of rows for the neighbours of an atom."""
-BATCH_ATOMS = 5120
-"""Number of rows of a batch. On a CPU, the arrays then fit into the cache of the processor."""
 MAX_BATCH_SIZE = 64
+"""Largest number of clusters that are relaxed at once."""
 FILE_VERSION = 2
 """Version of the rules and of the format of the cached file."""
 TOO_FEW_ATOMS = "the cluster has too few atoms"
@@ -71,18 +71,28 @@ class FieldStore:
     A store remembers all fields that it has computed. `save` writes them to the cache folder.
     """
 
-    def __init__(self, library: Library, element: str, *, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        element: str,
+        *,
+        path: Path | None = None,
+        known_fields: Mapping[int | str, DisplacementField | str] = MappingProxyType({}),
+    ) -> None:
         """Create the store.
 
         Args:
             library: Library of the clusters.
             element: Symbol of the metal.
             path: File in which the fields are kept. By default they are kept in memory only.
+            known_fields: Fields of clusters, or the reasons why they have none, by their rows in the library.
         """
         self.library = library
         self.element = element
         self._path = path
-        self._fields: dict[int | str, DisplacementField | str] = _load(path, library.atoms) if path else {}
+        self._fields: dict[int | str, DisplacementField | str] = dict(known_fields)
+        if path:
+            self._fields |= _load(path, library.atoms)
         self._n_saved = len(self._fields)
 
     def compute(self, rows: Sequence[int] | np.ndarray) -> None:
@@ -101,7 +111,7 @@ class FieldStore:
         """
         missing_clusters = {name: positions for (_, name), positions in clusters.items() if name not in self._fields}
         metal = potential.metal_potential(self.element)
-        fields = displacement_fields(list(missing_clusters.values()), metal, max_atoms=ATOM_COUNTS[-1])
+        fields = displacement_fields(list(missing_clusters.values()), metal, max_atoms=MAX_NAMED_ATOMS)
         self._fields.update(zip(missing_clusters, fields, strict=True))
 
     def displacement_field(self, key: int | str) -> DisplacementField | None:
@@ -109,16 +119,19 @@ class FieldStore:
         field = self._fields[key]
         return None if isinstance(field, str) else field
 
+    def entry(self, row: int) -> DisplacementField | str:
+        """Return the field of a cluster, or the reason why it has none."""
+        self.compute([row])
+        return self._fields[int(row)]
+
     def field(self, row: int) -> np.ndarray | None:
         """Return the displacements [atom, 3] of a cluster in bond lengths, or None if it stays rigid."""
-        self.compute([row])
-        field = self.displacement_field(int(row))
-        return None if field is None else field.displacements.astype(np.float64)
+        field = self.entry(row)
+        return None if isinstance(field, str) else field.displacements.astype(np.float64)
 
     def reason(self, row: int) -> str:
         """Return the reason why a cluster has no field; an empty text if it has one."""
-        self.compute([row])
-        field = self._fields[int(row)]
+        field = self.entry(row)
         return field if isinstance(field, str) else ""
 
     def save(self) -> None:
@@ -170,33 +183,25 @@ def displacement_fields(
     Args:
         clusters: Ideal positions of each cluster, with a bond length of 1.
         metal: Potential of the metal.
-        max_atoms: Largest number of atoms of a cluster that has a field, at most the last entry of `ATOM_COUNTS`.
+        max_atoms: Largest number of atoms of a cluster that has a field, at most `MAX_NAMED_ATOMS`.
     """
     fields: list[DisplacementField | str] = [_obstacle(positions, max_atoms) for positions in clusters]
     neighbour_lists = {
         index: potential.find_neighbours(clusters[index]) for index, obstacle in enumerate(fields) if not obstacle
     }
-    batches: dict[tuple[int, int], list[int]] = {}
+    relaxable = []
     for index, neighbours in neighbour_lists.items():
-        n_neighbours = max(map(len, neighbours))
-        if n_neighbours > NEIGHBOUR_COUNTS[-1]:
+        if max(map(len, neighbours)) > NEIGHBOUR_COUNTS[-1]:
             fields[index] = ATOMS_TOO_CLOSE
-            continue
-        n_rows = next(count for count in ATOM_COUNTS if count >= len(neighbours))
-        n_neighbour_rows = next(count for count in NEIGHBOUR_COUNTS if count >= n_neighbours)
-        batches.setdefault((n_rows, n_neighbour_rows), []).append(index)
-    for (n_rows, n_neighbour_rows), indices in batches.items():
-        batch_size = min(MAX_BATCH_SIZE, max(1, BATCH_ATOMS // n_rows))
-        for start in range(0, len(indices), batch_size):
-            batch = indices[start : start + batch_size]
-            relaxed_positions = _relax_batch(
-                [clusters[index] for index in batch],
-                [neighbour_lists[index] for index in batch],
-                metal,
-                shape=(batch_size, n_rows, n_neighbour_rows),
-            )
-            for index, relaxed in zip(batch, relaxed_positions, strict=False):
-                fields[index] = field_between(clusters[index], relaxed[: len(clusters[index])])
+        else:
+            relaxable.append(index)
+    for batch in _batches([len(clusters[index]) for index in relaxable]):
+        indices = [relaxable[position] for position in batch]
+        relaxed_clusters = _relax_batch(
+            [clusters[index] for index in indices], [neighbour_lists[index] for index in indices], metal
+        )
+        for index, relaxed in zip(indices, relaxed_clusters, strict=True):
+            fields[index] = field_between(clusters[index], relaxed)
     return fields
 
 
@@ -224,33 +229,56 @@ def field_between(ideal: Float[np.ndarray, "atom 3"], relaxed: Float[np.ndarray,
     return DisplacementField(field.astype(np.float16), float(1 / scale - 1))
 
 
+def _batches(atom_counts: Sequence[int]) -> list[list[int]]:
+    """Return the positions of the clusters in batches, which hold as many clusters as there are rows for their atoms.
+
+    Args:
+        atom_counts: Number of atoms of each cluster.
+    """
+    batches: list[list[int]] = []
+    n_rows = 0
+    for position in np.argsort(atom_counts, kind="stable"):
+        n_rows += atom_counts[position]
+        if not batches or n_rows > ROW_COUNTS[0] or len(batches[-1]) == MAX_BATCH_SIZE:
+            batches.append([])
+            n_rows = atom_counts[position]
+        batches[-1].append(int(position))
+    return batches
+
+
 def _relax_batch(
-    clusters: Sequence[np.ndarray],
-    neighbour_lists: Sequence[list[np.ndarray]],
-    metal: Potential,
-    *,
-    shape: tuple[int, int, int],
-) -> Float[np.ndarray, "batch atom 3"]:
-    """Return the relaxed positions of clusters in arrays of fixed sizes, with padding.
+    clusters: Sequence[np.ndarray], neighbour_lists: Sequence[list[np.ndarray]], metal: Potential
+) -> list[Float[np.ndarray, "_ 3"]]:
+    """Return the relaxed positions of clusters, which are padded to one of a few array sizes.
 
     Args:
         clusters: Ideal positions of each cluster, with a bond length of 1.
         neighbour_lists: Indices of the neighbours of each atom, for each cluster.
         metal: Potential of the metal.
-        shape: Number of rows for the clusters, for the atoms and for the neighbours of an atom.
     """
-    batch_size, n_rows, n_neighbour_rows = shape
-    positions = np.zeros((batch_size, n_rows, 3), np.float32)
-    neighbour_indices = np.zeros((batch_size, n_rows, n_neighbour_rows), np.int32)
-    mask = np.zeros(neighbour_indices.shape, bool)
-    for row, (ideal, neighbours) in enumerate(zip(clusters, neighbour_lists, strict=True)):
-        positions[row, : len(ideal)] = ideal
-        counts = np.array([len(entry) for entry in neighbours])
-        is_filled = np.arange(n_neighbour_rows) < counts[:, None]
-        mask[row, : len(ideal)] = is_filled
-        neighbour_indices[row, : len(ideal)][is_filled] = np.concatenate(neighbours)
-    padded_neighbours = Neighbours(jnp.asarray(neighbour_indices), jnp.asarray(mask))
-    return np.asarray(potential.relax(jnp.asarray(positions), padded_neighbours, metal).positions, np.float64)
+    atom_counts = [len(positions) for positions in clusters]
+    first_atoms = np.concatenate([[0], np.cumsum(atom_counts)])
+    n_atoms = int(first_atoms[-1])
+    n_rows = next(count for count in ROW_COUNTS if count >= n_atoms)
+    neighbour_counts = np.array([len(entry) for neighbours in neighbour_lists for entry in neighbours])
+    n_neighbour_rows = next(count for count in NEIGHBOUR_COUNTS if count >= neighbour_counts.max())
+    positions = np.zeros((n_rows, 3), np.float32)
+    positions[:n_atoms] = np.concatenate(clusters)
+    mask = np.zeros((n_rows, n_neighbour_rows), bool)
+    mask[:n_atoms] = np.arange(n_neighbour_rows) < neighbour_counts[:, None]
+    indices = np.zeros(mask.shape, np.int32)
+    indices[mask] = np.concatenate(
+        [entry + first for neighbours, first in zip(neighbour_lists, first_atoms, strict=False) for entry in neighbours]
+    )
+    cluster_index = np.pad(np.repeat(np.arange(len(clusters), dtype=np.int32), atom_counts), (0, n_rows - n_atoms))
+    relaxation = potential.relax_joined(
+        jnp.asarray(positions),
+        Neighbours(jnp.asarray(indices), jnp.asarray(mask)),
+        jnp.asarray(cluster_index),
+        metal,
+        n_clusters=MAX_BATCH_SIZE,
+    )
+    return np.split(np.asarray(relaxation.positions, np.float64)[:n_atoms], first_atoms[1:-1])
 
 
 def _obstacle(positions: np.ndarray, max_atoms: int) -> str:

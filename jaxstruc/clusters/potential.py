@@ -12,12 +12,12 @@ shorter bonds.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial import KDTree
 
@@ -29,7 +29,7 @@ contribute fully, and those at 2.24 little. A shorter range changes the relaxati
 decays slowly, e.g. Ni."""
 MAX_STEP = 0.1
 """Largest step of a minimisation, as the root mean square displacement of the atoms in bond lengths."""
-N_STEPS = 30
+N_STEPS = 25
 """Number of steps of a minimisation. The displacements then differ from those of the minimum by about 1 %."""
 N_CORRECTIONS = 8
 """Number of previous steps that L-BFGS uses."""
@@ -166,31 +166,37 @@ def energy(positions: Float[Array, "atom 3"], neighbours: Neighbours, potential:
 def energy_and_gradient(
     positions: Float[Array, "atom 3"], neighbours: Neighbours, potential: Potential
 ) -> tuple[Float[Array, ""], Float[Array, "atom 3"]]:
-    """Return the energy in eV and its gradient in eV per bond length.
+    """Return the energy in eV and its gradient in eV per bond length. Lists of neighbours must be symmetric."""
+    energies, gradient = atom_energies_and_gradient(positions, neighbours, potential)
+    return jnp.sum(energies), gradient
+
+
+def atom_energies_and_gradient(
+    positions: Float[Array, "atom 3"], neighbours: Neighbours, potential: Potential
+) -> tuple[Float[Array, " atom"], Float[Array, "atom 3"]]:
+    """Return the energy of each atom in eV, and the gradient of their sum in eV per bond length.
 
     The gradient is written out, because the derivative of a gather is a slow scatter. It requires symmetric lists of
     neighbours.
     """
     distance, directions = _neighbour_vectors(positions, neighbours)
-    (repulsion, attraction), (repulsion_slope, attraction_slope) = jax.jvp(
-        lambda distance: _pair_terms(distance, potential), (distance,), (jnp.ones_like(distance),)
-    )
+    repulsion, attraction, repulsion_slope, attraction_slope = _pair_terms_and_slopes(distance, potential)
     band_width = jnp.sum(attraction, axis=1)
     has_neighbours = band_width > 0
     inverse_root = jnp.where(has_neighbours, jax.lax.rsqrt(jnp.where(has_neighbours, band_width, 1.0)), 0.0)
-    pair_energy = potential.repulsion_energy * jnp.sum(repulsion)
-    value = pair_energy - potential.hopping_energy * jnp.sum(band_width * inverse_root)
-    root_sum = inverse_root[:, None] + inverse_root[neighbours.indices]
+    energies = potential.repulsion_energy * jnp.sum(repulsion, axis=1)
+    energies -= potential.hopping_energy * band_width * inverse_root
+    root_sum = inverse_root[:, None] + _gather(inverse_root, neighbours.indices)
     slope = (
         2 * potential.repulsion_energy * repulsion_slope - potential.hopping_energy / 2 * attraction_slope * root_sum
     )
     slope = slope / jnp.maximum(distance, 1e-6)
-    return value, jnp.stack([jnp.sum(slope * direction, axis=1) for direction in directions], axis=-1)
+    return energies, jnp.stack([jnp.sum(slope * direction, axis=1) for direction in directions], axis=-1)
 
 
 def _neighbour_vectors(positions, neighbours):
     """Return the distances to the neighbours, and the x, y and z components of the vectors from the neighbours."""
-    vectors = [positions[:, k, None] - positions[:, k][neighbours.indices] for k in range(3)]
+    vectors = [positions[:, k, None] - _gather(positions[:, k], neighbours.indices) for k in range(3)]
     distance = safe_sqrt(sum(vector**2 for vector in vectors))
     return jnp.where(neighbours.mask, distance, CUTOFF_END), vectors
 
@@ -204,15 +210,57 @@ def _pair_terms(distance, potential: Potential):
     )
 
 
+def _pair_terms_and_slopes(distance, potential: Potential):
+    """Return the terms of `_pair_terms` and their derivatives with respect to the distance."""
+    x = jnp.clip((CUTOFF_END - distance) / (CUTOFF_END - CUTOFF_START), 0.0, 1.0)
+    weight = x**3 * (10 - 15 * x + 6 * x**2)
+    weight_slope = -30 / (CUTOFF_END - CUTOFF_START) * (x * (1 - x)) ** 2
+    repulsion_decay, hopping_decay = potential.repulsion_decay, 2 * potential.hopping_decay
+    repulsion, attraction = jnp.exp(-repulsion_decay * (distance - 1)), jnp.exp(-hopping_decay * (distance - 1))
+    return (
+        weight * repulsion,
+        weight * attraction,
+        (weight_slope - repulsion_decay * weight) * repulsion,
+        (weight_slope - hopping_decay * weight) * attraction,
+    )
+
+
+def _gather(values, indices):
+    """Return the values at indices that are known to be valid, without the checks of an ordinary index."""
+    return values.at[indices].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
 class Relaxation(NamedTuple):
     """Relaxed clusters."""
 
-    positions: Float[Array, "batch atom 3"]
+    positions: Float[Array, "*batch atom 3"]
     """Positions of the atoms, in bond lengths."""
-    start_energy: Float[Array, " batch"]
-    """Energy of the initial positions, in eV."""
-    energy: Float[Array, " batch"]
+    start_energy: Float[Array, " cluster"]
+    """Energy of the initial positions of each cluster, in eV."""
+    energy: Float[Array, " cluster"]
     """Energy of the relaxed positions, in eV. It does not exceed the energy of the initial positions."""
+
+
+class _Corrections(NamedTuple):
+    """Previous steps of L-BFGS, newest first."""
+
+    steps: Float[Array, "correction atom 3"]
+    gradient_changes: Float[Array, "correction atom 3"]
+    inverse_curvatures: Float[Array, "correction cluster"]
+    """Inverse of the product of step and change of the gradient; 0 if a step is not used."""
+
+
+class _Minimisation(NamedTuple):
+    """State of a minimisation."""
+
+    positions: Float[Array, "atom 3"]
+    step: Float[Array, "atom 3"]
+    """Step that led to the positions."""
+    gradient: Float[Array, "atom 3"]
+    """Gradient at the previous positions, relative to the stiffness of a bond."""
+    corrections: _Corrections
+    best: Float[Array, "atom 3"]
+    best_energy: Float[Array, " cluster"]
 
 
 @jax.jit
@@ -221,26 +269,100 @@ def relax(positions: Float[Array, "batch atom 3"], neighbours: Neighbours, poten
 
     Args:
         positions: Initial positions in bond lengths of the bulk metal.
-        neighbours: Neighbours of each atom.
+        neighbours: Neighbours of each atom, with a leading axis of clusters.
         potential: Potential of the metal.
     """
+    n_clusters, n_atoms, _ = positions.shape
+    cluster_index = jnp.repeat(jnp.arange(n_clusters), n_atoms)
+    first_atoms = (n_atoms * jnp.arange(n_clusters))[:, None, None]
+    joined_neighbours = jax.tree.map(
+        lambda column: column.reshape(n_clusters * n_atoms, -1),
+        Neighbours(neighbours.indices + first_atoms, neighbours.mask),
+    )
+    relaxation = relax_joined(
+        positions.reshape(-1, 3), joined_neighbours, cluster_index, potential, n_clusters=n_clusters
+    )
+    return relaxation._replace(positions=relaxation.positions.reshape(positions.shape))
+
+
+@partial(jax.jit, static_argnames="n_clusters")
+def relax_joined(
+    positions: Float[Array, "atom 3"],
+    neighbours: Neighbours,
+    cluster_index: Int[Array, " atom"],
+    potential: Potential,
+    *,
+    n_clusters: int,
+) -> Relaxation:
+    """Return relaxed clusters of different sizes, whose atoms follow each other in one array.
+
+    Each cluster is minimised by its own L-BFGS (J. Nocedal, Math. Comput. 35, 773 (1980), doi 10.2307/2006193), whose
+    inner products are sums over its atoms. No step is longer than `MAX_STEP`.
+
+    Args:
+        positions: Initial positions in bond lengths of the bulk metal. Padding may have any.
+        neighbours: Neighbours of each atom, as indices in the array of all atoms. Padding has none.
+        cluster_index: Index of the cluster of each atom.
+        potential: Potential of the metal.
+        n_clusters: Number of clusters.
+    """
     stiffness = potential.repulsion_energy * potential.repulsion_decay**2
-    optimizer = optax.scale_by_lbfgs(memory_size=N_CORRECTIONS)
 
-    def relax_one(start, neighbours):
-        n_atoms = jnp.maximum(jnp.any(neighbours.mask, axis=1).sum(), 1)
+    def cluster_sum(values):
+        return jax.ops.segment_sum(values, cluster_index, n_clusters)
 
-        def step(state, _):
-            x, optimizer_state, best, best_value = state
-            value, gradient = energy_and_gradient(x, neighbours, potential)
-            is_better = value < best_value
-            best, best_value = jnp.where(is_better, x, best), jnp.where(is_better, value, best_value)
-            update, optimizer_state = optimizer.update(gradient / stiffness, optimizer_state, x)
-            length = jnp.sqrt(jnp.sum(update**2) / n_atoms + 1e-30)
-            return (x - update * jnp.minimum(1.0, MAX_STEP / length), optimizer_state, best, best_value), value
+    def dot(first, second):
+        return cluster_sum(jnp.sum(first * second, axis=-1))
 
-        state = (start, optimizer.init(start), start, jnp.asarray(jnp.inf, start.dtype))
-        (_, _, best, best_value), values = jax.lax.scan(step, state, length=N_STEPS)
-        return Relaxation(best, values[0], best_value)
+    def spread(values):
+        return values[cluster_index][:, None]
 
-    return jax.vmap(relax_one)(positions, neighbours)
+    n_atoms = jnp.maximum(cluster_sum(jnp.any(neighbours.mask, axis=1).astype(positions.dtype)), 1.0)
+
+    def take_step(state: _Minimisation, _):
+        energies, gradient = atom_energies_and_gradient(state.positions, neighbours, potential)
+        value, gradient = cluster_sum(energies), gradient / stiffness
+        is_better = value < state.best_energy
+        best = jnp.where(spread(is_better), state.positions, state.best)
+        corrections = _add_correction(state.corrections, state.step, gradient - state.gradient, dot)
+        direction = _preconditioned_gradient(gradient, corrections, dot, spread)
+        length = jnp.sqrt(dot(direction, direction) / n_atoms + 1e-30)
+        step = -direction * spread(jnp.minimum(1.0, MAX_STEP / length))
+        best_energy = jnp.where(is_better, value, state.best_energy)
+        return _Minimisation(state.positions + step, step, gradient, corrections, best, best_energy), value
+
+    zeros = jnp.zeros_like(positions)
+    history = jnp.zeros((N_CORRECTIONS, *positions.shape), positions.dtype)
+    corrections = _Corrections(history, history, jnp.zeros((N_CORRECTIONS, n_clusters), positions.dtype))
+    no_energy = jnp.full(n_clusters, jnp.inf, positions.dtype)
+    state = _Minimisation(positions, zeros, zeros, corrections, positions, no_energy)
+    state, values = jax.lax.scan(take_step, state, length=N_STEPS)
+    return Relaxation(state.best, values[0], state.best_energy)
+
+
+def _add_correction(corrections: _Corrections, step, gradient_change, dot) -> _Corrections:
+    """Return the corrections with a new one in front. A step without positive curvature is not used."""
+    curvature = dot(step, gradient_change)
+    is_usable = curvature > 1e-10
+    inverse_curvature = jnp.where(is_usable, 1 / jnp.where(is_usable, curvature, 1.0), 0.0)
+    newest = _Corrections(step, gradient_change, inverse_curvature)
+    return jax.tree.map(lambda column, new: jnp.concatenate([new[None], column[:-1]]), corrections, newest)
+
+
+def _preconditioned_gradient(gradient, corrections: _Corrections, dot, spread):
+    """Return the product of the inverse Hessian that L-BFGS estimates with the gradient."""
+
+    def subtract(direction, correction: _Corrections):
+        weight = correction.inverse_curvatures * dot(correction.steps, direction)
+        return direction - spread(weight) * correction.gradient_changes, weight
+
+    def add(direction, weighted):
+        correction, weight = weighted
+        weight -= correction.inverse_curvatures * dot(correction.gradient_changes, direction)
+        return direction + spread(weight) * correction.steps, None
+
+    direction, weights = jax.lax.scan(subtract, gradient, corrections)
+    newest = jax.tree.map(lambda column: column[0], corrections)
+    stiffness = newest.inverse_curvatures * dot(newest.gradient_changes, newest.gradient_changes)
+    direction *= spread(jnp.where(stiffness > 0, 1 / jnp.where(stiffness > 0, stiffness, 1.0), 1.0))
+    return jax.lax.scan(add, direction, (corrections, weights), reverse=True)[0]

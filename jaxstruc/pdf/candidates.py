@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Int
 
 from jaxstruc.clusters import library
 from jaxstruc.clusters.cluster import Cluster
-from jaxstruc.clusters.displacement_fields import FieldStore
+from jaxstruc.clusters.displacement_fields import DisplacementField, FieldStore
 from jaxstruc.clusters.distances import Histogram, histogram, longest_distance
 from jaxstruc.clusters.library import BIN_WIDTH, Library
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
@@ -24,9 +25,9 @@ from jaxstruc.pdf.fit import Fit, FitValues
 from jaxstruc.pdf.target import FitBasis, Target
 from jaxstruc.scattering.cluster_tables import ClusterTable, join_amplitudes, tabulate_cluster
 
-BATCH_SIZE, ACCELERATOR_BATCH_SIZE, MIN_BATCH_SIZE = 64, 512, 16
-"""Largest batch size on a CPU, largest batch size on an accelerator, and smallest batch size. The candidates of a batch
-are fitted at once. A batch on a CPU is small enough for the cache of the processor."""
+BATCH_SIZE, TABLE_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 64, 16, 512
+"""Number of candidates that one compiled call fits on a CPU; number of candidates whose tables one call computes on a
+CPU; both numbers on an accelerator. Smaller batches are padded, so that there is one compilation for each."""
 
 WIDE_AMPLITUDES = 0.5 + 1.5 * np.cos(np.pi * (np.arange(5) + 0.5) / 5)
 """Amplitudes of the displacements for which first fits tabulate the distances: the Chebyshev points of the range."""
@@ -171,6 +172,31 @@ def candidate_pool(groups: Sequence[CandidateGroup]) -> CandidatePool:
     )
 
 
+def joined_group(pool: CandidatePool, source: str) -> CandidateGroup:
+    """Return a group with the candidates of a pool in a library of their own, in the order of the pool."""
+    rows = range(len(pool.group_row))
+    cluster_library = library.from_clusters(library.candidate_cluster(*pool.entry(row)) for row in rows)
+    stores = [pool.groups[group_index].fields for group_index in pool.group_index]
+    fields = None
+    if all(stores):
+        known_fields: dict[int | str, DisplacementField | str] = {
+            row: store.entry(pool.entry(row)[1]) for row, store in zip(rows, stores, strict=True) if store
+        }
+        fields = FieldStore(cluster_library, stores[0].element, known_fields=known_fields)  # type: ignore[union-attr]
+    return CandidateGroup(source, cluster_library, np.arange(len(rows)), fields=fields)
+
+
+def join(first: FittedCandidates, second: FittedCandidates) -> FittedCandidates:
+    """Return the candidates of two lists as one list."""
+    first_pool, second_pool = first.pool, second.pool
+    pool = CandidatePool(
+        (*first_pool.groups, *second_pool.groups),
+        np.concatenate([first_pool.group_index, len(first_pool.groups) + second_pool.group_index]),
+        np.concatenate([first_pool.group_row, second_pool.group_row]),
+    )
+    return FittedCandidates(pool, concatenate(first.fits, second.fits))
+
+
 def fit_all(
     pool: CandidatePool,
     target: Target,
@@ -191,18 +217,17 @@ def fit_all(
         progress: Function that is called with the number of fitted candidates and the number of all candidates.
     """
     batch_fits, n_candidates = [], len(pool.group_row)
-    batch_size = _batch_size(n_candidates)
+    batch_size = _batch_size()
     if "relaxation" in free:
         pool.compute_fields()
     for first in range(0, n_candidates, batch_size):
         batch = np.arange(first, min(first + batch_size, n_candidates))
         batch_pool, batch_start = pool.select(batch), None if start is None else select_rows(start, batch)
-        batch_tables = cluster_tables(batch_pool, target, free=free, start=batch_start, min_size=batch_size)
-        batch_fits.append(fit_cluster_tables(batch_tables, target, free=free, start=batch_start))
+        batch_tables = cluster_tables(batch_pool, target, free=free, start=batch_start)
+        batch_fits.append(fit_cluster_tables(batch_tables, target, free=free, start=batch_start, n_fits=len(batch)))
         if progress:
             progress(first + len(batch), n_candidates)
-    fits = jax.tree.map(lambda *columns: np.concatenate(columns), *batch_fits)
-    return select_rows(fits, slice(0, n_candidates))
+    return jax.tree.map(lambda *columns: np.concatenate(columns), *batch_fits)
 
 
 def cluster_tables(
@@ -211,9 +236,10 @@ def cluster_tables(
     *,
     free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
     start: FitValues | None = None,
-    min_size: int = 0,
 ) -> ClusterTable:
     """Return the tabulated distances of candidates, with a leading axis of candidates.
+
+    Additional rows repeat the last candidate, so that the number of rows is a multiple of the batch size.
 
     Args:
         pool: Candidates, at least one.
@@ -221,16 +247,27 @@ def cluster_tables(
         free: Names of the fitted parameters. The candidates are rigid if the relaxation is not fitted.
         start: Values of the candidates. The amplitudes of the displacements lie near their relaxation. By default they
             cover the whole range of the fit.
-        min_size: Smallest length of the leading axis. Additional rows repeat the last candidate.
     """
     n_candidates = len(pool.group_row)
-    indices = np.arange(max(min_size, n_candidates, _batch_size(n_candidates))).clip(max=n_candidates - 1)
-    if "relaxation" in free and any(group.fields for group in pool.groups):
-        return _relaxed_tables(pool, indices, target, start)
-    entries = [pool.entry(index) for index in indices]
-    return _cluster_tables(
-        library.scaled_histograms(entries, bond=target.bond, max_distance=target.span.max_distance), target.basis
-    )
+    batch_size = _table_batch_size()
+    is_relaxed = "relaxation" in free and any(group.fields for group in pool.groups)
+    if is_relaxed:
+        pool.compute_fields()
+    batches = []
+    for first in range(0, n_candidates, batch_size):
+        batch = np.arange(first, min(first + batch_size, n_candidates))
+        if is_relaxed:
+            batch_start = None if start is None else select_rows(start, batch)
+            batches.append(_relaxed_tables(pool.select(batch), target, batch_start, batch_size))
+            continue
+        entries = [pool.entry(index) for index in np.pad(batch, (0, batch_size - len(batch)), mode="edge")]
+        batches.append(
+            _cluster_tables(
+                library.scaled_histograms(entries, bond=target.bond, max_distance=target.span.max_distance),
+                target.basis,
+            )
+        )
+    return batches[0] if len(batches) == 1 else jax.tree.map(lambda *columns: np.concatenate(columns), *batches)
 
 
 def fit_cluster_tables(
@@ -239,21 +276,31 @@ def fit_cluster_tables(
     *,
     free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
     start: FitValues | None = None,
+    n_fits: int | None = None,
 ) -> Fit:
-    """Return the fits of tabulated clusters as NumPy arrays, one for each row of the tables (also for padding rows).
+    """Return the fits of tabulated clusters as NumPy arrays.
 
     Args:
         cluster_tables: Tables of the clusters, with a leading axis.
         target: Measured data and settings of the fit.
         free: Names of the fitted parameters.
         start: Values at the start of the fits, for the first rows of the tables. By default they are typical values.
+        n_fits: Number of rows of the tables that are fitted, from the first one on. By default all rows are fitted.
     """
-    if start is None:  # a program of its own, so that the fits are compiled only once
-        start = _starting_values(cluster_tables, target.basis, free=free)
-    else:
-        n_padding = cluster_tables.shell_functions.shape[0] - len(start.stretch)
-        start = jax.tree.map(lambda column: np.pad(column, (0, n_padding), mode="edge").astype(np.float32), start)
-    return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, start, free=free))
+    n_fits = cluster_tables.shell_functions.shape[0] if n_fits is None else n_fits
+    batch_size, batch_fits = _batch_size(), []
+    for first in range(0, n_fits, batch_size):
+        n_batch = min(batch_size, n_fits - first)
+        batch = slice(first, first + n_batch)
+        batch_tables = _padded_rows(select_rows(cluster_tables, batch), batch_size)
+        if start is None:
+            batch_start = _all_starting_values(select_rows(cluster_tables, batch), target, free)
+        else:
+            batch_start = select_rows(start, batch)
+        batch_start = _padded_rows(batch_start, batch_size)
+        batch_fit = _refine_all(batch_tables, target.basis, batch_start, n_batch, free=free)
+        batch_fits.append(jax.tree.map(lambda column, n_batch=n_batch: np.asarray(column)[:n_batch], batch_fit))
+    return jax.tree.map(lambda *columns: np.concatenate(columns), *batch_fits)
 
 
 def refit_accurately(
@@ -301,47 +348,74 @@ def concatenate(first, second):
     )
 
 
-def _batch_size(n_candidates: int) -> int:
-    """Return the batch size for a number of candidates."""
-    max_size = BATCH_SIZE if jax.default_backend() == "cpu" else ACCELERATOR_BATCH_SIZE
-    return min(max_size, max(MIN_BATCH_SIZE, 1 << (n_candidates - 1).bit_length()))
+def _batch_size() -> int:
+    """Return the number of candidates that one compiled call fits."""
+    return BATCH_SIZE if jax.default_backend() == "cpu" else ACCELERATOR_BATCH_SIZE
 
 
-def _relaxed_tables(pool: CandidatePool, indices: np.ndarray, target: Target, start: FitValues | None) -> ClusterTable:
-    """Return the tables of candidates for several amplitudes of their displacements.
+def _all_starting_values(cluster_tables: ClusterTable, target: Target, free: tuple[str, ...]) -> FitValues:
+    """Return the start values of fits. They are a program of their own, so that the fits are compiled only once."""
+    n_rows, batch_size = cluster_tables.shell_functions.shape[0], _table_batch_size()
+    batches = [
+        _starting_values(
+            _padded_rows(select_rows(cluster_tables, slice(first, first + batch_size)), batch_size),
+            target.basis,
+            free=free,
+        )
+        for first in range(0, n_rows, batch_size)
+    ]
+    return jax.tree.map(lambda *columns: np.concatenate(columns)[:n_rows], *batches)
+
+
+def _table_batch_size() -> int:
+    """Return the number of candidates whose tables one compiled call computes."""
+    return TABLE_BATCH_SIZE if jax.default_backend() == "cpu" else ACCELERATOR_BATCH_SIZE
+
+
+def _padded_rows(arrays, n_rows: int):
+    """Return a pytree whose arrays have `n_rows` rows in single precision. Additional rows are 0."""
+
+    def pad(column):
+        if len(column) == n_rows and isinstance(column, jax.Array):
+            return column
+        padded = np.zeros((n_rows, *np.shape(column)[1:]), np.float32)
+        padded[: len(column)] = column
+        return padded
+
+    return jax.tree.map(pad, arrays)
+
+
+def _relaxed_tables(pool: CandidatePool, target: Target, start: FitValues | None, n_rows: int) -> ClusterTable:
+    """Return the tables of candidates for several amplitudes of their displacements, with `n_rows` rows.
 
     A candidate without displacements has the same distances for all amplitudes.
     """
-    pool.compute_fields()
+    n_candidates = len(pool.group_row)
     if start is None:
-        amplitudes = np.broadcast_to(WIDE_AMPLITUDES, (len(indices), len(WIDE_AMPLITUDES)))
+        amplitudes = np.broadcast_to(WIDE_AMPLITUDES, (n_candidates, len(WIDE_AMPLITUDES)))
     else:
-        amplitudes = np.asarray(start.relaxation, float)[indices, None] + NARROW_AMPLITUDES
-    relaxed_histograms: dict[int, list[Histogram]] = {}
-    for index in np.unique(indices):
+        amplitudes = np.asarray(start.relaxation, float)[:, None] + NARROW_AMPLITUDES
+    relaxed_histograms: list[list[Histogram]] = []
+    fields = [pool.field(index) for index in range(n_candidates)]
+    for index, field in enumerate(fields):
         cluster_library, row = pool.entry(index)
-        field = pool.field(index)
-        relaxed_histograms[int(index)] = (
-            [library.candidate_histogram(cluster_library, row)] * amplitudes.shape[1]
-            if field is None
-            else [
-                histogram(
-                    library.candidate_cluster(cluster_library, row).positions + amplitude * field, width=BIN_WIDTH
-                )
-                for amplitude in amplitudes[index]
-            ]
+        if field is None:
+            relaxed_histograms.append([library.candidate_histogram(cluster_library, row)] * amplitudes.shape[1])
+            continue
+        positions = library.candidate_cluster(cluster_library, row).positions
+        relaxed_histograms.append(
+            [histogram(positions + amplitude * field, width=BIN_WIDTH) for amplitude in amplitudes[index]]
         )
+    rows = np.arange(n_rows).clip(max=n_candidates - 1)
     padded = [
         library.pad_histograms(
-            [relaxed_histograms[int(index)][column] for index in indices],
-            bond=target.bond,
-            max_distance=target.span.max_distance,
+            [relaxed_histograms[row][column] for row in rows], bond=target.bond, max_distance=target.span.max_distance
         )
         for column in range(amplitudes.shape[1])
     ]
     stacked = jax.tree.map(lambda *columns: np.stack(columns, axis=1), *padded)
-    has_field = np.array([pool.field(index) is not None for index in indices], np.float32)
-    return _cluster_tables_with_fields(stacked, amplitudes.astype(np.float32), has_field, target.basis)
+    has_field = np.array([fields[row] is not None for row in rows], np.float32)
+    return _cluster_tables_with_fields(stacked, amplitudes[rows].astype(np.float32), has_field, target.basis)
 
 
 @jax.jit
@@ -367,5 +441,7 @@ def _starting_values(cluster_tables: ClusterTable, basis: FitBasis, *, free: tup
 
 
 @partial(jax.jit, static_argnames="free")
-def _refine_all(cluster_tables: ClusterTable, basis: FitBasis, start: FitValues, *, free: tuple[str, ...]) -> Fit:
-    return fit.refine_all(cluster_tables, basis, free=free, start=start)
+def _refine_all(
+    cluster_tables: ClusterTable, basis: FitBasis, start: FitValues, n_fits: Int[Array, ""] | int, *, free
+) -> Fit:
+    return fit.refine_all(cluster_tables, basis, free=free, start=start, n_fits=n_fits)

@@ -8,9 +8,8 @@ best ensemble.
 The size of a particle is the diameter of a sphere of equal volume, in Å.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -34,7 +33,7 @@ from jaxstruc.pdf.ensemble_model import (
     weight_packings,
 )
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.target import Target, n_q_nodes, table_range
+from jaxstruc.pdf.target import ArraySizes, Target, array_sizes
 from jaxstruc.scattering.cluster_tables import TableRange
 from jaxstruc.statistics import Interval, interval_about
 
@@ -48,11 +47,6 @@ RIVALS_PER_TYPE = 2
 """Number of candidates of each type whose predictions are compared."""
 RIVALS_PER_SOURCE = 4
 """Number of candidates of each source whose predictions are compared."""
-RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
-"""Step in Å for rounding up the end of the data; number of basis functions in addition to the number of independent
-points."""
-QMAX_STEP, Q_POINTS_STEP = 8.0, 128.0
-"""Step in 1/Å for rounding up qmax of the cluster tables; step for rounding up the number of points of Q."""
 LARGE_SIZE_FRACTION, MAX_LARGE_SIZE_SHARE = 0.85, 0.2
 """Fraction of the largest size above which a size is called large; smallest share of the atoms in large particles for
 which a remark is made."""
@@ -449,25 +443,22 @@ def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -
     """Return the data for all cuts. The sizes of arrays are rounded up so that similar files share compilations."""
     in_range = measurement.r >= target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
-    r_end = _round_up(max(signal_end, float(target.r[-1])), RANGE_STEP)
-    padded_range = table_range(rmax=r_end, qmax=target.qmax, diameter=size_classes.MAX_CLASS_SIZE * target.bond)
-    span = TableRange(padded_range.max_distance, _round_up(padded_range.qmax, QMAX_STEP))
-    n_q_points = n_q_nodes(r_end, target.qmin, target.qmax, span)
-    basis_size = (r_end - r[0]) * (target.qmax - target.qmin) / math.pi + HOLDOUT_BASIS_MARGIN
-    return cross_validation.HoldoutData(
-        r,
-        g,
-        target,
-        signal_end,
-        span,
-        int(_round_up(n_q_points, Q_POINTS_STEP)),
-        int(_round_up(basis_size, Q_POINTS_STEP / 2)),
+    sizes = array_sizes(
+        r_start=float(r[0]),
+        r_end=max(signal_end, float(target.r[-1])),
+        qmin=target.qmin,
+        qmax=target.qmax,
+        diameter=size_classes.MAX_CLASS_SIZE * target.bond,
     )
+    target_sizes = ArraySizes(target.span, *target.basis.transform.shape)
+    if all(size >= needed_size for size, needed_size in zip(*map(_flat_sizes, (target_sizes, sizes)), strict=True)):
+        sizes = target_sizes  # both share compilations
+    return cross_validation.HoldoutData(r, g, target, signal_end, *sizes)
 
 
-def _round_up(value: float, step: float) -> float:
-    """Return the next multiple of a step."""
-    return step * math.ceil(value / step - 1e-9)
+def _flat_sizes(sizes: ArraySizes) -> tuple[float, ...]:
+    """Return all sizes as numbers."""
+    return *astuple(sizes.span), sizes.n_q_nodes, sizes.basis_size
 
 
 def _library_classes(

@@ -16,7 +16,6 @@ $n = (r_{max} - r_{min})(Q_{max} - Q_{min})/\pi$ is the number of *independent* 
 correlated between neighbouring points of G(r), so a finer grid in r adds no information.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -34,9 +33,9 @@ START_STRETCH_FACTORS = tuple(1 + 0.01 * step for step in range(-4, 5))
 """Stretches from which the start of a fit is chosen, relative to the stretch that the first peak of G(r) gives."""
 MAX_STEPS = 25
 """Largest number of Levenberg-Marquardt steps, including rejected steps."""
-N_EARLY_STEPS, N_LATE_BATCHES = 8, 4
-"""Number of steps that all fits of a batch make; size of a batch, relative to that of the smaller batches in which
-unfinished fits then continue."""
+N_TURN_STEPS, CPU_TURN_SIZE = 6, 16
+"""Largest number of steps that a fit makes in one turn, before other unfinished fits take its place; number of fits
+that make steps at once on a CPU."""
 MAX_STEP_LENGTH = 0.3
 """Largest change of a parameter in a step, as a fraction of the range between its bounds."""
 INITIAL_DAMPING = 1e-2
@@ -218,12 +217,8 @@ def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...
         free: Names of the fitted parameters, a subset of `FIT_PARAMETERS` that includes the scale.
     """
     initial_state = _initial_state(cluster_table, basis, free, None)
-    return _fit_result(
-        _levenberg_marquardt(cluster_table, basis, free, initial_state, MAX_STEPS).point.normalized_values,
-        cluster_table,
-        basis,
-        free,
-    )
+    final_state = _levenberg_marquardt(cluster_table, basis, free, initial_state, MAX_STEPS)
+    return _fit_result(final_state.point.normalized_values, cluster_table, basis, free)
 
 
 def refine_all(
@@ -232,13 +227,13 @@ def refine_all(
     *,
     free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
     start: FitValues | None = None,
-    n_early_steps: int = N_EARLY_STEPS,
-    n_late_batches: int = N_LATE_BATCHES,
+    n_fits: Int[Array, ""] | int | None = None,
+    turn_size: int | None = None,
 ) -> Fit:
     """Return the fits of a batch of clusters to one measured PDF. Each fit equals the result of `refine`.
 
-    A batch makes steps until its last fit ends, but most fits end early. After some steps, the unfinished fits
-    therefore continue in smaller batches.
+    Most fits end early, and a few need many steps. A small number of fits therefore makes steps at once, and after a
+    few steps finished fits are replaced by others.
 
     Args:
         cluster_tables: Tables of the clusters, with a leading axis.
@@ -246,32 +241,31 @@ def refine_all(
         free: Names of the fitted parameters, a subset of `FIT_PARAMETERS` that includes the scale.
         start: Values at the start of the fits, with a leading axis. By default each fit starts from typical values and
             from the best of a few stretches.
-        n_early_steps: Number of steps of the whole batch.
-        n_late_batches: Size of the whole batch, relative to that of the smaller batches.
+        n_fits: Number of fits. Further rows of the batch are padding, whose results are meaningless. By default all
+            rows are fitted.
+        turn_size: Number of fits that make steps at once. By default these are `CPU_TURN_SIZE` fits on a CPU, and a
+            quarter of all fits on an accelerator.
     """
-    late_batch_size = -(-cluster_tables.shell_functions.shape[0] // n_late_batches)
+    n_rows = cluster_tables.shell_functions.shape[0]
+    if turn_size is None:
+        turn_size = CPU_TURN_SIZE if jax.default_backend() == "cpu" else -(-n_rows // 4)
 
-    def descend(cluster_tables, states, max_steps):
-        return jax.vmap(
-            lambda cluster_table, state: _levenberg_marquardt(cluster_table, basis, free, state, max_steps)
-        )(cluster_tables, states)
-
-    def continue_running(states):
-        running_rows = jnp.argsort(~_is_running(states, MAX_STEPS))[
-            :late_batch_size
-        ]  # a stable sort puts unfinished fits first
-        running_batch = jax.tree.map(lambda column: column[running_rows], (cluster_tables, states))
-        return jax.tree.map(
-            lambda column, new_column: column.at[running_rows].set(new_column),
-            states,
-            descend(*running_batch, MAX_STEPS),
-        )
+    def take_turn(states: _FitDescent) -> _FitDescent:
+        rows = jnp.argsort(~_is_running(states, MAX_STEPS))[:turn_size]  # a stable sort puts unfinished fits first
+        tables, turn_states = jax.tree.map(lambda column: column[rows], (cluster_tables, states))
+        turn_states = jax.vmap(
+            lambda table, state: _levenberg_marquardt(
+                table, basis, free, state, jnp.minimum(state.steps + N_TURN_STEPS, MAX_STEPS)
+            )
+        )(tables, turn_states)
+        return jax.tree.map(lambda column, new_column: column.at[rows].set(new_column), states, turn_states)
 
     states = jax.vmap(lambda cluster_table, start: _initial_state(cluster_table, basis, free, start))(
         cluster_tables, start
     )
-    states = descend(cluster_tables, states, n_early_steps)
-    states = jax.lax.while_loop(lambda states: jnp.any(_is_running(states, MAX_STEPS)), continue_running, states)
+    if n_fits is not None:
+        states = states._replace(converged=jnp.arange(n_rows) >= n_fits)
+    states = jax.lax.while_loop(lambda states: jnp.any(_is_running(states, MAX_STEPS)), take_turn, states)
     return jax.vmap(
         lambda normalized_values, cluster_table: _fit_result(normalized_values, cluster_table, basis, free)
     )(states.point.normalized_values, cluster_tables)
@@ -317,18 +311,29 @@ def structure_functions(
     )(cluster_tables, values)
 
 
-@partial(jax.jit, static_argnames="free")  # compiled, so that all callers share one trace
 def _evaluate_point(
     cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], normalized_values
 ) -> _FitPoint:
+    """Return the objective of a fit at a point, with its derivatives.
+
+    The scale is eliminated: the residual is d - s m with the best scale s of the model m. Its derivatives contain those
+    of s (variable projection; G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), doi 10.1137/0710036).
+    """
     names = nonlinear_parameters(free)
 
-    def residual(normalized_values):
-        model = model_curve(cluster_table, fractions_to_values(normalized_values, names, basis), basis)
-        return (basis.data - best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
+    def model(normalized_values):
+        curve = model_curve(cluster_table, fractions_to_values(normalized_values, names, basis), basis)
+        return curve, curve
 
-    residuals, jacobian = residual(normalized_values), jax.jacfwd(residual)(normalized_values)
-    squares, slope, normal_matrix = jnp.sum(residuals**2), residuals @ jacobian, jacobian.T @ jacobian
+    slopes, curve = jax.jacfwd(model, has_aux=True)(normalized_values)
+    squared_norm = jnp.sum(curve**2)
+    divisor = jnp.where(squared_norm > 0, squared_norm, 1.0)
+    free_scale = jnp.sum(curve * basis.data) / divisor
+    scale = jnp.clip(free_scale, *basis.scale_bounds)
+    scale_slopes = jnp.where(scale == free_scale, (basis.data - 2 * scale * curve) @ slopes / divisor, 0.0)
+    residual = (basis.data - scale * curve) / jnp.sqrt(basis.norm)
+    jacobian = -(curve[:, None] * scale_slopes + scale * slopes) / jnp.sqrt(basis.norm)
+    squares, slope, normal_matrix = jnp.sum(residual**2), residual @ jacobian, jacobian.T @ jacobian
     if not any(PARAMETERS[name].prior for name in names):
         return _FitPoint(normalized_values, squares, slope, normal_matrix)
 
@@ -350,30 +355,39 @@ def _evaluate_point(
 def _initial_state(
     cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], start: FitValues | None
 ) -> _FitDescent:
+    """Return the state before the first step, which evaluates the objective at the start of the fit."""
     names = nonlinear_parameters(free)
     if start is None:
         start_values = starting_fractions(cluster_table, names, basis)
     else:
         given_values = jnp.stack([jnp.asarray(getattr(start, name), jnp.float32) for name in names])
         start_values = jnp.clip(values_to_fractions(given_values, names, basis), 0.0, 1.0)
-    point = _evaluate_point(cluster_table, basis, free, start_values)
-    return _FitDescent(point, jnp.asarray(INITIAL_DAMPING, start_values.dtype), jnp.asarray(0), jnp.asarray(False))
+    n_values, dtype = len(names), start_values.dtype
+    unknown_point = _FitPoint(
+        start_values, jnp.asarray(jnp.inf, dtype), jnp.zeros(n_values, dtype), jnp.eye(n_values, dtype=dtype)
+    )
+    return _FitDescent(unknown_point, jnp.asarray(INITIAL_DAMPING, dtype), jnp.asarray(-1), jnp.asarray(False))
 
 
-def _is_running(state: _FitDescent, max_steps: int) -> Bool[Array, "*batch"]:
+def _is_running(state: _FitDescent, max_steps: Int[Array, ""] | int) -> Bool[Array, "*batch"]:
     return ~state.converged & (state.steps < max_steps) & (state.damping < 1e4)
 
 
 def _levenberg_marquardt(
-    cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], state: _FitDescent, max_steps: int
+    cluster_table: ClusterTable,
+    basis: FitBasis,
+    free: tuple[str, ...],
+    state: _FitDescent,
+    max_steps: Int[Array, ""] | int,
 ) -> _FitDescent:
     """Continue a Levenberg-Marquardt descent until it converges or reaches `max_steps`, and return its state.
 
-    Each step evaluates one Jacobian and solves the normal equations, which are well conditioned for these few scaled
-    parameters. Bounds are kept by projection: a parameter at a bound that it would cross is fixed for the step (C.
-    Kanzow, N. Yamashita, M. Fukushima, J. Comput. Appl. Math. 172, 375 (2004)). Only steps that lower the sum of
-    squares are accepted, so the final point is the best one evaluated. The descent also ends if a step changes the sum
-    of squares by no more than its rounding error.
+    The first step only evaluates the start, so that the objective is compiled once. Each later step evaluates one
+    Jacobian and solves the normal equations, which are well conditioned for these few scaled parameters. Bounds are
+    kept by projection: a parameter at a bound that it would cross is fixed for the step (C. Kanzow, N. Yamashita, M.
+    Fukushima, J. Comput. Appl. Math. 172, 375 (2004)). Only steps that lower the sum of squares are accepted, so the
+    final point is the best one evaluated. The descent also ends if a step changes the sum of squares by no more than
+    its rounding error.
     """
 
     def step(state: _FitDescent) -> _FitDescent:
@@ -384,7 +398,7 @@ def _levenberg_marquardt(
         slope = jnp.where(at_bound, 0.0, point.slope)
         normal_matrix = jnp.where(at_bound[:, None] | at_bound[None, :], 0.0, point.normal_matrix)
         diagonal = jnp.where(at_bound, 1.0, damping * jnp.maximum(jnp.diagonal(point.normal_matrix), 1e-9))
-        step_vector = jnp.linalg.solve(normal_matrix + jnp.diag(diagonal), slope)
+        step_vector = jax.scipy.linalg.solve(normal_matrix + jnp.diag(diagonal), slope, assume_a="pos")
         trial_point = _evaluate_point(
             cluster_table,
             basis,
@@ -402,10 +416,13 @@ def _levenberg_marquardt(
         predicted_decrease = 2 * displacement @ slope - displacement @ normal_matrix @ displacement
         rounding = rounding_of_squares(point.relative_squares, jnp.ones_like(point.relative_squares))
         converged |= (jnp.abs(decrease) <= rounding) & (jnp.abs(predicted_decrease) <= 0.1 * rounding)
+        is_first = jnp.isinf(point.relative_squares)
+        converged &= ~is_first
         damping_factor = jnp.where(
             decrease > 0.75 * predicted_decrease, 1 / 8, jnp.where(decrease > 0.25 * predicted_decrease, 1.0, 6.0)
         )
         damping_factor = jnp.where(is_better & (predicted_decrease > 0), damping_factor, 6.0)
+        damping_factor = jnp.where(is_first, 1.0, damping_factor)
         best_point = jax.tree.map(
             lambda new_value, old_value: jnp.where(is_better, new_value, old_value), trial_point, point
         )

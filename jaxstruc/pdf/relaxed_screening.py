@@ -40,7 +40,7 @@ def relaxation_curves(
     pool, fits = fitted_candidates
     cluster_tables = candidates.cluster_tables(pool, target, free=free)
     n_padding = cluster_tables.shell_functions.shape[0] - len(fits.rw)
-    values = jax.tree.map(lambda column: np.pad(column, (0, n_padding), mode="edge"), fits.values)
+    values = jax.tree.map(lambda column: np.pad(column, (0, n_padding), mode="edge").astype(np.float32), fits.values)
     return np.asarray(_relaxation_curves(cluster_tables, values, target.basis))[: len(fits.rw)]
 
 

@@ -92,10 +92,10 @@ class SearchLevel:
     max_polish_rounds: int = 0
     """Largest number of rounds that compare the best particle with relaxed particles after one move."""
     n_walk_steps: int = 300
-    """Number of steps of each Markov chain that gives the probability of each atom."""
+    """Number of steps of each Markov chain that gives the probability of each atom; 0 for no chains."""
 
 
-HOLDOUT_LEVEL = SearchLevel(1, 12, 60, 1, 3)
+HOLDOUT_LEVEL = SearchLevel(1, 12, 60, 1, 3, n_walk_steps=0)
 """Level of the searches that use only the data up to a cut of the cross-validation."""
 
 SEARCH_LEVELS = {
@@ -154,6 +154,16 @@ class SearchMinima(NamedTuple):
     """[particle] Negative logarithm of the posterior, up to a constant."""
     shape_cost: np.ndarray
     """[particle] Term of the cost from the prior on the shape, for weight 1."""
+    identities: list[tuple[int, int, int]]
+    """[particle] Numbers that distinguish the particles, see `library.moments`."""
+
+    def best(self, count: int) -> "SearchMinima":
+        """Return the best minima."""
+        rows = np.arange(min(count, len(self.cost)))
+        fitted_candidates = candidates.select_fitted(self.fitted_candidates, rows)
+        return SearchMinima(
+            self.starts[:count], fitted_candidates, self.cost[:count], self.shape_cost[:count], self.identities[:count]
+        )
 
 
 class SearchResult(NamedTuple):
@@ -304,7 +314,7 @@ def _polish(problem: SearchProblem, minima: SearchMinima, progress: Callable[[st
             break
         neighbours = _particles_after_moves(problem, best, weights)
         polished = _rank_minima(
-            problem.target, [*minima.starts[:N_POLISHED], *neighbours], weights, initial_values=best.values
+            problem.target, neighbours, weights, earlier_minima=minima.best(N_POLISHED), initial_values=best.values
         )
         if polished is None or _best_identity(polished) == identity or not polished.cost[0] < minima.cost[0]:
             break
@@ -349,10 +359,10 @@ def _search_round(
         shape_weight=weights.shape_weight * SHAPE_WEIGHT_FACTORS[round_index % len(SHAPE_WEIGHT_FACTORS)]
     )
     search_ends = _run_searches(problem, starts, softened_weights, jax.random.fold_in(problem.key, round_index))
-    minima = _rank_minima(problem.target, [*(minima.starts if minima else []), *search_ends], weights)
+    minima = _rank_minima(problem.target, search_ends, weights, earlier_minima=minima)
     if round_index == 0:
         first_starts = _recentre_lattices(starts, problem.n_atoms)
-        minima = _with_best_start(problem.target, minima, first_starts, search_ends, weights)
+        minima = _with_best_start(problem.target, minima, first_starts, weights)
     return minima
 
 
@@ -671,11 +681,7 @@ def _run_searches(
 
 
 def _with_best_start(
-    target: Target,
-    minima: SearchMinima | None,
-    first_starts: Sequence[LatticeParticle],
-    search_ends: Sequence[LatticeParticle],
-    weights: CostWeights,
+    target: Target, minima: SearchMinima | None, first_starts: Sequence[LatticeParticle], weights: CostWeights
 ) -> SearchMinima | None:
     """Return the minima, and in addition the best start if it has a lower cost than the best minimum.
 
@@ -685,7 +691,8 @@ def _with_best_start(
     start_minima = _rank_minima(target, first_starts, weights)
     if start_minima is None or (minima is not None and not start_minima.cost[0] < minima.cost[0]):
         return minima
-    return _rank_minima(target, [start_minima.starts[0], *search_ends], weights)
+    best_start = start_minima.best(1)
+    return best_start if minima is None else _merge_minima(target, best_start, minima, weights)
 
 
 def _recentre_lattices(starts: Sequence[LatticeParticle], n_atoms: int) -> list[LatticeParticle]:
@@ -728,6 +735,7 @@ def _rank_minima(
     search_ends: Sequence[LatticeParticle],
     weights: CostWeights,
     *,
+    earlier_minima: SearchMinima | None = None,
     initial_values: FitValues | None = None,
 ) -> SearchMinima | None:
     """Return the distinct particles with their fits, lowest cost first; None if no particle has enough atoms.
@@ -736,9 +744,11 @@ def _rank_minima(
         target: Measured data and settings of the fit.
         search_ends: Particles on their lattices.
         weights: Weights of the terms of the cost function.
+        earlier_minima: Particles that are fitted already.
         initial_values: Fitted values of a similar particle, from which the fits start.
     """
-    clusters, distinct_starts, known_moments = [], [], set()
+    clusters, starts, identities = [], [], []
+    known_identities = set(earlier_minima.identities if earlier_minima else ())
     for start in search_ends:
         positions = start.lattice.positions[start.occupied_sites]
         if len(positions) < site_moves.MIN_ATOMS:
@@ -746,12 +756,28 @@ def _rank_minima(
         cluster = lattices.centred_cluster(
             _observed_family(positions), _lattice_label(start.lattice.packing), positions
         )
-        if (moments := library.moments(np.round(cluster.positions, 4))) not in known_moments:
-            known_moments.add(moments)
+        identity = library.moments(np.round(cluster.positions, 4))
+        if identity not in known_identities:
+            known_identities.add(identity)
             clusters.append(cluster)
-            distinct_starts.append(start)
+            starts.append(start)
+            identities.append(identity)
     if not clusters:
-        return None
+        return earlier_minima
+    fitted_candidates = _fit_particles(target, clusters, initial_values)
+    starts = [
+        start._replace(values=candidates.select_rows(fitted_candidates.fits.values, row), relaxation_curve=None)
+        for row, start in enumerate(starts)
+    ]
+    shape_cost = np.array(
+        [lattice_sites.excess_occupancy_cost(start.lattice, start.occupied_sites) for start in starts]
+    )
+    new_minima = SearchMinima(starts, fitted_candidates, np.zeros(len(starts)), shape_cost, identities)
+    return _merge_minima(target, earlier_minima, new_minima, weights)
+
+
+def _fit_particles(target: Target, clusters: Sequence[Cluster], initial_values: FitValues | None) -> FittedCandidates:
+    """Return particles with their fits, which start from given values."""
     cluster_library = library.from_clusters(clusters)
     fields = FieldStore(cluster_library, target.element) if target.element else None
     pool = candidates.candidate_pool(
@@ -762,27 +788,50 @@ def _rank_minima(
         first_values = fits.values
     else:
         first_values = jax.tree.map(lambda value: np.full(len(clusters), value, np.float32), initial_values)
-    if fields:
+    if fields or initial_values is not None:
         fits = candidates.fit_all(pool, target, start=first_values)
-    shape_cost = np.array(
-        [lattice_sites.excess_occupancy_cost(start.lattice, start.occupied_sites) for start in distinct_starts]
-    )
+    return FittedCandidates(pool, fits)
+
+
+def _merge_minima(
+    target: Target, earlier_minima: SearchMinima | None, new_minima: SearchMinima, weights: CostWeights
+) -> SearchMinima:
+    """Return the particles of both lists, lowest cost first.
+
+    The changes of G(r) by the relaxation are computed for the best particles that do not have them yet.
+    """
+    first = [earlier_minima] if earlier_minima else []
+    starts = [start for minima in (*first, new_minima) for start in minima.starts]
+    identities = [identity for minima in (*first, new_minima) for identity in minima.identities]
+    shape_cost = np.concatenate([minima.shape_cost for minima in (*first, new_minima)])
+    fitted_candidates = new_minima.fitted_candidates
+    if earlier_minima:
+        fitted_candidates = candidates.join(earlier_minima.fitted_candidates, fitted_candidates)
+    fits = fitted_candidates.fits
     squares = np.asarray(fits.rw, float) ** 2 + site_moves.MIN_SEARCH_RW**2
     cost = 0.5 * float(weights.n_effective) * np.log(squares) + float(weights.shape_weight) * shape_cost
     if not target.absolute:
         cost += 0.5 * (np.log(np.maximum(fits.values.scale, 1e-3)) / LOG_SCALE_SPREAD) ** 2
     order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
-    fitted_candidates = candidates.select_fitted(FittedCandidates(pool, fits), order)
-    first_rows = candidates.select_fitted(fitted_candidates, np.arange(min(MAX_CORRECTED, len(order))))
-    relaxation_curves = relaxed_screening.relaxation_curves(first_rows, target, free=DEFAULT_FREE_PARAMETERS)
-    starts = [
-        distinct_starts[row]._replace(
-            values=candidates.select_rows(fits.values, row),
-            relaxation_curve=relaxation_curves[min(place, len(relaxation_curves) - 1)],
+    missing_rows = [row for row in order[:MAX_CORRECTED] if starts[row].relaxation_curve is None]
+    if missing_rows:
+        relaxation_curves = relaxed_screening.relaxation_curves(
+            candidates.select_fitted(fitted_candidates, np.array(missing_rows)), target, free=DEFAULT_FREE_PARAMETERS
         )
+        for row, curve in zip(missing_rows, relaxation_curves, strict=True):
+            starts[row] = starts[row]._replace(relaxation_curve=curve)
+    last_curve = starts[order[:MAX_CORRECTED][-1]].relaxation_curve
+    ranked_starts = [
+        starts[row] if place < MAX_CORRECTED else starts[row]._replace(relaxation_curve=last_curve)
         for place, row in enumerate(order)
     ]
-    return SearchMinima(starts, fitted_candidates, cost[order], shape_cost[order])
+    return SearchMinima(
+        ranked_starts,
+        candidates.select_fitted(fitted_candidates, order),
+        cost[order],
+        shape_cost[order],
+        [identities[row] for row in order],
+    )
 
 
 def _observed_family(positions: np.ndarray) -> str:
@@ -842,7 +891,13 @@ def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[Latt
 
 
 def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: CostWeights) -> SearchResult:
-    """Return the distinct particles, with the probabilities of atoms and of numbers of atoms from Markov chains."""
+    """Return the distinct particles, with the probabilities of atoms and of numbers of atoms from Markov chains.
+
+    Without steps of the chains, there are no probabilities.
+    """
+    group = candidates.joined_group(minima.fitted_candidates.pool, "search")
+    if not problem.settings.level.n_walk_steps:
+        return SearchResult(group, minima.shape_cost, [], np.zeros(0, int), np.zeros(0))
     walk_starts = _recentre_lattices(minima.starts[:SEARCH_BATCH], problem.n_atoms)
     site_arrays, occupation, values = _batch_starts(walk_starts, SEARCH_BATCH)
     walk_draws = jax.device_get(
@@ -860,10 +915,8 @@ def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: Cos
     minimum_weights = np.exp(minima.cost[0] - minima.cost[: len(walk_starts)])
     minimum_weights /= minimum_weights.sum()
     occupancy = [walk_draws.occupancy[row][start.occupied_sites] for row, start in enumerate(walk_starts)]
-    pool = minima.fitted_candidates.pool
-    group = pool.groups[0]
     return SearchResult(
-        group._replace(rows=group.rows[pool.group_row]),
+        group,
         minima.shape_cost,
         occupancy,
         walk_draws.atom_counts[: len(walk_starts)].ravel(),

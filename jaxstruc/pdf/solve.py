@@ -5,7 +5,6 @@ candidates of all sources are fitted with the same functions.
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc import statistics
+from jaxstruc.clusters import size_classes
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.io import reduction
 from jaxstruc.io.measurement import Measurement, Setting, resolve_settings
@@ -49,11 +49,10 @@ from jaxstruc.pdf.site_search import SearchResult, SearchSettings
 from jaxstruc.pdf.target import (
     Target,
     TargetSettings,
+    array_sizes,
     independent_points,
     make_target,
-    n_q_nodes,
     replace_settings,
-    table_range,
 )
 
 NO_CANDIDATES = (
@@ -65,9 +64,6 @@ SITES_NOT_SEARCHED = (
 )
 MAX_EQUAL_RW_DIFFERENCE = 0.1
 """Largest relative difference between the Rw of two fits of the same cluster."""
-BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
-"""Step for rounding up the size of the basis in searches, so that similar files share compilations; number of basis
-functions in addition to the number of independent points."""
 
 
 def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
@@ -149,19 +145,13 @@ def padded_targets(
     All targets have the array sizes that suffice for all `run_measurements`, so they share compilations.
     """
     run_settings = [measurement.settings_by_name for measurement in run_measurements]
-    span = table_range(
-        rmax=max(entry["rmax"] for entry in run_settings),
+    diameter = max(size_classes.MAX_CLASS_SIZE, *(source.diameter for source in plan.sources))
+    sizes = array_sizes(
+        r_start=min(float(measurement.curve[0][0]) for measurement in run_measurements),
+        r_end=max(entry["rmax"] for entry in run_settings),
+        qmin=min(_minimum_qmin(measurement) for measurement in run_measurements),
         qmax=max(entry["qmax"] for entry in run_settings),
-        diameter=max(source.diameter for source in plan.sources) * plan.bond,
-    )
-    min_q_nodes = max(
-        n_q_nodes(entry.settings_by_name["rmax"], _minimum_qmin(entry), entry.settings_by_name["qmax"], span)
-        for entry in run_measurements
-    )
-    basis_size = (
-        BASIS_SIZE_STEP * math.ceil(max(_basis_size(entry) for entry in run_measurements) / BASIS_SIZE_STEP)
-        if plan.search != "none"
-        else 0
+        diameter=diameter * plan.bond,
     )
     for measurement in measurements:
         entry = measurement.settings_by_name
@@ -171,13 +161,13 @@ def padded_targets(
             qdamp=entry["qdamp"],
             qbroad=entry["qbroad"],
             bond=plan.bond,
-            span=span,
+            span=sizes.span,
             n_background_terms=plan.fit.background,
             absolute=plan.fit.absolute,
             element=plan.element if "relaxation" in plan.fit.free else "",
             lowest_qmin=_minimum_qmin(measurement),
-            min_q_nodes=min_q_nodes,
-            min_basis_size=basis_size,
+            min_q_nodes=sizes.n_q_nodes,
+            min_basis_size=sizes.basis_size,
         )
         yield make_target(*measurement.curve, settings)
 
@@ -396,12 +386,6 @@ def propagate_setting_errors(
                 (high - low) / (interval_bounds[1] - interval_bounds[0]) * setting.error
             ) ** 2
     return weighted_candidates._replace(fits=weighted_candidates.fits._replace(errors=np.sqrt(variance)))
-
-
-def _basis_size(measurement: Measurement) -> float:
-    """Return the approximate number of functions in the basis of a measurement."""
-    settings, (r, _) = measurement.settings_by_name, measurement.curve
-    return (r[-1] - r[0]) * (settings["qmax"] - _minimum_qmin(measurement)) / math.pi + BASIS_SIZE_MARGIN
 
 
 def _minimum_qmin(measurement: Measurement) -> float:

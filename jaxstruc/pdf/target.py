@@ -40,6 +40,11 @@ MIN_SCALE = 1e-6
 BASIS_SIZE_MULTIPLE = 32
 """Step for rounding up the size of a basis, so that different files share a compilation. The additional functions are
 zero and change nothing."""
+RANGE_STEP, QMAX_STEP, Q_NODES_STEP, BASIS_STEP = 10.0, 8.0, 128, 64
+"""Steps for rounding up the end of the r range in Å, the largest Q in 1/Å, the number of points of Q and the size of
+the basis of the files of a run. The list of possible sizes is short, so that there are few compilations."""
+BASIS_MARGIN = 20.0
+"""Number of basis functions in addition to the number of independent points."""
 
 
 class TargetSettings(NamedTuple):
@@ -70,6 +75,17 @@ class TargetSettings(NamedTuple):
     """Smallest number of points of Q. Additional points are zero, so that different files share a compilation."""
     min_basis_size: int = 0
     """Smallest size of the basis. Additional functions are zero, so that different files share a compilation."""
+
+
+class ArraySizes(NamedTuple):
+    """Sizes of the arrays of targets that share compilations."""
+
+    span: TableRange
+    """Range of distances and Q that tables of clusters cover."""
+    n_q_nodes: int
+    """Number of points of Q."""
+    basis_size: int
+    """Number of functions of the basis."""
 
 
 @partial(
@@ -190,6 +206,27 @@ def table_range(*, rmax: float, qmax: float, diameter: float) -> TableRange:
     max_distance = min(rmax + R_MARGIN, diameter + 0.1)
     limits = (4.0 * math.ceil(limit / 4 - 1e-9) for limit in (max_distance, STRETCH_BOUNDS[1] * qmax))
     return TableRange(*limits)
+
+
+def array_sizes(*, r_start: float, r_end: float, qmin: float, qmax: float, diameter: float) -> ArraySizes:
+    """Return rounded sizes of arrays that suffice for all data in a range of r and Q.
+
+    Args:
+        r_start: Smallest start of the data, in Å.
+        r_end: Largest end of the data, in Å.
+        qmin: Smallest qmin of the models, in 1/Å.
+        qmax: Largest end of the Q range, in 1/Å.
+        diameter: Largest diameter of the clusters, in Å.
+    """
+    r_end = RANGE_STEP * math.ceil(r_end / RANGE_STEP - 1e-9)
+    span = table_range(rmax=r_end, qmax=qmax, diameter=diameter)
+    span = TableRange(span.max_distance, QMAX_STEP * math.ceil(span.qmax / QMAX_STEP - 1e-9))
+    basis_size = (r_end - r_start) * (qmax - qmin) / math.pi + BASIS_MARGIN
+    return ArraySizes(
+        span,
+        Q_NODES_STEP * math.ceil(n_q_nodes(r_end, qmin, qmax, span) / Q_NODES_STEP),
+        BASIS_STEP * math.ceil(basis_size / BASIS_STEP),
+    )
 
 
 def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings: TargetSettings) -> Target:

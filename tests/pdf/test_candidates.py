@@ -36,7 +36,7 @@ def make_target(g):
 def _small_batches():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "BATCH_SIZE", 8)
-        patch.setattr(candidates, "MIN_BATCH_SIZE", 8)
+        patch.setattr(candidates, "TABLE_BATCH_SIZE", 8)
         yield
 
 

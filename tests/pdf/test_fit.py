@@ -125,7 +125,7 @@ def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances):
     distance_tables = jax.vmap(lambda matrix: cluster_tables.tabulate_distances(matrix, jnp.ones(43), BOND, span=SPAN))(
         distance_batch
     )
-    refine_in_parts = partial(fit.refine_all, free=ALL_PARAMETERS, n_early_steps=1, n_late_batches=3)
+    refine_in_parts = partial(fit.refine_all, free=ALL_PARAMETERS, turn_size=3)
     batch_fit = jax.jit(refine_in_parts)(distance_tables, make_target(g).basis)
     single_fits = [fit_all_parameters(matrix[None], jnp.ones((1, 43)), make_target(g)) for matrix in distance_batch]
     joined_fits = jax.tree.map(lambda *rows: jnp.concatenate(rows), *single_fits)

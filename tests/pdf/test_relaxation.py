@@ -29,7 +29,7 @@ ICOSAHEDRON, DECAHEDRON, OCTAHEDRON, TETRAHEDRON_PAIR = range(4)
 def _small_batches():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "BATCH_SIZE", 4)
-        patch.setattr(candidates, "MIN_BATCH_SIZE", 4)
+        patch.setattr(candidates, "TABLE_BATCH_SIZE", 4)
         yield
 
 

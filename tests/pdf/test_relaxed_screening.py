@@ -19,7 +19,7 @@ FREE = DEFAULT_FREE_PARAMETERS
 def _small_batches():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "BATCH_SIZE", 4)
-        patch.setattr(candidates, "MIN_BATCH_SIZE", 4)
+        patch.setattr(candidates, "TABLE_BATCH_SIZE", 4)
         yield
 
 

@@ -174,14 +174,14 @@ def test_the_best_start_stays_among_ends_that_are_worse(particle):
     )
     weights = site_search._site_weights(fit_target, 60.0, 1.0)
     wrong_minima = site_search._rank_minima(fit_target, wrong_starts, weights)
-    joint_minima = site_search._with_best_start(fit_target, wrong_minima, right_starts, wrong_starts, weights)
+    joint_minima = site_search._with_best_start(fit_target, wrong_minima, right_starts, weights)
     assert (
         len(joint_minima.starts) == 2
         and np.array_equal(joint_minima.starts[0].occupied_sites, right_sites)
         and joint_minima.cost[0] < wrong_minima.cost[0]
     )
     right_minima = site_search._rank_minima(fit_target, right_starts, weights)
-    assert site_search._with_best_start(fit_target, right_minima, wrong_starts, right_starts, weights) is right_minima
+    assert site_search._with_best_start(fit_target, right_minima, wrong_starts, weights) is right_minima
 
 
 def simulated_target(positions, **options):

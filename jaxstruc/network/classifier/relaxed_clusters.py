@@ -188,11 +188,6 @@ def _kept_displacement(
 
 def _batches(library: Library, rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     """Return batches of indices into `rows`. The clusters of a batch are relaxed together in one potential."""
-    capacities = np.array(displacement_fields.ATOM_COUNTS)
-    capacity = capacities[np.searchsorted(capacities, library.atoms[rows])]
-    batches = []
-    for value in np.unique(capacity):
-        indices = rng.permutation(np.flatnonzero(capacity == value))
-        batch_size = min(displacement_fields.MAX_BATCH_SIZE, max(1, displacement_fields.BATCH_ATOMS // value))
-        batches += np.array_split(indices, math.ceil(len(indices) / batch_size))
-    return batches
+    order = rng.permutation(len(rows))
+    n_batches = math.ceil(library.atoms[rows].sum() / displacement_fields.ROW_COUNTS[-1])
+    return np.array_split(order, n_batches)
