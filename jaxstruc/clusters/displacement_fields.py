@@ -45,7 +45,7 @@ NEIGHBOUR_COUNTS = (80, 104)
 """Possible numbers of rows for the neighbours of an atom."""
 MAX_BATCH_SIZE = 64
 """Largest number of clusters that are relaxed at once."""
-FILE_VERSION = 2
+FILE_VERSION = 3
 """Version of the rules and of the format of the cached file."""
 TOO_FEW_ATOMS = "the cluster has too few atoms"
 SEVERAL_PIECES = "the cluster consists of several pieces"
