@@ -158,16 +158,7 @@ def is_weak(fitted_measurement: FittedMeasurement) -> bool:
     rw = float(fits.rw[0])
     if not np.isfinite(rw) or rw > fit_quality.MAX_RW:
         return True
-    target, values = case.target, fits.values
-    diameter = pool.longest_distance(0, float(values.relaxation[0])) * target.bond * float(values.stretch[0])
-    structure_ratio = fit_quality.residual_structure(
-        target.g - best_curve(case, fitted_candidates),
-        case.measurement.r,
-        case.measurement.g,
-        diameter=diameter,
-        n_independent=target.n_independent,
-        n_parameters=len(case.free),
-    )
+    structure_ratio = residual_structure(case, fitted_candidates)
     if structure_ratio is None:
         return rw > MAX_RW_AT_UNKNOWN_NOISE
     bounded_parameters = [
@@ -181,6 +172,20 @@ def is_weak(fitted_measurement: FittedMeasurement) -> bool:
             at_bound=bounded_parameters,
         )
     )  # fmt: skip
+
+
+def residual_structure(case: MeasurementCase, fitted_candidates: FittedCandidates) -> float | None:
+    """Return `fit_quality.residual_structure` of the best candidate."""
+    (pool, fits), target = fitted_candidates, case.target
+    bond = target.bond * float(fits.values.stretch[0])
+    return fit_quality.residual_structure(
+        target.g - best_curve(case, fitted_candidates),
+        case.measurement.r,
+        case.measurement.g,
+        diameter=pool.longest_distance(0, float(fits.values.relaxation[0])) * bond,
+        n_independent=target.n_independent,
+        n_parameters=len(case.free),
+    )
 
 
 def best_curve(case: MeasurementCase, fitted_candidates: FittedCandidates) -> Float[np.ndarray, " r"]:

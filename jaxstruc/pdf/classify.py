@@ -1,7 +1,8 @@
 """Results of the classifier alone: structure types and sizes of measured PDFs, without fitted candidates."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jaxstruc
 from jaxstruc.clusters import known_phases
@@ -9,8 +10,11 @@ from jaxstruc.io.measurement import Measurement, composition_remark
 from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, range_warnings
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.pdf import TypesName
+from jaxstruc.pdf.classifier_prior import MAX_TRAINING_ATOMS
+from jaxstruc.pdf.fit_quality import LIBRARY_EDGE_FRACTION
 from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult, undecided_type_remark
 from jaxstruc.scattering import form_factors
+from jaxstruc.statistics import Interval
 
 MIN_SOLVED_TYPE_PROBABILITY = 0.5
 """Smallest probability of the most probable type for the status "solved"."""
@@ -49,12 +53,18 @@ def classification_result(
 ) -> PdfResult:
     """Return the classifier's prediction for one PDF as a `PdfResult`.
 
-    The status is "weak" if the PDF lies outside the range of the training data, if the header of the file states other
-    elements, or if no type is clearly the most probable.
+    The status is "weak" if the PDF lies outside the range of the training data, if the particle may be larger than
+    those of the training, if the header of the file states other elements, or if no type is clearly the most probable.
     """
     reasons = list(range_warnings(measurement, output, bond=bond))
     if composition := composition_remark(measurement, element):
         reasons.append(composition.text)
+    intervals = size_intervals(output.intervals)
+    if math.isinf(intervals["n_atoms"].high):
+        reasons.append(
+            f"the particle may be larger than those of the training, which have up to {MAX_TRAINING_ATOMS} atoms: its "
+            f"diameter is at least {intervals['diameter'].low:.0f} Å"
+        )
     remarks: list[str] = []
     (type_name, probability), (rival, _) = list(output.type_probabilities.items())[:2]
     if probability < MIN_TYPE_PROBABILITY:
@@ -68,8 +78,22 @@ def classification_result(
         "weak" if reasons else "solved",
         "; ".join([*reasons, *remarks, *measurement.warnings]),
         types=output.type_probabilities,
-        intervals=output.intervals,
+        intervals=intervals,
         settings=measurement.settings,
         facts=facts | {"distance": output.novelty_score},
         versions={"jaxstruc": jaxstruc.__version__},
     )
+
+
+def size_intervals(intervals: Mapping[str, Interval]) -> dict[str, Interval]:
+    """Return the predicted intervals, in which the sizes of a very large particle only have a lower bound.
+
+    The network has no particles above a number of atoms in its training, so that it predicts a size below this limit
+    for all larger particles. The values are then the lower bounds, and the upper bounds are infinite.
+    """
+    if intervals["n_atoms"].high < LIBRARY_EDGE_FRACTION * MAX_TRAINING_ATOMS:
+        return dict(intervals)
+    lower_bounds = {
+        name: Interval(intervals[name].low, intervals[name].low, math.inf) for name in ("n_atoms", "diameter")
+    }
+    return {**intervals, **lower_bounds}

@@ -5,12 +5,18 @@ The prior weight does not depend on this fit.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 SIZE_CLASS_WIDTH = 0.06
 """Width of a size class in the logarithm of the size, which is the diameter of a sphere of equal volume."""
+MISFIT_EXPONENT = 0.5
+"""Weight of the classifier's prediction of the type, relative to the likelihood of the fits, if the misfit of the best
+candidate has no resemblance with noise."""
+MIN_TYPE_EVIDENCE = 0.01
+"""Smallest likelihood of a structure type that the classifier's prediction gives, relative to the most probable."""
 DIAMETER_TOLERANCE = 0.05
 """Step to which diameters are rounded before they are compared, in units of the bond length. Clusters with equal
 rounded diameters may be near copies of each other."""
@@ -34,6 +40,54 @@ def weights(
     log_weight = np.where(np.isfinite(rw), log_weight + np.log(prior_weight), -np.inf)
     relative_weight = np.exp(log_weight - log_weight.max())
     return relative_weight / relative_weight.sum()
+
+
+class Misfit(NamedTuple):
+    """Misfit of the best candidate beyond the noise."""
+
+    effective_fraction: float
+    """Effective number of independent points of its residual, relative to the number for white noise."""
+    structure_ratio: float | None
+    """Mean squared residual (per degree of freedom) divided by the mean squared noise; None if the noise is unknown."""
+
+    @property
+    def noise_fraction(self) -> float:
+        """Fraction of the mean squared residual that the noise explains."""
+        return 1 / max(self.structure_ratio or 1.0, 1.0)
+
+    @property
+    def likelihood_exponent(self) -> float:
+        r"""Exponent of the likelihoods of the fits: 1 if the best candidate explains the data, otherwise down to 1/2.
+
+        The error of the model is taken as a second source of noise of known size. Its variance is that of the residual
+        beyond the noise, so that the exponent is $1 / (1 + (\sigma_{res}^2 - \sigma_{noise}^2) / \sigma_{res}^2)$.
+        """
+        return 1 / (2 - self.noise_fraction)
+
+    @property
+    def model_error(self) -> float:
+        """Degree to which the residual differs from noise: 0 for white noise of the known size, up to 1."""
+        return 1 - min(self.effective_fraction, 1.0) * self.noise_fraction
+
+
+def type_evidence(
+    type_probabilities: Mapping[str, float], type_weights: Mapping[str, float], misfit: Misfit
+) -> dict[str, float]:
+    """Return the factor on the weights of each structure type that comes from the classifier's prediction.
+
+    If the best candidate does not explain the data, the Rw of wrong types may be smaller by chance. The classifier has
+    seen simulated data of all types, and its prediction enters the more, the less the residual resembles noise. The
+    weights are then a logarithmic pool of two opinions (C. Genest, J. Zidek, Stat. Sci. 1, 114 (1986)).
+
+    Args:
+        type_probabilities: Probability of each type that the classifier predicts, with the prior weights.
+        type_weights: Prior weight of each type, which is divided out.
+        misfit: Misfit of the best candidate.
+    """
+    likelihood = {name: probability / type_weights[name] for name, probability in type_probabilities.items()}
+    largest = max(likelihood.values())
+    exponent = MISFIT_EXPONENT * misfit.model_error
+    return {name: max(value / largest, MIN_TYPE_EVIDENCE) ** exponent for name, value in likelihood.items()}
 
 
 def prior_weights(

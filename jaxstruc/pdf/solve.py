@@ -37,6 +37,7 @@ from jaxstruc.pdf.candidate_fits import (
     best_curve,
     inferable_settings,
     rank_by_rw,
+    residual_structure,
 )
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates, WeightedCandidates
 from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleComparison
@@ -324,14 +325,16 @@ def weight_candidates(
     sample_comparison: SampleComparison | str,
     search_result: SearchResult | None,
 ) -> WeightedCandidates:
-    """Return the candidates with their weights, best first.
+    """Return the candidates with their weights, best first. The order is that of the weights without tempering.
 
-    A weight is the product of five factors. They are the likelihood of the fit, the prior density of its relaxation,
-    the prior weight of the candidate's type and size, the likelihood of the type in the cross-validation, and the prior
-    probability of the shape. The last factor applies only to particles from a search.
+    A weight is the product of six factors. They are the likelihood of the fit, the prior density of its relaxation, the
+    prior weight of the candidate's type and size, the likelihood of the type in the cross-validation, the evidence of
+    the classifier on the type, and the prior probability of the shape. The last factor applies only to particles from a
+    search. The likelihoods are tempered by the misfit of the best candidate beyond the noise (`posterior.Misfit`).
     """
     pool, fits = fitted_candidates
     effective_points = _effective_points(case, fitted_candidates)
+    misfit = posterior.Misfit(effective_points / case.target.n_independent, residual_structure(case, fitted_candidates))
     prior_weights: np.ndarray | float = _relaxation_density(fits, case.free)
     if case.plan.screen_candidates:
         all_candidates = candidates.candidate_pool(case.nonempty_groups)
@@ -340,10 +343,17 @@ def weight_candidates(
             listed_candidates=_prior_features(all_candidates),
             type_weights=case.plan.type_weights,
         )
+        if case.prediction is not None and np.isfinite(case.prediction.output.novelty_score):
+            evidence = posterior.type_evidence(
+                case.prediction.output.type_probabilities, case.plan.type_weights, misfit
+            )
+            prior_weights = prior_weights * np.array(
+                [evidence.get(FAMILY_TYPES.get(family, ""), 1.0) for family in pool.families]
+            )
         if isinstance(sample_comparison, SampleComparison):
-            effective_fraction = effective_points / case.target.n_independent
+            gain_exponent = misfit.likelihood_exponent * misfit.effective_fraction
             log_gains = [
-                effective_fraction * sample_comparison.type_gains.get(FAMILY_TYPES.get(family, ""), 0.0)
+                gain_exponent * sample_comparison.type_gains.get(FAMILY_TYPES.get(family, ""), 0.0)
                 for family in pool.families
             ]
             prior_weights = prior_weights * np.exp(np.maximum(log_gains, -300.0))
@@ -352,9 +362,16 @@ def weight_candidates(
             -np.minimum(case.plan.shape_weight * _excess_shape_cost(pool, search_result), 300.0)
         )
     usable_rw = np.where(pool.is_invalid, np.nan, fits.rw)
-    weight = posterior.weights(usable_rw, effective_points, len(case.free), prior_weight=prior_weights)
+    n_parameters = len(case.free)
+    n_freedom = max(effective_points - n_parameters, 1.0)
+    weight, tempered_weight = (
+        posterior.weights(usable_rw, n_parameters + exponent * n_freedom, n_parameters, prior_weight=prior_weights)
+        for exponent in (1.0, misfit.likelihood_exponent)
+    )
     order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), -weight, ~np.isfinite(usable_rw)))
-    return WeightedCandidates(*candidates.select_fitted(fitted_candidates, order), weight[order], effective_points)
+    return WeightedCandidates(
+        *candidates.select_fitted(fitted_candidates, order), tempered_weight[order], effective_points
+    )
 
 
 def propagate_setting_errors(

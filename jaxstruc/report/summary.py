@@ -1,5 +1,6 @@
 """The columns of summary.csv, and the row of a result in it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from typing import Any
@@ -125,7 +126,7 @@ def _(result: PdfResult, columns: Sequence[str] = SUMMARY_COLUMNS) -> Row:
         cells |= {"type": result.type, "type_probability": result.type_probability, "types": _type_weights(result)}
     for name, interval in result.intervals.items():
         ends = {"n_atoms": "n"}.get(name, name)
-        cells |= {f"{ends}_low": interval.low, f"{ends}_high": interval.high}
+        cells |= {f"{ends}_low": interval.low, f"{ends}_high": interval.high if math.isfinite(interval.high) else None}
         if name == "hexagonal" or not result.candidates:
             cells[name] = interval.value
     cells |= _sample_cells(result.ensemble) if result.ensemble else {}

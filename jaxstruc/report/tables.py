@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping
 from functools import singledispatch
 from html import escape
@@ -250,6 +251,10 @@ def _classifier_headline(result: PdfResult) -> str:
         return headline.dispatch(Result)(result)
     types = ", ".join(f"{name} {share:.0%}" for name, share in list(result.types.items())[:2] if share >= 0.01)
     atoms, diameter = result.intervals["n_atoms"], result.intervals["diameter"]
+    if math.isinf(atoms.high):
+        return f"{result.label}: {types}; at least {atoms.low:.0f} atoms, at least {diameter.low:.1f} Å" + _message(
+            result
+        )
     text = f"{result.label}: {types}; {atoms.value:.0f} atoms ({atoms.low:.0f} to {atoms.high:.0f}), "
     return text + f"{diameter.value:.1f} Å ({diameter.low:.1f} to {diameter.high:.1f})" + _message(result)
 

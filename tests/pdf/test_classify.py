@@ -10,6 +10,7 @@ from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES
 from jaxstruc.network.weights import load_classifier
 from jaxstruc.options.pdf import CLASSIFIER
 from jaxstruc.pdf import classify
+from jaxstruc.report import summary, tables
 from jaxstruc.statistics import Interval
 
 
@@ -67,6 +68,26 @@ def test_a_type_below_70_percent_is_undecided_and_one_below_50_weak(repository):
         result = classify.classification_result(measurement, classifier_output, element="Ag", bond=2.89, facts={})
         assert (result.status, result.type, result.type_probability) == (status, "hcp", probability)
         assert result.message == message
+
+
+def test_a_size_near_the_largest_of_the_training_is_a_lower_bound(repository):
+    """The training has up to 1000 atoms. An interval that ends at 890 atoms stays as it is."""
+    data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
+    measurement = data._replace(settings=jaxstruc.classify(data, element="Ag").settings)
+    for n_high, is_bounded in ((890.0, False), (910.0, True)):
+        intervals = dict.fromkeys(VALUE_NAMES, Interval(1.0, 0.5, 2.0)) | {
+            "n_atoms": Interval(800.0, 700.0, n_high),
+            "diameter": Interval(33.0, 30.4, 37.0),
+        }
+        output = ClassifierOutput({"fcc": 0.98, "hcp": 0.02}, intervals, 0.5, 0.5, QmaxEstimate(20.0, 0.0), None)
+        result = classify.classification_result(measurement, output, element="Ag", bond=2.89, facts={})
+        row = summary.row(result, summary.CLASSIFY_SUMMARY_COLUMNS)
+        if is_bounded:
+            assert result.status == "weak" and "its diameter is at least 30 Å" in result.message
+            assert (row["n_atoms"], row["n_low"], row["n_high"]) == (700.0, 700.0, None)
+            assert "at least 700 atoms, at least 30.4 Å" in tables.headline(result)
+        else:
+            assert result.status == "solved" and (row["n_atoms"], row["n_high"]) == (800.0, 890.0)
 
 
 @pytest.mark.parametrize(

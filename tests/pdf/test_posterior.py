@@ -70,3 +70,39 @@ def test_prior_weights_are_those_of_loops_over_types_sizes_and_copies():
         members = {label for label, entry in zip(labels, size_class, strict=True)
                    if label[0] == listed_columns[0][index] and entry == size_class[index]}  # fmt: skip
         assert weights[index] == pytest.approx(1 / len(members) / labels.count(labels[index]))
+
+
+def test_a_residual_like_noise_leaves_the_likelihood_as_it_is_and_gives_no_type_evidence():
+    for structure_ratio in (None, 0.8, 1.0):
+        misfit = posterior.Misfit(1.0, structure_ratio)
+        assert (misfit.likelihood_exponent, misfit.model_error) == (1.0, 0.0)
+        assert posterior.type_evidence({"fcc": 0.9, "hcp": 0.1}, {"fcc": 0.5, "hcp": 0.5}, misfit) == {
+            "fcc": 1.0,
+            "hcp": 1.0,
+        }
+
+
+def test_a_residual_above_the_noise_tempers_the_likelihood_like_an_error_of_the_model():
+    """The squares are those of noise and of an error of the model, and the likelihood is that of their sum."""
+    for noise, model_error in ((1.0, 1.0), (1.0, 5.0), (2.0, 0.5)):
+        misfit = posterior.Misfit(1.0, (noise + model_error) / noise)
+        expected = (noise + model_error) / (noise + 2 * model_error)
+        assert misfit.likelihood_exponent == pytest.approx(expected)
+    assert posterior.Misfit(1.0, 1e9).likelihood_exponent == pytest.approx(0.5)
+
+
+def test_the_evidence_of_the_classifier_grows_with_the_misfit_and_is_limited():
+    """The prior weights are divided out, and a type is at most ten times less probable than the first."""
+    probabilities, weights = (
+        {"fcc": 0.9, "icosahedron": 0.08, "bcc": 0.02},
+        {"fcc": 0.4, "icosahedron": 0.4, "bcc": 0.01},
+    )
+    evidence = [
+        posterior.type_evidence(probabilities, weights, posterior.Misfit(fraction, ratio))
+        for fraction, ratio in ((1.0, 1.5), (0.5, 1.5), (0.2, 10.0))
+    ]
+    ratios = [entry["icosahedron"] / entry["fcc"] for entry in evidence]
+    assert 1 > ratios[0] > ratios[1] > ratios[2] > 0.1
+    assert evidence[2]["icosahedron"] / evidence[2]["fcc"] == pytest.approx((0.08 / 0.9) ** (0.5 * (1 - 0.2 / 10)))
+    sure = posterior.type_evidence({"fcc": 1.0, "hcp": 0.0}, {"fcc": 0.5, "hcp": 0.5}, posterior.Misfit(0.0, None))
+    assert sure["hcp"] == pytest.approx(0.1)

@@ -171,6 +171,8 @@ def test_a_weight_is_likelihood_times_prior_times_holdout_times_shape(example):
     relaxation = np.array([0.0, 0.5, 1.0, 2.0, -0.5], np.float32)
     fits = fits._replace(values=fits.values._replace(relaxation=relaxation))
     comparison = SampleComparison(None, None, {"fcc": 0.0, "hcp": -1.5}, 20.0)
+    structure_ratio = candidate_fits.residual_structure(case, FittedCandidates(pool, fits))
+    exponent = 1 / (2 - 1 / max(structure_ratio or 1.0, 1.0))
     for sample_comparison, searched_particles in (
         (comparison, search_result),
         ("", None),
@@ -181,13 +183,15 @@ def test_a_weight_is_likelihood_times_prior_times_holdout_times_shape(example):
         n_effective = weighted.effective_points
         features = np.array([*("fcc", "hcp", "fcc"), *("fcc", "hcp")], object), pool.n_atoms, pool.diameter
         prior = posterior.prior_weights(*features, listed_candidates=tuple(column[:3] for column in features))
+        prior = prior * np.where(features[0] == "hcp", 0.01, 0.97 / 4)
         prior = prior * np.exp([0.0, 0.0, -0.5, -4.5, -2.0])
         if sample_comparison:
             share = n_effective / case.target.n_independent
-            prior = prior * np.exp(share * np.where(features[0] == "hcp", -1.5, 0.0))
+            prior = prior * np.exp(exponent * share * np.where(features[0] == "hcp", -1.5, 0.0))
         if searched_particles:
             prior = prior * np.exp(-np.array([0, 0, 0, 0.7, 2.0]))
-        log_weight = np.log(prior) - (n_effective - len(DEFAULT_FREE_PARAMETERS)) * np.log(fits.rw.astype(float))
+        n_freedom = exponent * (n_effective - len(DEFAULT_FREE_PARAMETERS))
+        log_weight = np.log(prior) - n_freedom * np.log(fits.rw.astype(float))
         expected = np.exp(log_weight - log_weight.max())
         expected = np.sort(expected / expected.sum())[::-1]
         np.testing.assert_allclose(weighted.weight, expected, rtol=1e-4, atol=1e-12)
