@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import ase
 
+from jaxstruc import cache
 from jaxstruc.io import reduction
 from jaxstruc.io.measurement import Measurement, resolve_settings
 from jaxstruc.io.read import read_all as read_all_curves
@@ -260,6 +261,7 @@ def saxs(
     plan = SaxsPlan(element, options)
     check_saxs_plan(plan, background=background)
     measurements = _as_measurements(measurement)
+    cache.use_compilation_cache()
     prepared_measurements = [prepare_saxs_measurement(entry, plan, background=background) for entry in measurements]
     results = list(solve_saxs_measurements(prepared_measurements, plan, progress=progress))
     return results[0] if isinstance(measurement, Measurement) else results
@@ -298,6 +300,7 @@ def classify(
     options.check()
     settings, bond = options.data_options, form_factors.bond_length(element)
     measurements = _as_measurements(measurement)
+    cache.use_compilation_cache()
     prepared_measurements = [
         resolve_settings(reduction.reduce_to_pdf(entry, settings), settings, bond=bond) for entry in measurements
     ]
@@ -377,6 +380,7 @@ def _results(
     measurement: Measurement | Sequence[Measurement], plan: PdfPlan, progress: ProgressCallback | None
 ) -> PdfResult | list[PdfResult]:
     """Return the result of one measurement, or the results of several measurements as a list."""
+    cache.use_compilation_cache()
     prepared_measurements = [prepare_measurement(entry, plan) for entry in _as_measurements(measurement)]
     results = list(solve_measurements(prepared_measurements, plan, progress=progress))
     return results[0] if isinstance(measurement, Measurement) else results

@@ -59,6 +59,18 @@ def test_the_cache_of_programs_is_bounded_and_its_folder_can_be_named(tmp_path):
     assert run_python(code, JAX_COMPILATION_CACHE_DIR=named_folder).stdout.split()[1] == named_folder
 
 
+def test_functions_of_the_package_use_the_cache_unless_the_user_has_configured_one(tmp_path):
+    code = (
+        "import jax, sys; from jaxstruc import cache; "
+        "sys.argv[1] and jax.config.update('jax_compilation_cache_dir', sys.argv[1]); "
+        "cache.use_compilation_cache(); print(jax.config.jax_compilation_cache_dir)"
+    )
+    folder = run_python(code, "", JAXSTRUC_CACHE=str(tmp_path)).stdout.strip()
+    assert folder.startswith(f"{tmp_path}/compiled/") and os.stat(folder).st_mode & 0o077 == 0
+    own_folder = str(tmp_path / "own")
+    assert run_python(code, own_folder, JAXSTRUC_CACHE=str(tmp_path)).stdout.strip() == own_folder
+
+
 def test_a_second_run_writes_nothing_on_standard_error(tmp_path):
     """On processors of AMD the compiler logs errors of several kB for each program that is loaded from the cache."""
     for _ in range(2):
