@@ -23,7 +23,7 @@ FRAGMENT = re.compile(r"(Of|As|By|In|From|With|Where|So|Such|That|It|Its|Theirs)
 """First words of a text that has no subject, or whose subject stands elsewhere."""
 MAX_LINES = 60
 MAX_PARAMETERS = 9
-MAX_MODULES = 115
+MAX_MODULES = 122
 """Number of modules of the layout, `clusters.structure_files`, which was too long for `clusters.cluster`, the three
 modules of the relaxation, the two of imperfect data, the table of known phases, and the two into which `pdf.solve` was
 divided."""

@@ -15,7 +15,7 @@ import numpy as np
 from jaxstruc.clusters import families, lattice_sites, library
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
-from jaxstruc.pdf import site_search
+from jaxstruc.pdf import search_starts
 from jaxstruc.pdf.site_moves import N_COORDINATION_NUMBERS
 
 PACKINGS = {
@@ -52,8 +52,8 @@ def main() -> None:
         counts, cluster_sites = np.zeros((2, N_COORDINATION_NUMBERS, N_COORDINATION_NUMBERS)), []
         for family in family_names:
             for row in draw_rows(cluster_library, family):
-                packing = site_search.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
-                start = site_search.start_from_cluster(
+                packing = search_starts.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
+                start = search_starts.start_from_cluster(
                     library.candidate_cluster(cluster_library, int(row)), packing, None
                 )
                 if start is None or start.occupied_sites.sum() < cluster_library.atoms[row]:

@@ -14,10 +14,10 @@ from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.io.measurement import resolve_settings
 from jaxstruc.options.pdf import DataOptions, FitOptions, SolveOptions
 from jaxstruc.pdf import candidates as pdf_candidates
-from jaxstruc.pdf import site_search, stacking, target
+from jaxstruc.pdf import search_minima, search_starts, site_search, stacking, target
 from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
 from jaxstruc.pdf.fit import Fit, FitValues
-from jaxstruc.pdf.site_search import PackingStart, SearchLevel
+from jaxstruc.pdf.search_starts import PackingStart, SearchLevel
 from jaxstruc.pdf.solve import PdfPlan, solve_measurements
 from jaxstruc.pdf.sources import CandidateSource
 from jaxstruc.scattering import form_factors
@@ -118,8 +118,8 @@ def test_a_particle_with_a_gap_has_no_layers():
 @pytest.mark.parametrize("family", ["fcc", "hcp", "twin", "bcc", "sc", "decahedron", "icosahedron"])
 def test_listed_clusters_lie_on_their_lattices(family):
     for cluster in list(families.FAMILIES[family](50, 70))[:6]:
-        packing = site_search.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
-        start = site_search.start_from_cluster(cluster, packing, None)
+        packing = search_starts.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
+        start = search_starts.start_from_cluster(cluster, packing, None)
         positions = start.lattice.positions[start.occupied_sites]
         if len(positions) == len(cluster.positions):
             assert np.allclose(np.sort(pdist(positions)), np.sort(pdist(cluster.positions)), rtol=0.03)
@@ -144,14 +144,14 @@ def test_packings_that_the_classifier_finds_improbable_are_not_searched_and_like
         "decahedron": PackingStart(85, VALUES),
     }
     atom_counts = {"decahedron": np.array([100, 102]), "icosahedron": np.array([140, 147, 150])}
-    selected_leaders = site_search._with_probable_packings(leaders, atom_counts)
+    selected_leaders = search_starts.with_probable_packings(leaders, atom_counts)
     assert list(selected_leaders) == ["stack", "decahedron", "icosahedron"]
     assert all(selected_leaders[name] is leaders[name] for name in ("stack", "decahedron"))
     added_start = selected_leaders["icosahedron"]
     assert added_start.n_atoms == 147 and added_start.values is VALUES and added_start.relaxation_curve is curve
     assert (
-        site_search._with_probable_packings(leaders, None) == leaders
-        and site_search._with_probable_packings({}, atom_counts) == {}
+        search_starts.with_probable_packings(leaders, None) == leaders
+        and search_starts.with_probable_packings({}, atom_counts) == {}
     )
 
 
@@ -166,22 +166,22 @@ def test_the_best_start_stays_among_ends_that_are_worse(particle):
         target.TargetSettings(qmin=0.8, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=simulated_pdfs_numpy.BOND, span=span),
     )
     lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 160)
-    right_sites = site_search._occupied_sites(lattice, particle)
+    right_sites = search_starts.occupied_sites_of(lattice, particle)
     wrong_sites = right_sites.copy()
     wrong_sites[np.flatnonzero(right_sites)[[20, 30, 40]]] = False
     right_starts, wrong_starts = (
-        [site_search.LatticeParticle(lattice, occupied_sites, None)] for occupied_sites in (right_sites, wrong_sites)
+        [search_starts.LatticeParticle(lattice, occupied_sites, None)] for occupied_sites in (right_sites, wrong_sites)
     )
     weights = site_search._site_weights(fit_target, 60.0, 1.0)
-    wrong_minima = site_search._rank_minima(fit_target, wrong_starts, weights)
-    joint_minima = site_search._with_best_start(fit_target, wrong_minima, right_starts, weights)
+    wrong_minima = search_minima.rank_minima(fit_target, wrong_starts, weights)
+    joint_minima = search_minima.with_best_start(fit_target, wrong_minima, right_starts, weights)
     assert (
         len(joint_minima.starts) == 2
         and np.array_equal(joint_minima.starts[0].occupied_sites, right_sites)
         and joint_minima.cost[0] < wrong_minima.cost[0]
     )
-    right_minima = site_search._rank_minima(fit_target, right_starts, weights)
-    assert site_search._with_best_start(fit_target, right_minima, wrong_starts, weights) is right_minima
+    right_minima = search_minima.rank_minima(fit_target, right_starts, weights)
+    assert search_minima.with_best_start(fit_target, right_minima, wrong_starts, weights) is right_minima
 
 
 def simulated_target(positions, **options):
@@ -219,7 +219,7 @@ def fitted_clusters(family_names, rw, *, source="library", invalid_rows=()):
 def test_the_packings_of_the_best_candidates_are_searched(rw, invalid_rows, expected_rows):
     """Up to three packings are searched, whose best Rw is at most twice the smallest and at most 0.6 larger."""
     fitted = fitted_clusters(("fcc", "bcc", "hcp", "sc", "icosahedron", "decahedron"), rw, invalid_rows=invalid_rows)
-    best_by_packing = site_search._best_by_packing(fitted, None)  # without a relaxation, the data are not used
+    best_by_packing = search_starts.best_by_packing(fitted, None)  # without a relaxation, the data are not used
     assert {packing: int(start.values.stretch) for packing, start in best_by_packing.items()} == expected_rows
     assert all(start.relaxation_curve is None for start in best_by_packing.values())
     assert list(best_by_packing) == list(expected_rows)
@@ -236,7 +236,7 @@ def test_the_misfit_of_a_particle_is_that_of_its_pairs_in_bins():
             model += curves_of_pairs[distance_bin] / 9
     for sign in (1, -1):
         free_misfit, absolute_misfit = (
-            site_search._particle_misfit(positions, curves_of_pairs.astype(np.float32), 0.1, sign * data, absolute)
+            search_starts._particle_misfit(positions, curves_of_pairs.astype(np.float32), 0.1, sign * data, absolute)
             for absolute in (False, True)
         )
         scale = max(sign * model @ data, 0) / (model @ model)
@@ -247,11 +247,11 @@ def test_the_misfit_of_a_particle_is_that_of_its_pairs_in_bins():
 def test_the_curves_of_pairs_give_the_curve_of_a_particle(particle):
     fit_target = simulated_target(particle)
     data = np.asarray(fit_target.basis.data, float)
-    pair_curves, bin_width = site_search._grid_pair_curves(fit_target, VALUES)
+    pair_curves, bin_width = search_starts._grid_pair_curves(fit_target, VALUES)
     assert bin_width * (len(pair_curves) - 2) >= fit_target.span.max_distance / simulated_pdfs_numpy.BOND - 1e-6
-    misfit = site_search._particle_misfit(particle, pair_curves, bin_width, data, True)
+    misfit = search_starts._particle_misfit(particle, pair_curves, bin_width, data, True)
     assert misfit < 1e-3 * (data @ data)
-    stack_curves = site_search._stack_pair_curves(fit_target, VALUES)
+    stack_curves = search_starts._stack_pair_curves(fit_target, VALUES)
     distance_index = np.rint(3 * pdist(particle) ** 2).astype(int)
     model = stack_curves[distance_index].astype(float).sum(axis=0) / len(particle)
     assert np.sum((data - model) ** 2) < 1e-3 * (data @ data)
@@ -259,7 +259,7 @@ def test_the_curves_of_pairs_give_the_curve_of_a_particle(particle):
 
 def test_a_particle_keeps_its_atoms_in_the_middle_of_a_larger_lattice(particle):
     lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 200)
-    start = site_search.LatticeParticle(lattice, site_search._occupied_sites(lattice, particle), VALUES)
+    start = search_starts.LatticeParticle(lattice, search_starts.occupied_sites_of(lattice, particle), VALUES)
     for n_atoms, n_sites in ((128, 256), (129, 512), (5000, 3584)):
         (recentred_start,) = site_search._recentre_lattices([start], n_atoms)
         assert len(recentred_start.lattice.positions) == n_sites
@@ -275,7 +275,7 @@ def test_random_starts_have_their_numbers_of_atoms_and_are_sorted_by_misfit(part
     """Half of the starts have a number of atoms from the classifier, and the others one near the given number."""
     fit_target = simulated_target(particle)
     level = SearchLevel(100, 4, 6, 1, 1)  # 20 shapes for 60 atoms
-    starts = site_search._packing_starts(
+    starts = search_starts.packing_starts(
         fit_target, "bcc", PackingStart(60, VALUES), level, np.random.default_rng(0), atom_count_draws=np.full(5, 90)
     )
     atom_counts = [int(start.occupied_sites.sum()) for start in starts]
@@ -283,12 +283,12 @@ def test_random_starts_have_their_numbers_of_atoms_and_are_sorted_by_misfit(part
     assert all(54 <= n_atoms <= 66 for n_atoms in atom_counts if n_atoms != 90) and len(set(atom_counts)) > 4
     misfits = [start.misfit for start in starts]
     assert misfits == sorted(misfits) and {len(start.occupied_sites) for start in starts} == {234}
-    pair_curves, bin_width = site_search._grid_pair_curves(fit_target, VALUES)
+    pair_curves, bin_width = search_starts._grid_pair_curves(fit_target, VALUES)
     positions = starts[3].lattice.positions[starts[3].occupied_sites]
     assert misfits[3] == pytest.approx(
-        site_search._particle_misfit(positions, pair_curves, bin_width, np.asarray(fit_target.basis.data), False)
+        search_starts._particle_misfit(positions, pair_curves, bin_width, np.asarray(fit_target.basis.data), False)
     )
-    few_starts = site_search._packing_starts(
+    few_starts = search_starts.packing_starts(
         fit_target, "sc", PackingStart(500, VALUES), SearchLevel(2, 4, 6, 1, 1), np.random.default_rng(0)
     )
     assert len(few_starts) == 2 and all(450 <= start.occupied_sites.sum() <= 550 for start in few_starts)
@@ -299,7 +299,7 @@ def test_starts_on_stacks_have_the_stacking_of_the_data(letter, sequence):
     """The particle is a sphere about a point between atoms, and its layers are compared in all sequences."""
     sphere = lattices.points_within(lattices.stack(sequence, reach=5) - np.array([0.2, 0.1, 0.15]), 2.3)
     fit_target = simulated_target(sphere)
-    starts = site_search._packing_starts(
+    starts = search_starts.packing_starts(
         fit_target, "stack", PackingStart(len(sphere), VALUES), SearchLevel(3, 24, 30, 1, 1), np.random.default_rng(0)
     )
     assert len(starts) == 3
@@ -334,6 +334,6 @@ def test_the_best_listed_clusters_of_each_packing_are_starts(fcc_library):
         group = CandidateGroup(source, fcc_library, np.arange(n_clusters), invalid_rows)
         fitted = FittedCandidates(pdf_candidates.candidate_pool([group]), fits)
         best_by_packing = {name: PackingStart(50, VALUES) for name in ("stack", "bcc")}
-        starts = site_search._library_starts(fitted, None, best_by_packing, level)
+        starts = search_starts.library_starts(fitted, None, best_by_packing, level)
         assert [start.values.stretch for start in starts] == first_stretches
-    assert site_search._library_starts(fitted, None, {"bcc": PackingStart(50, VALUES)}, level) == []
+    assert search_starts.library_starts(fitted, None, {"bcc": PackingStart(50, VALUES)}, level) == []
