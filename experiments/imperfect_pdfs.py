@@ -4,17 +4,17 @@
     python experiments/imperfect_pdfs.py --tuning       (other files; rows are written only with --out)
     python experiments/imperfect_pdfs.py --quick        (two files and a small library; writes nothing)
 
-Each file is the PDF of a gold cluster of the library with 35 to 300 atoms and all imperfections of
+Each file is the PDF of a gold cluster of the library with 35 to 130 atoms and all imperfections of
 `scattering.imperfect_pdf`: noise, background, a shell of ligands or amorphous gold, a wrong normalisation, qmin and
 qdamp, a size distribution, and relaxed atoms. The types are equally frequent. A file is mined without and with the
 classifier. It is "held" if the candidate with the lowest Rw of the first run is among the candidates of the second run.
 """
 
 import argparse
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import json_rows
 import numpy as np
@@ -25,11 +25,13 @@ from jaxstruc.clusters import families, library
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
 from jaxstruc.options.pdf import LibraryOptions, MineOptions, ScreenName
+from jaxstruc.pdf import candidate_fits
+from jaxstruc.pdf.plan import PdfPlan
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import prepare_measurement, solve_measurements
 from jaxstruc.scattering import imperfect_pdf
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.scattering.imperfect_pdf import IMPERFECTIONS, Imperfections, ImperfectPdf
+from jaxstruc.scattering.imperfect_pdf import IMPERFECTIONS, Imperfections, ImperfectPdf, draw_imperfections
 from jaxstruc.scattering.pair_distribution import Grid
 
 RESULTS = Path(__file__).parent / "results" / "imperfect_pdfs.jsonl"
@@ -37,12 +39,16 @@ ELEMENT = "Au"
 TYPE_NAMES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
 FIRST_SEED, N_FILES = 9000, 300
 """First seed of the reported files, and their number. Files of smaller seeds were used for tuning."""
-ATOM_RANGE = (35, 300)
-"""Smallest and largest number of atoms of a particle."""
+ATOM_RANGE, MAX_ATOMS = (35, 130), 300
+"""Smallest and largest number of atoms of a particle, and largest number of atoms of a candidate."""
 QSTEP = 0.02
 """Step of Q in 1/Å, for which the noise is stated."""
 RMAX = 30.0
 """End of the data, in Å."""
+PRINTED_COLUMNS = (
+    *("seed", "type", "atoms", "held_strict", "held_classifier", "rw_none", "rw_strict", "rw_classifier"),
+    *("status_strict", "seconds_none", "seconds_strict", "seconds_classifier"),
+)
 
 
 class ImperfectCase(NamedTuple):
@@ -51,7 +57,7 @@ class ImperfectCase(NamedTuple):
     measurement: Measurement
     pdf: ImperfectPdf
     truth: dict[str, Any]
-    """Type, family, recipe, row and number of atoms of the cluster, and values of the imperfections."""
+    """Seed, type, family, recipe, row and number of atoms of the cluster, and values of the imperfections."""
 
 
 def simulate_case(cluster_library: Library, seed: int, *, imperfections: Imperfections | None = None) -> ImperfectCase:
@@ -77,25 +83,39 @@ def simulate_case(cluster_library: Library, seed: int, *, imperfections: Imperfe
     )  # fmt: skip
     qmin, qmax = QSTEP * rng.integers(30, 70), QSTEP * rng.integers(700, 1250)
     grid = Grid(qmin=qmin, qmax=qmax, qstep=QSTEP, rmin=1.5, rmax=RMAX, rstep=0.05)
-    imperfections = imperfections or imperfect_pdf.draw_imperfections(seed)
+    imperfections = imperfections or draw_imperfections(seed)
     pdf = imperfect_pdf.imperfect_pdf(
         cluster_library, row, element=ELEMENT, instrument=instrument, grid=grid, imperfections=imperfections, seed=seed
     )
     truth = {
-        "type": type_name, "family": str(cluster_library.families[row]), "recipe": str(cluster_library.labels[row]),
+        "seed": seed, "type": type_name, "family": str(cluster_library.families[row]),
+        "recipe": str(cluster_library.labels[row]),
         "row": row, "atoms": int(sizes[row]), "imperfections": imperfections._asdict(),
     }  # fmt: skip
     return ImperfectCase(Measurement(f"imperfect-{seed}.gr", pdf.r, pdf.g, pdf.header), pdf, truth)
 
 
-def mine(measurements: Sequence[Measurement], screen: ScreenName, max_atoms: int) -> Iterable[PdfResult]:
-    """Return the results of files, without a search and without a comparison with distributions."""
+def mining_plan(screen: ScreenName, max_atoms: int) -> PdfPlan:
+    """Return the plan that files are mined by, without a search and without a comparison with distributions."""
     options = MineOptions(
         candidates=LibraryOptions((), max_atoms), search="none", ensemble="none", screen=screen, types="all"
     )
-    plan = make_solve_plan(ELEMENT, options)
-    prepared = [prepare_measurement(entry, plan) for entry in measurements]
-    return solve_measurements(prepared, plan)
+    return make_solve_plan(ELEMENT, options)
+
+
+def mine(measurement: Measurement, plan: PdfPlan, run_measurements: Sequence[Measurement], *, drops: bool = True):
+    """Return the result of a file.
+
+    Args:
+        measurement: File with all settings.
+        plan: Plan of the run.
+        run_measurements: All files of the run, which share compilations.
+        drops: Whether the classifier's selection is dropped if its best fit is weak.
+    """
+    if drops:
+        return next(iter(solve_measurements([measurement], plan, run_measurements=run_measurements)))
+    with mock.patch.object(candidate_fits, "is_weak", lambda case, fitted_candidates: False):
+        return next(iter(solve_measurements([measurement], plan, run_measurements=run_measurements)))
 
 
 def lowest_rw(result: PdfResult):
@@ -103,37 +123,40 @@ def lowest_rw(result: PdfResult):
     return min(result.candidates, key=lambda candidate: candidate.rw)
 
 
-def result_row(seed: int, case: ImperfectCase, unscreened: PdfResult, screened: PdfResult) -> dict[str, Any]:
-    """Return the row of a file."""
-    best, screened_best = lowest_rw(unscreened), lowest_rw(screened)
-    candidates = {(candidate.family, candidate.recipe) for candidate in screened.candidates}
-    return {
-        "seed": seed,
-        **case.truth,
-        "held": (best.family, best.recipe) in candidates,
-        "rw": best.rw,
-        "rw_screened": screened_best.rw,
-        "best": [best.family, best.recipe, best.n_atoms],
-        "best_screened": [screened_best.family, screened_best.recipe, screened_best.n_atoms],
-        "status": unscreened.status,
-        "status_screened": screened.status,
-        "message": screened.message,
-        "fitted": [unscreened.n_fitted, screened.n_fitted],
-        "screened": screened.classifier_prior.n_screened if screened.classifier_prior else None,
-        "seconds": [result.facts.get("seconds") for result in (unscreened, screened)],
-    }
+def result_row(case: ImperfectCase, results: dict[str, PdfResult]) -> dict[str, Any]:
+    """Return the row of a file.
+
+    Args:
+        case: The file.
+        results: Results by the name of the screen: none, classifier, and strict for a classifier whose selection is
+            never dropped.
+    """
+    best = lowest_rw(results["none"])
+    row = {**case.truth, "best": [best.family, best.recipe, best.n_atoms]}
+    for name, result in results.items():
+        screened_best = lowest_rw(result)
+        row |= {
+            f"rw_{name}": screened_best.rw,
+            f"best_{name}": [screened_best.family, screened_best.recipe, screened_best.n_atoms],
+            f"held_{name}": (best.family, best.recipe) in {(entry.family, entry.recipe) for entry in result.candidates},
+            f"status_{name}": result.status,
+            f"fitted_{name}": result.n_fitted,
+            f"seconds_{name}": result.facts.get("seconds"),
+        }
+    return row
 
 
 def summary_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Return a line with the share of held files and the median times."""
+    """Return a line with the numbers of held files, and the median times in seconds."""
     if not rows:
         return "no files"
-    seconds = np.median([row["seconds"] for row in rows], axis=0)
-    is_solved = np.array([row["status_screened"] == "solved" for row in rows])
-    is_held = np.array([row["held"] for row in rows])
+    held = {name: sum(row[f"held_{name}"] for row in rows) for name in ("strict", "classifier")}
+    seconds = {name: np.median([row[f"seconds_{name}"] for row in rows]) for name in ("none", "strict", "classifier")}
+    n_weak = sum(row["status_strict"] == "weak" for row in rows)
     return (
-        f"held {is_held.sum()} of {len(rows)} ({is_held.mean():.1%}), of those with a weak answer "
-        f"{is_held[~is_solved].sum()} of {(~is_solved).sum()}; {seconds[0]:.1f} s a file, screened {seconds[1]:.1f} s"
+        f"{len(rows)} files, {n_weak} with a weak answer; held {held['classifier']}, and {held['strict']} if the "
+        f"selection is never dropped; {seconds['none']:.1f} s a file without the classifier, "
+        f"{seconds['classifier']:.1f} s with it, {seconds['strict']:.1f} s if the selection is never dropped"
     )
 
 
@@ -147,46 +170,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="mine two files with a small library, and write nothing")
     options = parser.parse_args(arguments)
     out = options.out or (None if options.tuning or options.quick else RESULTS)
-    max_atoms = 100 if options.quick else 1000
+    max_atoms = 100 if options.quick else MAX_ATOMS
     cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=max_atoms)
     first_seed = 0 if options.tuning else FIRST_SEED
-    finished_rows = json_rows.read_lines(out)
-    finished_seeds = {row["seed"] for row in finished_rows}
-    count = 2 if options.quick else options.count
-    seeds = [seed for seed in range(first_seed, first_seed + count) if seed not in finished_seeds]
+    rows = json_rows.read_lines(out)
+    finished_seeds = {row["seed"] for row in rows}
+    seeds = range(first_seed, first_seed + (2 if options.quick else options.count))
     cases = [
-        simulate_case(
-            cluster_library, seed, imperfections=imperfect_pdf.draw_imperfections(seed, names=options.imperfections)
-        )
+        simulate_case(cluster_library, seed, imperfections=draw_imperfections(seed, names=options.imperfections))
         for seed in seeds
+        if seed not in finished_seeds
     ]
-    provenance = json_rows.provenance()
-    measurements = [case.measurement for case in cases]
-    results = [mine(measurements, screen, max_atoms) for screen in ("none", "classifier")]
-    rows = list(finished_rows)
-    for seed, case, unscreened, screened in zip(seeds, cases, *results, strict=True):
-        rows.append(result_row(seed, case, unscreened, screened) | provenance)
+    plans = {name: mining_plan(name, max_atoms) for name in ("none", "classifier")}
+    measurements = [prepare_measurement(case.measurement, plans["none"]) for case in cases]
+    for case, measurement in zip(cases, measurements, strict=True):
+        results = {
+            "none": mine(measurement, plans["none"], measurements),
+            "strict": mine(measurement, plans["classifier"], measurements, drops=False),
+            "classifier": mine(measurement, plans["classifier"], measurements),
+        }
+        rows.append(result_row(case, results) | json_rows.provenance())
         json_rows.append_line(rows[-1], out)
-        print(
-            json.dumps(
-                {
-                    name: rows[-1][name]
-                    for name in (
-                        "seed",
-                        "type",
-                        "atoms",
-                        "held",
-                        "rw",
-                        "rw_screened",
-                        "best",
-                        "best_screened",
-                        "status_screened",
-                        "seconds",
-                    )
-                }
-            ),
-            flush=True,
-        )
+        json_rows.print_row({name: rows[-1][name] for name in PRINTED_COLUMNS})
     print(summary_text(rows))
 
 

@@ -96,7 +96,7 @@ def fit_measurement(
         progress: Function that is called with a text about the present step.
     """
     fitted_measurement = fit_selected_candidates(case, binned_libraries, progress)
-    if not uses_classifier(case) or not is_weak(fitted_measurement):
+    if not uses_classifier(case) or not is_weak(fitted_measurement.case, fitted_measurement.fitted_candidates):
         return fitted_measurement
     progress("all candidates, because the probable ones do not explain the data")
     wide_measurement = fit_selected_candidates(
@@ -147,13 +147,12 @@ def uses_classifier(case: MeasurementCase) -> bool:
     )
 
 
-def is_weak(fitted_measurement: FittedMeasurement) -> bool:
+def is_weak(case: MeasurementCase, fitted_candidates: FittedCandidates) -> bool:
     """Return whether the best candidate does not explain the data.
 
     The criteria are those of the status of a result (`fit_quality`). If the noise is unknown, because the data end near
     the particle, a limit on Rw takes the place of the comparison with the noise.
     """
-    case, fitted_candidates = fitted_measurement.case, fitted_measurement.fitted_candidates
     pool, fits = fitted_candidates
     rw = float(fits.rw[0])
     if not np.isfinite(rw) or rw > fit_quality.MAX_RW:

@@ -61,7 +61,7 @@ NO_CANDIDATES = (
 )
 NO_FINITE_FIT = "Expected a finite fit of at least one candidate, got none; check the values and the range of G(r)."
 SITES_NOT_SEARCHED = (
-    "no search over lattice sites, because a single structure cannot explain a distribution of particles"
+    "no search over lattice sites, because a single structure cannot explain so broad a distribution of particles"
 )
 MAX_EQUAL_RW_DIFFERENCE = 0.1
 """Largest relative difference between the Rw of two fits of the same cluster."""
@@ -194,7 +194,12 @@ def solve_measurement(
         case, fitted_candidates, screened_candidates, size.signal_end, library_cache, progress
     )
     search_result = search_lattice_sites(case, fitted_candidates, sample_comparison, progress)
-    fitted_candidates = add_searched_particles(case, fitted_candidates, search_result)
+    candidates_with_search = add_searched_particles(case, fitted_candidates, search_result)
+    sample_comparison = reconsider_sample(case, candidates_with_search, sample_comparison, search_result)
+    if _is_distribution(sample_comparison):
+        search_result = None
+    else:
+        fitted_candidates = candidates_with_search
     weighted_candidates = weight_candidates(case, fitted_candidates, sample_comparison, search_result)
     weighted_candidates = propagate_setting_errors(case, weighted_candidates, inferred_settings)
     solved_measurement = SolvedMeasurement(
@@ -261,11 +266,11 @@ def search_lattice_sites(
 ) -> SearchResult | None:
     """Return the particles of a search over lattice sites; None if there is no search or if it finds no particle.
 
-    There is no search if the sample is a distribution of particles. The search starts from the candidates and the
-    classifier's prediction.
+    There is no search if the sample is a distribution that is too broad for a single particle. The search starts from
+    the candidates and the classifier's prediction.
     """
     plan = case.plan
-    if plan.search == "none" or _is_distribution(sample_comparison):
+    if plan.search == "none" or _is_broad_distribution(sample_comparison):
         return None
     return site_search.search_lattice_sites(
         case.target,
@@ -273,6 +278,37 @@ def search_lattice_sites(
         SearchSettings(site_search.SEARCH_LEVELS[plan.search], plan.seed, plan.shape_weight),
         draws_by_packing=classifier_prior.draw_atom_counts(case.prediction, case.nonempty_groups),
         progress=progress,
+    )
+
+
+def reconsider_sample(
+    case: MeasurementCase,
+    fitted_candidates: FittedCandidates,
+    sample_comparison: SampleComparison | str,
+    search_result: SearchResult | None,
+) -> SampleComparison | str:
+    """Return the comparison. A distribution becomes a single cluster if a searched particle explains the data better.
+
+    The particle must explain the data (`candidate_fits.is_weak`). The gain of its likelihood over that of the ensemble
+    must exceed the prior cost of its shape by a margin, because a search has many more choices than an ensemble.
+
+    Args:
+        case: Measurement with its target and plan.
+        fitted_candidates: Candidates and searched particles with their fits, best first.
+        sample_comparison: Comparison of a single cluster with a distribution.
+        search_result: Result of the search.
+    """
+    if not isinstance(sample_comparison, SampleComparison) or not sample_comparison.is_distribution:
+        return sample_comparison
+    if search_result is None or candidate_fits.is_weak(case, fitted_candidates):
+        return sample_comparison
+    shape_cost = case.plan.shape_weight * _excess_shape_cost(fitted_candidates.pool, search_result)[0]
+    return distribution.reconsider_sample(
+        sample_comparison,
+        case.target,
+        rw=float(fitted_candidates.fits.rw[0]),
+        n_effective=_effective_points(case, fitted_candidates),
+        prior_cost=float(shape_cost),
     )
 
 
@@ -448,6 +484,11 @@ def _is_distribution(sample_comparison: SampleComparison | str) -> bool:
     return isinstance(sample_comparison, SampleComparison) and sample_comparison.is_distribution
 
 
+def _is_broad_distribution(sample_comparison: SampleComparison | str) -> bool:
+    """Return whether the sample is a distribution that is too broad for a single particle of any shape."""
+    return isinstance(sample_comparison, SampleComparison) and sample_comparison.is_broad_distribution
+
+
 def _effective_points(case: MeasurementCase, fitted_candidates: FittedCandidates) -> float:
     """Return the effective number of independent points, estimated from the residual of the best fit."""
     target = case.target
@@ -508,7 +549,7 @@ def _empty_result(
 def _further_remarks(case: MeasurementCase, sample_comparison: SampleComparison | str) -> list[str]:
     """Return remarks on the files of candidates, and on a search or a classifier that was not used."""
     remarks = [remark for group in case.groups for remark in group.remarks]
-    remarks += [SITES_NOT_SEARCHED] if case.plan.search != "none" and _is_distribution(sample_comparison) else []
+    remarks += [SITES_NOT_SEARCHED] if case.plan.search != "none" and _is_broad_distribution(sample_comparison) else []
     if any(group.source == "library" for group in case.groups):
         remarks += classifier_prior.prior_remarks(case.prediction, case.plan.classifier.missing_reason)
     return remarks

@@ -9,8 +9,9 @@ from simulated_pdfs_numpy import BOND
 
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import DataOptions, SolveOptions
-from jaxstruc.pdf import distribution, solve
+from jaxstruc.pdf import candidate_fits, distribution, solve
 from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.site_search import SearchResult
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.pdf.sources import CandidateSource
 from jaxstruc.scattering import form_factors
@@ -97,6 +98,50 @@ def test_one_cluster_is_single_and_its_message_is_silent_about_distributions(sin
     assert result.sample == "single" and "distribution" not in result.message
     assert result.best.n_atoms == particle_mixtures.sphere_library().atoms[rows[0]]
     assert result.ensemble.rw_holdout == result.ensemble.rw_holdout_single < result.ensemble.rw_holdout_ensemble
+
+
+def compare_sample(g):
+    """Return the comparison of a single cluster with a distribution, and the data of the fit."""
+    plan = make_plan()
+    measurement = solve.prepare_measurement(make_measurement(g), plan)
+    (target,) = solve.padded_targets([measurement], plan, [measurement])
+    (group,) = plan.sources[0].candidates([measurement])
+    case = solve.MeasurementCase(measurement, target, [group], plan, None)
+    library_cache = distribution.LibraryCache({}, {})
+    fitted = candidate_fits.fit_measurement(case, library_cache.binned_distances, lambda remark: None)
+    comparison = solve.cross_validate_sample(
+        fitted.case, fitted.fitted_candidates, fitted.screened_candidates, 25.0, library_cache, lambda remark: None
+    )
+    return comparison, fitted.case, fitted.fitted_candidates
+
+
+def test_a_particle_that_explains_the_data_better_than_the_ensemble_is_single(ensemble_case):
+    """A particle with 40 % of the ensemble's Rw is single, unless its shape is too improbable."""
+    comparison, case, fitted_candidates = compare_sample(ensemble_case[1])
+    target = case.target
+    assert comparison.is_distribution and comparison.width == pytest.approx(0.2, abs=0.06)
+    ensemble_rw = distribution.describe_distribution(comparison, target).rw
+    for rw, prior_cost, sample in (
+        (0.4 * ensemble_rw, 0.0, "single"),
+        (0.4 * ensemble_rw, 100 * np.log(2.5), "distribution"),
+        (0.6 * ensemble_rw, 0.0, "distribution"),
+    ):
+        reconsidered = distribution.reconsider_sample(
+            comparison, target, rw=rw, n_effective=100.0, prior_cost=prior_cost
+        )
+        assert reconsidered.validation.sample == sample
+    # A searched particle that does not explain the data leaves the decision, and so does a search without a result.
+    group = case.groups[0]._replace(source="search", rows=np.arange(1))
+    search_result = SearchResult(group, np.zeros(1), [], np.zeros(0), np.zeros(0))
+    for result in (search_result, None):
+        assert solve.reconsider_sample(case, fitted_candidates, comparison, result) is comparison
+    assert solve.reconsider_sample(case, fitted_candidates, "", search_result) == ""
+
+
+def test_the_gain_of_a_particle_is_the_ratio_of_the_likelihoods():
+    """The likelihood is the power -n of Rw. A Rw below the accuracy of the simulation counts as this accuracy."""
+    assert distribution.particle_gain(0.02, 0.04, 50.0) == pytest.approx(50 * np.log(2))
+    assert distribution.particle_gain(0.0, 0.002, 50.0) == pytest.approx(50 * np.log(2))
 
 
 def test_the_ensemble_option_selects_no_method_or_one(ensemble_case):
