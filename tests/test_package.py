@@ -27,8 +27,8 @@ network.cvae: representation dataset model stress trilateration propose loss tra
 network: weights
 network.classifier: predict
 pdf: fit_quality posterior stacking target fit candidates ensemble_model ensemble instrument relax screening
-pdf: relaxed_screening classifier_prior cross_validation distribution site_moves search_starts search_minima site_search sources
-pdf: plan result candidate_fits solve classify
+pdf: relaxed_screening classifier_prior cross_validation distribution site_moves search_starts search_minima
+pdf: site_search sources plan result candidate_fits solve classify
 small_angle: contrast data polyhedra form_factors named_polyhedra size_distributions smearing free_distribution
 small_angle: design_matrix fit evidence structure_factor simulate fitted_curves model_averaging result solve
 report: summary tables figures folder
