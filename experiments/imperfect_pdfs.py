@@ -150,11 +150,11 @@ def summary_text(rows: Sequence[dict[str, Any]]) -> str:
     """Return a line with the numbers of held files, and the median times in seconds."""
     if not rows:
         return "no files"
-    held = {name: sum(row[f"held_{name}"] for row in rows) for name in ("strict", "classifier")}
+    n_held = {name: sum(row[f"held_{name}"] for row in rows) for name in ("strict", "classifier")}
     seconds = {name: np.median([row[f"seconds_{name}"] for row in rows]) for name in ("none", "strict", "classifier")}
     n_weak = sum(row["status_strict"] == "weak" for row in rows)
     return (
-        f"{len(rows)} files, {n_weak} with a weak answer; held {held['classifier']}, and {held['strict']} if the "
+        f"{len(rows)} files, {n_weak} with a weak answer; held {n_held['classifier']}, and {n_held['strict']} if the "
         f"selection is never dropped; {seconds['none']:.1f} s a file without the classifier, "
         f"{seconds['classifier']:.1f} s with it, {seconds['strict']:.1f} s if the selection is never dropped"
     )
