@@ -1,6 +1,6 @@
 """Claim: on data with all imperfections of measured ones, the classifier's screen does not lose the best candidate.
 
-    python experiments/imperfect_pdfs.py --count 60     (about 15 s a file on a core; resumes)
+    python experiments/imperfect_pdfs.py --count 60     (resumes; no rows are committed yet)
     python experiments/imperfect_pdfs.py --tuning       (other files; rows are written only with --out)
     python experiments/imperfect_pdfs.py --quick        (two files and a small library; writes nothing)
 
