@@ -82,10 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=max_atoms)
     out = None if options.quick else options.out
     rows, provenance = json_rows.read_lines(out), json_rows.provenance()
-    known = {(row["part"], row["seed"]) for row in rows}
+    finished_files = {(row["part"], row["seed"]) for row in rows}
     for seed in range(FIRST_SEED, FIRST_SEED + (1 if options.quick else options.count)):
         for part in options.parts:
-            if (part, seed) not in known:
+            if (part, seed) not in finished_files:
                 rows.append(type_row(cluster_library, part, seed, max_atoms) | provenance)
                 json_rows.print_row(rows[-1])
                 json_rows.append_line(rows[-1], out)
