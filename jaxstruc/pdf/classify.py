@@ -4,26 +4,18 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 import jaxstruc
 from jaxstruc.clusters import known_phases
 from jaxstruc.io.measurement import Measurement, composition_remark
 from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, range_warnings
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.pdf import TypesName
-from jaxstruc.pdf import light_atoms
 from jaxstruc.pdf.classifier_prior import MAX_TRAINING_ATOMS
 from jaxstruc.pdf.fit_quality import LIBRARY_EDGE_FRACTION
 from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult, undecided_type_remark
 from jaxstruc.scattering import form_factors
 from jaxstruc.statistics import Interval
 
-LIGHT_ATOMS = (
-    "the PDF shows distances that are shorter than the bonds of the metal, e.g. to light atoms on its surface: sizes "
-    "may be wrong"
-)
-"""Reason for the status "weak" if a PDF shows light atoms."""
 MIN_SOLVED_TYPE_PROBABILITY = 0.5
 """Smallest probability of the most probable type for the status "solved"."""
 
@@ -62,8 +54,7 @@ def classification_result(
     """Return the classifier's prediction for one PDF as a `PdfResult`.
 
     The status is "weak" if the PDF lies outside the range of the training data, if the particle may be larger than
-    those of the training, if the header of the file states other elements, if the PDF shows light atoms, or if no type
-    is clearly the most probable.
+    those of the training, if the header of the file states other elements, or if no type is clearly the most probable.
     """
     reasons = list(range_warnings(measurement, output, bond=bond))
     if composition := composition_remark(measurement, element):
@@ -74,8 +65,6 @@ def classification_result(
             f"the particle may be larger than those of the training, which have up to {MAX_TRAINING_ATOMS} atoms: its "
             f"diameter is at least {intervals['diameter'].low:.0f} Å"
         )
-    if shows_light_atoms(measurement, bond=bond):
-        reasons.append(LIGHT_ATOMS)
     remarks: list[str] = []
     (type_name, probability), (rival, _) = list(output.type_probabilities.items())[:2]
     if probability < MIN_TYPE_PROBABILITY:
@@ -94,27 +83,6 @@ def classification_result(
         facts=facts | {"distance": output.novelty_score},
         versions={"jaxstruc": jaxstruc.__version__},
     )
-
-
-def shows_light_atoms(measurement: Measurement, *, bond: float) -> bool:
-    """Return whether a PDF has peaks at distances that are shorter than the bonds of the metal (`light_atoms`).
-
-    Args:
-        measurement: Measurement with all settings.
-        bond: Nearest-neighbour distance of the metal, in Å.
-    """
-    settings = measurement.settings_by_name
-    if measurement.r[0] > light_atoms.SHORT_DISTANCES[0] or not np.any(measurement.g):
-        return False
-    gain = light_atoms.light_atom_gain(
-        measurement.r,
-        measurement.g,
-        qmin=settings["qmin"],
-        qmax=settings["qmax"],
-        qdamp=settings["qdamp"],
-        bond=bond,
-    )
-    return gain > light_atoms.MIN_LIGHT_ATOM_GAIN
 
 
 def size_intervals(intervals: Mapping[str, Interval]) -> dict[str, Interval]:
