@@ -25,7 +25,8 @@ MAX_LINES = 60
 MAX_PARAMETERS = 9
 MAX_MODULES = 122
 """Number of modules of the layout, `clusters.structure_files`, which was too long for `clusters.cluster`, the three
-modules of the relaxation, the two of imperfect data, the table of known phases, and the four into which `pdf.solve` and `pdf.site_search` were divided."""
+modules of the relaxation, the two of imperfect data, the table of known phases, and the four into which `pdf.solve`
+and `pdf.site_search` were divided."""
 
 
 @functools.cache

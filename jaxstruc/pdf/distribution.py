@@ -34,7 +34,7 @@ from jaxstruc.pdf.ensemble_model import (
     weight_packings,
 )
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.target import ArraySizes, Target, array_sizes
+from jaxstruc.pdf.target import ArraySizes, Target, TooFewPointsError, array_sizes
 from jaxstruc.scattering.cluster_tables import TableRange
 from jaxstruc.statistics import Interval, interval_about
 
@@ -332,7 +332,7 @@ def cross_validate_sample(
     models = _holdout_models(library_classes, fitted_candidates, rivals, target, options)
     try:
         validation = cross_validation.cross_validate(holdout_data, models)
-    except ValueError:  # too few independent points below a cut
+    except TooFewPointsError:
         return "no size distribution was fitted: the r range or the Q range of the data is too short"
     return SampleComparison(validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end)
 

@@ -47,6 +47,10 @@ BASIS_MARGIN = 20.0
 """Number of basis functions in addition to the number of independent points."""
 
 
+class TooFewPointsError(ValueError):
+    """The data have too few independent points for a fit."""
+
+
 class TargetSettings(NamedTuple):
     """Settings of a target: instrument, ranges, bond length, and the sizes to which its arrays are padded."""
 
@@ -238,7 +242,7 @@ def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings
         settings: Instrument, ranges, bond length and array sizes.
 
     Raises:
-        ValueError: If there are too few independent points.
+        TooFewPointsError: If there are too few independent points.
     """
     n_independent = independent_points(
         r, qmin=settings.qmin, qmax=settings.qmax, n_background_terms=settings.n_background_terms
@@ -307,12 +311,12 @@ def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, 
     """Return the number of independent points of the data minus the number of background terms.
 
     Raises:
-        ValueError: If there are too few independent points for a fit.
+        TooFewPointsError: If there are too few independent points for a fit.
     """
     n_independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - n_background_terms
     if n_independent <= len(FIT_PARAMETERS):
         advice = ", or fit fewer --background terms" if n_background_terms else ""
-        raise ValueError(
+        raise TooFewPointsError(
             f"Expected more than {len(FIT_PARAMETERS)} independent points, got {n_independent:.1f} for r {r[0]:g} to "
             f"{r[-1]:g} Å and Q {qmin:g} to {qmax:g} 1/Å; lower --rmin or raise --rmax{advice}."
         )
