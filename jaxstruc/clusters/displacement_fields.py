@@ -24,8 +24,9 @@ from scipy.spatial import KDTree
 
 from jaxstruc import files
 from jaxstruc.clusters import potential
+from jaxstruc.clusters.distances import Histogram, histogram
 from jaxstruc.clusters.lattices import is_connected
-from jaxstruc.clusters.library import Library, candidate_cluster
+from jaxstruc.clusters.library import BIN_WIDTH, Library, candidate_cluster, candidate_histogram
 from jaxstruc.clusters.potential import Neighbours, Potential
 
 MAX_BOND = 1.2
@@ -45,6 +46,8 @@ NEIGHBOUR_COUNTS = (80, 104)
 """Possible numbers of rows for the neighbours of an atom."""
 MAX_BATCH_SIZE = 64
 """Largest number of clusters that are relaxed at once."""
+MAX_HISTOGRAMS = 4096
+"""Largest number of clusters whose histograms a store remembers. The oldest ones are forgotten first."""
 FILE_VERSION = 3
 """Version of the rules and of the format of the cached file."""
 TOO_FEW_ATOMS = "the cluster has too few atoms"
@@ -94,6 +97,7 @@ class FieldStore:
         if path:
             self._fields |= _load(path, library.atoms)
         self._n_saved = len(self._fields)
+        self._histograms: dict[tuple[int, tuple[float, ...]], list[Histogram]] = {}
 
     def compute(self, rows: Sequence[int] | np.ndarray) -> None:
         """Compute the fields of clusters that the store does not contain yet, in one batch."""
@@ -133,6 +137,30 @@ class FieldStore:
         """Return the reason why a cluster has no field; an empty text if it has one."""
         field = self.entry(row)
         return field if isinstance(field, str) else ""
+
+    def histograms(self, row: int, amplitudes: Sequence[float], *, is_remembered: bool) -> list[Histogram]:
+        """Return the histogram of the distances of a cluster for each amplitude of its displacements.
+
+        The distances are in bond lengths. A rigid cluster has equal histograms.
+
+        Args:
+            row: Index of the cluster in the library.
+            amplitudes: Amplitudes of the displacements.
+            is_remembered: Whether the store remembers the histograms, because other files use the same amplitudes.
+        """
+        field = self.field(row)
+        if field is None:
+            return [candidate_histogram(self.library, row)] * len(amplitudes)
+        key = int(row), tuple(amplitudes)
+        if key in self._histograms:
+            return self._histograms[key]
+        positions = candidate_cluster(self.library, row).positions
+        histograms = [histogram(positions + amplitude * field, width=BIN_WIDTH) for amplitude in amplitudes]
+        if is_remembered:
+            if len(self._histograms) >= MAX_HISTOGRAMS:
+                del self._histograms[next(iter(self._histograms))]
+            self._histograms[key] = histograms
+        return histograms
 
     def save(self) -> None:
         """Write new fields to the cache folder. If it cannot be written, nothing happens."""

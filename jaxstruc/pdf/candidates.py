@@ -17,8 +17,8 @@ from jaxtyping import Array, Int
 from jaxstruc.clusters import library
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.displacement_fields import DisplacementField, FieldStore
-from jaxstruc.clusters.distances import Histogram, histogram, longest_distance
-from jaxstruc.clusters.library import BIN_WIDTH, Library
+from jaxstruc.clusters.distances import Histogram, longest_distance
+from jaxstruc.clusters.library import Library
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.pdf import fit
 from jaxstruc.pdf.fit import Fit, FitValues
@@ -396,15 +396,12 @@ def _relaxed_tables(pool: CandidatePool, target: Target, start: FitValues | None
     else:
         amplitudes = np.asarray(start.relaxation, float)[:, None] + NARROW_AMPLITUDES
     relaxed_histograms: list[list[Histogram]] = []
-    fields = [pool.field(index) for index in range(n_candidates)]
-    for index, field in enumerate(fields):
-        cluster_library, row = pool.entry(index)
-        if field is None:
-            relaxed_histograms.append([library.candidate_histogram(cluster_library, row)] * amplitudes.shape[1])
-            continue
-        positions = library.candidate_cluster(cluster_library, row).positions
+    for index in range(n_candidates):
+        store, (cluster_library, row) = pool.groups[pool.group_index[index]].fields, pool.entry(index)
         relaxed_histograms.append(
-            [histogram(positions + amplitude * field, width=BIN_WIDTH) for amplitude in amplitudes[index]]
+            store.histograms(row, amplitudes[index].tolist(), is_remembered=start is None)
+            if store
+            else [library.candidate_histogram(cluster_library, row)] * amplitudes.shape[1]
         )
     rows = np.arange(n_rows).clip(max=n_candidates - 1)
     padded = [
@@ -414,7 +411,7 @@ def _relaxed_tables(pool: CandidatePool, target: Target, start: FitValues | None
         for column in range(amplitudes.shape[1])
     ]
     stacked = jax.tree.map(lambda *columns: np.stack(columns, axis=1), *padded)
-    has_field = np.array([fields[row] is not None for row in rows], np.float32)
+    has_field = np.array([pool.field(row) is not None for row in rows], np.float32)
     return _cluster_tables_with_fields(stacked, amplitudes[rows].astype(np.float32), has_field, target.basis)
 
 

@@ -35,8 +35,9 @@ MIN_LOG_LIKELIHOOD_GAIN, MIN_RW_DECREASE = 1.0, 0.001
 """Smallest gain in the logarithm of the likelihood and smallest decrease of Rw for which an estimate replaces the given
 value. This gain is the penalty for one more free parameter in the Akaike criterion (H. Akaike, IEEE Trans. Autom.
 Control 19, 716 (1974)). Smaller decreases of Rw may be rounding errors."""
-N_PROFILE_CANDIDATES = 64
-"""Number of candidates that are fitted for each trial value."""
+N_PROFILE_CANDIDATES, N_TRIAL_CANDIDATES = 64, 16
+"""Number of candidates that are fitted with the given value; number of the best of them that are fitted for each trial
+value."""
 
 
 class InferredSetting(NamedTuple):
@@ -59,12 +60,11 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
         name: Name of the setting, "qmin" or "qdamp".
         free: Names of the fitted parameters.
     """
-    cluster_tables = candidates.cluster_tables(pool, target, free=free)
-    start: FitValues | None = None
-    if "relaxation" in free:  # the tables are then made near the values of a first fit
-        first_fits = candidates.fit_cluster_tables(cluster_tables, target, free=free)
-        start = candidates.select_rows(first_fits.values, slice(0, len(pool.group_row)))
-        cluster_tables = candidates.cluster_tables(pool, target, free=free, start=start)
+    first_fits = candidates.fit_all(pool, target, free=free)
+    best_rows = np.argsort(np.where(np.isfinite(first_fits.rw), first_fits.rw, np.inf), kind="stable")
+    best_rows = best_rows[:N_TRIAL_CANDIDATES]
+    start = candidates.select_rows(first_fits.values, best_rows)
+    cluster_tables = candidates.cluster_tables(pool.select(best_rows), target, free=free, start=start)
     given_value = float(getattr(target, name))
     rw_by_value: dict[float, float] = {}
 
@@ -107,9 +107,7 @@ def _has_enough_points(target: Target, qmin: float) -> bool:
     )
 
 
-def _effective_points(
-    cluster_tables: ClusterTable, target: Target, free: tuple[str, ...], start: FitValues | None
-) -> float:
+def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[str, ...], start: FitValues) -> float:
     """Return the effective number of independent points of the residual of the best fit."""
     fits = candidates.fit_cluster_tables(cluster_tables, target, free=free, start=start)
     best_row = int(np.argmin(np.where(np.isfinite(fits.rw), fits.rw, np.inf)))
