@@ -37,7 +37,7 @@ N_CLUSTERS_PER_TYPE = 400
 """Largest number of relaxed clusters of each type."""
 N_CLASS_MEMBERS = 3
 """Largest number of relaxed clusters of each size class."""
-FILE_VERSION = 1
+FILE_VERSION = 2
 """Version of the rules and of the format of the cached file."""
 
 
