@@ -267,7 +267,10 @@ def cluster_tables(
                 target.basis,
             )
         )
-    return batches[0] if len(batches) == 1 else jax.tree.map(lambda *columns: np.concatenate(columns), *batches)
+    if len(batches) > 1:
+        return jax.tree.map(lambda *columns: np.concatenate(columns), *batches)
+    # On a CPU, rows of NumPy arrays are selected without copies and without compilation.
+    return jax.tree.map(np.asarray, batches[0]) if jax.default_backend() == "cpu" else batches[0]
 
 
 def fit_cluster_tables(
@@ -292,9 +295,10 @@ def fit_cluster_tables(
     for first in range(0, n_fits, batch_size):
         n_batch = min(batch_size, n_fits - first)
         batch = slice(first, first + n_batch)
-        batch_tables = _padded_rows(select_rows(cluster_tables, batch), batch_size)
+        unpadded_tables = select_rows(cluster_tables, batch)
+        batch_tables = _padded_rows(unpadded_tables, batch_size)
         if start is None:
-            batch_start = _all_starting_values(select_rows(cluster_tables, batch), target, free)
+            batch_start = _all_starting_values(unpadded_tables, target, free)
         else:
             batch_start = select_rows(start, batch)
         batch_start = _padded_rows(batch_start, batch_size)
@@ -376,7 +380,7 @@ def _padded_rows(arrays, n_rows: int):
     """Return a pytree whose arrays have `n_rows` rows in single precision. Additional rows are 0."""
 
     def pad(column):
-        if len(column) == n_rows and isinstance(column, jax.Array):
+        if len(column) == n_rows and column.dtype == np.float32:
             return column
         padded = np.zeros((n_rows, *np.shape(column)[1:]), np.float32)
         padded[: len(column)] = column

@@ -16,6 +16,9 @@ from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult, undecided_type_
 from jaxstruc.scattering import form_factors
 from jaxstruc.statistics import Interval
 
+LARGE_SIZE_FRACTION = 0.5
+"""Predicted number of atoms, relative to the largest of the training, from which a particle may be larger than those
+of the training."""
 MIN_SOLVED_TYPE_PROBABILITY = 0.5
 """Smallest probability of the most probable type for the status "solved"."""
 
@@ -89,9 +92,12 @@ def size_intervals(intervals: Mapping[str, Interval]) -> dict[str, Interval]:
     """Return the predicted intervals, in which the sizes of a very large particle only have a lower bound.
 
     The network has no particles above a number of atoms in its training, so that it predicts a size below this limit
-    for all larger particles. The values are then the lower bounds, and the upper bounds are infinite.
+    for all larger particles. The values are then the lower bounds, and the upper bounds are infinite. A wide interval
+    about a small size only shows that the size is uncertain.
     """
-    if intervals["n_atoms"].high < LIBRARY_EDGE_FRACTION * MAX_TRAINING_ATOMS:
+    n_atoms = intervals["n_atoms"]
+    is_near_limit = n_atoms.value >= LARGE_SIZE_FRACTION * MAX_TRAINING_ATOMS
+    if n_atoms.high < LIBRARY_EDGE_FRACTION * MAX_TRAINING_ATOMS or not is_near_limit:
         return dict(intervals)
     lower_bounds = {
         name: Interval(intervals[name].low, intervals[name].low, math.inf) for name in ("n_atoms", "diameter")
