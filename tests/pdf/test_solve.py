@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxstruc.clusters import fcc_shapes, library
+from jaxstruc.clusters import fcc_shapes, library, size_classes
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.io import gr
 from jaxstruc.options.pdf import DataOptions, FitOptions
@@ -224,9 +224,6 @@ def test_settings_of_the_header_and_defaults_may_be_inferred(example, header, fr
     case = prepared_case(example._replace(header=header), CandidateGroup("library", KNOWN_CLUSTERS, np.arange(1)))
     assert candidate_fits.inferable_settings(case.measurement, free) == inferable
     assert solve._minimum_qmin(case.measurement) == minimum_qmin
-    r = case.measurement.curve[0]
-    expected_size = (r[-1] - r[0]) * (18.0 - minimum_qmin) / np.pi + solve.BASIS_SIZE_MARGIN
-    assert solve._basis_size(case.measurement) == pytest.approx(expected_size)
 
 
 def test_a_qmin_of_the_user_is_the_smallest_of_the_models(example):
@@ -250,18 +247,16 @@ def test_targets_of_a_run_share_the_sizes_of_its_largest_file(example, search):
     short_target, long_target = solve.padded_targets(run, plan, run)
     (alone_target,) = solve.padded_targets([short_measurement], plan, run)
     settings = long_measurement.settings_by_name
-    span = target.table_range(rmax=settings["rmax"], qmax=settings["qmax"], diameter=12.0 * plan.bond)
-    assert short_target.span == long_target.span == span and alone_target.basis.q.size == long_target.basis.q.size
+    sizes = target.array_sizes(
+        r_start=float(long_measurement.curve[0][0]),
+        r_end=settings["rmax"],
+        qmin=instrument.MIN_TRIAL_QMIN,
+        qmax=settings["qmax"],
+        diameter=size_classes.MAX_CLASS_SIZE * plan.bond,
+    )
+    for entry in (short_target, long_target, alone_target):
+        assert (entry.span, *entry.basis.transform.shape) == sizes
     np.testing.assert_array_equal(alone_target.basis.data, short_target.basis.data)
-    n_nodes = target.n_q_nodes(settings["rmax"], instrument.MIN_TRIAL_QMIN, settings["qmax"], span)
-    assert short_target.basis.q.size == long_target.basis.q.size == n_nodes
-    if search == "quick":
-        n_functions = max(solve._basis_size(measurement) for measurement in run)
-        size = short_target.basis.data.size
-        assert size == long_target.basis.data.size and size % solve.BASIS_SIZE_STEP == 0
-        assert 0 <= size - n_functions < solve.BASIS_SIZE_STEP
-    else:
-        assert short_target.basis.data.size < long_target.basis.data.size
     assert (short_target.qmax, short_target.qdamp, short_target.qbroad, short_target.r[-1]) == (15.0, 0.05, 0.01, 12.0)
     assert short_target.n_background_terms == 2 and short_target.absolute and short_target.bond == plan.bond
 

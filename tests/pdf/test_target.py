@@ -258,3 +258,12 @@ def test_settings_that_are_not_replaced_stay():
         assert changed_target.n_independent == pytest.approx((R[-1] - R[0]) * (22 - qmin) / np.pi)
         used_q = np.asarray(changed_target.basis.q)[np.asarray(changed_target.basis.q) > 0]
         assert qmin < used_q.min() < qmin + 0.05 and len(changed_target.basis.q) == len(made_target.basis.q)
+
+
+def test_rounded_sizes_suffice_for_the_data_and_are_those_of_similar_files():
+    limits = {"r_start": 1.5, "r_end": 18.3, "qmin": 0.3, "qmax": 21.0, "diameter": 100.0}
+    sizes = target.array_sizes(**limits)
+    assert sizes == target.array_sizes(**limits | {"r_end": 20.0, "qmax": 20.5})
+    assert sizes.span.max_distance >= 18.3 + target.R_MARGIN and sizes.span.qmax >= target.STRETCH_BOUNDS[1] * 21.0
+    assert sizes.n_q_nodes >= target.n_q_nodes(18.3, 0.3, 21.0, sizes.span) and sizes.n_q_nodes % 128 == 0
+    assert sizes.basis_size >= (18.3 - 1.5) * (21.0 - 0.3) / np.pi and sizes.basis_size % 64 == 0
