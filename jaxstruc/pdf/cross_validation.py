@@ -114,7 +114,7 @@ class HoldoutModels(NamedTuple):
     departure_strengths: tuple[float, ...] = (0.0, *DEPARTURE_STRENGTHS)
     """Departure strengths of the compared ensembles; 0 for a lognormal."""
     search: ClusterSearch | None = None
-    """Search for clusters that no library lists. It is repeated for each cut."""
+    """Search for clusters that no library lists. It uses the data up to a cut, where the decision needs it."""
     best: FittedCandidates | None = None
     """Best fitted candidate, from which the change of G(r) by the relaxation follows. None leaves the data as they are.
     """
@@ -206,6 +206,8 @@ class HoldoutData(NamedTuple):
 class SingleClusterFits(NamedTuple):
     """Fits of single clusters up to a cut. The rivals come first, then library clusters, then clusters of a search."""
 
+    pool: CandidatePool
+    """Rivals and library clusters."""
     cluster_tables: ClusterTable
     fits: Fit
     rw: np.ndarray
@@ -213,6 +215,21 @@ class SingleClusterFits(NamedTuple):
     best_rows: list[int]
     """Row of the best cluster that is not from a search, followed by the row of the best searched cluster, if any."""
     n_rivals: int
+
+
+class CutFits(NamedTuple):
+    """Fits of all models up to a cut."""
+
+    cut: HoldoutCut
+    target: Target
+    """Data up to the cut."""
+    points: HoldoutPoints
+    """Points up to the end of the predicted range."""
+    g: np.ndarray
+    """[point] Measured G(r) at these points, in 1/Å²."""
+    single_fits: SingleClusterFits
+    ensemble_curves: list[np.ndarray]
+    """[strength] Calculated G(r) [point] of each ensemble, in 1/Å²."""
 
 
 def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutCut]:
@@ -319,10 +336,11 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
         lognormal_fit, models.ensemble_model, make_holdout_points(full_target, full_target.r)
     )
     effective_fraction = statistics.effective_points(residual, full_target.n_independent) / full_target.n_independent
-    comparisons = tuple(
-        _compare_at_cut(holdout_data, cut, models, effective_fraction)
+    cut_fits = [
+        _fit_at_cut(holdout_data, cut, models, effective_fraction)
         for cut in holdout_cuts(holdout_data.r, holdout_data.signal_end)
-    )
+    ]
+    comparisons = [_compare_at_cut(entry) for entry in cut_fits]
     best_index = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(models.departure_strengths))]))
     ensemble_fit = ensemble.fit_ensemble(
         models.ensemble_model,
@@ -332,15 +350,11 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
         strength=models.departure_strengths[best_index],
         effective_fraction=effective_fraction,
     )
-    gains = [
-        log_likelihood_gain(
-            comparison.single_prediction, comparison.ensemble_predictions[best_index], comparison.n_independent
-        )
-        for comparison in comparisons
-    ]
+    if models.search is not None:
+        comparisons = _search_where_needed(comparisons, cut_fits, models, best_index)
     return CrossValidation(
-        sample=decide_sample_kind(gains),
-        comparisons=comparisons,
+        sample=decide_sample_kind([_ensemble_gain(comparison, best_index) for comparison in comparisons]),
+        comparisons=tuple(comparisons),
         departure_strengths=models.departure_strengths,
         departure_strength=models.departure_strengths[best_index],
         ensemble_fit=ensemble_fit,
@@ -400,18 +414,39 @@ def _mean_rw(comparisons: Sequence[HoldoutComparison], strength_index: int) -> f
     return mean_rw if np.isfinite(mean_rw) else np.inf
 
 
-def _compare_at_cut(
+def _fit_at_cut(
     holdout_data: HoldoutData, cut: HoldoutCut, models: HoldoutModels, effective_fraction: float
-) -> HoldoutComparison:
-    """Return the predictions of single clusters and ensembles beyond a cut."""
+) -> CutFits:
+    """Return the fits of single clusters and ensembles up to a cut, without a search."""
     target = holdout_data.target_up_to(cut.fit_end)
     in_range = holdout_data.r <= cut.holdout_end + 1e-9
-    r, g = holdout_data.r[in_range], holdout_data.g[in_range]
-    beyond_cut = r > cut.fit_end
-    holdout_points = make_holdout_points(target, r)
-    single_fits = _fit_single_clusters(target, models)
-    cluster_curves_at_r = _single_curves(single_fits, holdout_points)
-    ensemble_curves = _ensemble_curves(target, models, holdout_points, effective_fraction)
+    holdout_points = make_holdout_points(target, holdout_data.r[in_range])
+    return CutFits(
+        cut,
+        target,
+        holdout_points,
+        holdout_data.g[in_range],
+        _fit_single_clusters(target, models),
+        _ensemble_curves(target, models, holdout_points, effective_fraction),
+    )
+
+
+def _search_at_cut(cut_fits: CutFits, models: HoldoutModels) -> CutFits:
+    """Return the fits at a cut, with those of the clusters that a search finds with the data up to the cut."""
+    single_fits, target = cut_fits.single_fits, cut_fits.target
+    order = np.argsort(single_fits.rw, kind="stable")
+    fitted_candidates = FittedCandidates(single_fits.pool, single_fits.fits)
+    searched_group = models.search and models.search(target, candidates.select_fitted(fitted_candidates, order))
+    if not searched_group:
+        return cut_fits
+    return cut_fits._replace(single_fits=_append_searched(single_fits, searched_group, target, models.free))
+
+
+def _compare_at_cut(cut_fits: CutFits) -> HoldoutComparison:
+    """Return the predictions of single clusters and ensembles beyond a cut."""
+    r, g, target, single_fits = cut_fits.points.r, cut_fits.g, cut_fits.target, cut_fits.single_fits
+    beyond_cut = r > cut_fits.cut.fit_end
+    cluster_curves_at_r = _single_curves(single_fits, cut_fits.points)
     single_predictions, rival_predictions, ensemble_predictions = (
         [
             prediction_misfit(
@@ -422,7 +457,7 @@ def _compare_at_cut(
         for model_curves in (
             cluster_curves_at_r[: len(single_fits.best_rows)],
             cluster_curves_at_r[len(single_fits.best_rows) :],
-            ensemble_curves,
+            cut_fits.ensemble_curves,
         )
     )
     # The best library cluster or the best searched cluster is used, whichever predicts better. This is fair, because
@@ -430,19 +465,44 @@ def _compare_at_cut(
     best_single = int(np.argmin([entry.squares for entry in single_predictions]))
     rival_squares = np.array([entry.squares for entry in rival_predictions])
     return HoldoutComparison(
-        cut=cut,
-        n_independent=n_independent_beyond_cut(target, cut),
+        cut=cut_fits.cut,
+        n_independent=n_independent_beyond_cut(target, cut_fits.cut),
         single_prediction=single_predictions[best_single],
         ensemble_predictions=tuple(ensemble_predictions),
         rival_squares=np.where(np.isfinite(single_fits.rw[: single_fits.n_rivals]), rival_squares, np.nan),
         r=r,
         g=g,
-        predicted_curves=(cluster_curves_at_r[best_single], *ensemble_curves),
+        predicted_curves=(cluster_curves_at_r[best_single], *cut_fits.ensemble_curves),
+    )
+
+
+def _search_where_needed(
+    comparisons: list[HoldoutComparison], cut_fits: Sequence[CutFits], models: HoldoutModels, strength_index: int
+) -> list[HoldoutComparison]:
+    """Return the comparisons with the searches that the decision on the sample needs.
+
+    A search can only improve the prediction of the single cluster. There is none if the decision is "single" without
+    it. Otherwise, the cut at which the ensemble is best is searched first.
+    """
+    comparisons = list(comparisons)
+    gains = [_ensemble_gain(comparison, strength_index) for comparison in comparisons]
+    for index in np.argsort(gains)[::-1]:
+        if decide_sample_kind(gains) == "single":
+            break
+        comparisons[index] = _compare_at_cut(_search_at_cut(cut_fits[index], models))
+        gains[index] = _ensemble_gain(comparisons[index], strength_index)
+    return comparisons
+
+
+def _ensemble_gain(comparison: HoldoutComparison, strength_index: int) -> float:
+    """Return the gain of the ensemble with a departure strength over the single cluster."""
+    return log_likelihood_gain(
+        comparison.single_prediction, comparison.ensemble_predictions[strength_index], comparison.n_independent
     )
 
 
 def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleClusterFits:
-    """Return the fits of rivals, library clusters and searched clusters to a target.
+    """Return the fits of rivals and library clusters to a target.
 
     If the relaxation is fitted, only the rivals and the best library clusters are kept, with accurate fits.
     """
@@ -457,12 +517,7 @@ def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleCluster
         accurate_fits = candidates.fit_cluster_tables(cluster_tables, target, free=models.free, start=start)
         fits = candidates.select_rows(accurate_fits, slice(0, len(pool.group_row)))
     rw = np.where(np.isfinite(fits.rw) & ~pool.is_invalid, fits.rw, np.inf)
-    single_fits = SingleClusterFits(cluster_tables, fits, rw, [int(np.argmin(rw))], n_rivals)
-    if models.search is None:
-        return single_fits
-    order = np.argsort(rw, kind="stable")
-    searched_group = models.search(target, candidates.select_fitted(FittedCandidates(pool, fits), order))
-    return single_fits if searched_group is None else _append_searched(single_fits, searched_group, target, models.free)
+    return SingleClusterFits(pool, cluster_tables, fits, rw, [int(np.argmin(rw))], n_rivals)
 
 
 def _single_curves(single_fits: SingleClusterFits, holdout_points: HoldoutPoints) -> np.ndarray:
@@ -539,6 +594,7 @@ def _append_searched(
     searched_tables = candidates.cluster_tables(searched_pool, target, free=free, start=start)
     rw = np.append(single_fits.rw, np.where(np.isfinite(searched_fits.rw), searched_fits.rw, np.inf))
     return SingleClusterFits(
+        pool=single_fits.pool,
         cluster_tables=candidates.concatenate(
             candidates.select_rows(single_fits.cluster_tables, slice(0, n_listed)),
             candidates.select_rows(searched_tables, slice(0, n_searched)),

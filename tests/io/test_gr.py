@@ -71,10 +71,10 @@ def test_a_text_that_is_long_or_not_printable_is_reported_and_not_used(write, va
 @pytest.mark.parametrize(
     "header", ["\n" * 50_000, "#\n" * 50_000, "a = b" + " " * 200_000 + "c\n", "Q" + " " * 200_000 + "x\n"]
 )
-def test_a_long_header_is_read_in_no_time(write, header):
+def test_the_time_of_a_long_header_does_not_grow_with_its_square(write, header):
     start_time = time.process_time()
     np.testing.assert_array_equal(gr.read(write(header + rows())).r, R)
-    assert time.process_time() - start_time < 1
+    assert time.process_time() - start_time < 20  # less than 1 s, but minutes with a regular expression that backtracks
 
 
 @pytest.mark.parametrize("seed", range(5))

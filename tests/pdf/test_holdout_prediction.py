@@ -1,11 +1,13 @@
 """Cuts of the signal, predictions beyond them, and the decision between a single cluster and a distribution."""
 
+import math
+
 import numpy as np
 import particle_mixtures
 import pytest
 
 from jaxstruc.pdf import candidates, cross_validation
-from jaxstruc.pdf.cross_validation import HoldoutCut, PredictionMisfit
+from jaxstruc.pdf.cross_validation import HoldoutComparison, HoldoutCut, PredictionMisfit
 
 R = np.arange(1.5, 30.0, 0.05)
 
@@ -70,3 +72,32 @@ def test_a_background_is_no_part_of_a_prediction():
 ])  # fmt: skip
 def test_the_sample_follows_from_the_mean_gain(gains, sample):
     assert cross_validation.decide_sample_kind(gains) == sample
+
+
+@pytest.mark.parametrize(
+    ("gains", "searched_cuts", "sample"),
+    [
+        ((-1.0, -4.0, -2.0), [], "single"),
+        ((1.0, -1.0, 3.0), [2], "single"),
+        ((9.0, 2.0, 4.0), [0, 2, 1], "single"),
+        ((13.0, 9.0, 11.0), [0, 2, 1], "undecided"),
+        ((30.0, 40.0, 50.0), [2, 1, 0], "distribution"),
+    ],
+)
+def test_a_search_runs_only_at_the_cuts_that_the_decision_needs(gains, searched_cuts, sample, monkeypatch):
+    def comparison(cut_index, gain):
+        misfits = PredictionMisfit(math.exp(2 * gain / 10), 0.1), PredictionMisfit(1.0, 0.1)
+        no_curve = np.zeros(0)
+        return HoldoutComparison(cut_index, 10.0, misfits[0], misfits[1:], no_curve, no_curve, no_curve, ())
+
+    seen_cuts = []
+    monkeypatch.setattr(cross_validation, "_search_at_cut", lambda index, models: seen_cuts.append(index) or index)
+    monkeypatch.setattr(cross_validation, "_compare_at_cut", lambda index: comparison(index, gains[index] - 10))
+    comparisons = cross_validation._search_where_needed(
+        [comparison(index, gain) for index, gain in enumerate(gains)], range(3), None, 0
+    )
+    assert seen_cuts == searched_cuts
+    searched_gains = [cross_validation._ensemble_gain(entry, 0) for entry in comparisons]
+    assert cross_validation.decide_sample_kind(searched_gains) == sample
+    expected = [gain - 10 * (index in searched_cuts) for index, gain in enumerate(gains)]
+    np.testing.assert_allclose(searched_gains, expected)
