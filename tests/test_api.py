@@ -263,8 +263,9 @@ def test_a_plan_follows_the_options_of_its_command():
     clusters = [fcc_shapes.fcc_cluster(layers).to_ase("Ag", 2.9) for layers in ((2, 4, 2), (2, 3, 2))]
     refine_plan = api.make_refine_plan(clusters, jaxstruc.RefineOptions())
     assert (refine_plan.element, refine_plan.screen_candidates, refine_plan.max_written) == ("Ag", False, 2)
-    solve_plan = api.make_solve_plan("Ag", SolveOptions(candidates=MINE_OPTIONS.candidates))
-    assert len(solve_plan.sources) == 2
+    for sources in (("library",), ("network", "library")):
+        options = SolveOptions(sources, candidates=MINE_OPTIONS.candidates)
+        assert len(api.make_solve_plan("Ag", options).sources) == len(sources)
 
 
 def test_each_keyword_of_classify_overrides_its_option(data):

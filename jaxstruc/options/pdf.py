@@ -230,7 +230,7 @@ class NetworkOptions(Options):
 class SolveOptions(Options):
     """Options of `solve`: the sources of candidates, their fits, and the steps that follow."""
 
-    sources: Sources = ("network", "library")
+    sources: Sources = ("library",)
     search: Search = "quick"
     ensemble: Annotated[
         EnsembleName,
@@ -255,18 +255,23 @@ class SolveOptions(Options):
     curve: CurveOptions = field(default_factory=CurveOptions)
 
     def check_together(self) -> None:
-        """Check that there is at least one source."""
+        """Check that there is at least one source, and that the options of the network have an effect."""
         if not self.sources:
             raise ValueError(
                 "Expected at least one source, got none; pass --sources network, library, or network library."
+            )
+        default, values = NetworkOptions(), self.network
+        if "network" not in self.sources and (values.draws, values.weights) != (default.draws, default.weights):
+            raise ValueError(
+                "Expected --draws and --weights only with the network as a source; add --sources network or "
+                "--sources network library."
             )
 
 
 @dataclass(frozen=True)
 class MineOptions(SolveOptions):
-    """Options of `mine`: the options of `solve`, with the library as the only default source and no search."""
+    """Options of `mine`: the options of `solve`, without a search by default."""
 
-    sources: Sources = ("library",)
     search: Search = "none"
 
 

@@ -61,7 +61,20 @@ def command_arguments(cluster_files):
     return {
         "solve": (
             ("solve",),
-            ("--element", "Ag", "--draws", 8, "--search", "none", "--ensemble", "none", *library_options),
+            (
+                "--element",
+                "Ag",
+                "--sources",
+                "network",
+                "library",
+                "--draws",
+                8,
+                "--search",
+                "none",
+                "--ensemble",
+                "none",
+                *library_options,
+            ),
         ),
         "mine": (("mine",), ("--element", "Ag", "--ensemble", "none", *library_options)),
         "refine": (("refine", *cluster_files), ()),

@@ -62,7 +62,17 @@ def test_the_structure_and_the_fitted_values_give_the_fitted_curve(result_folder
 def test_the_user_selects_the_sources(input_files, command_arguments, tmp_path, capsys):
     leading_arguments, trailing_arguments = command_arguments["solve"]
     assert (
-        run_command(*leading_arguments, input_files[0], *trailing_arguments, "--sources", "library", "-o", tmp_path)
+        run_command(
+            *leading_arguments,
+            input_files[0],
+            *trailing_arguments,
+            "--sources",
+            "library",
+            "--draws",
+            64,
+            "-o",
+            tmp_path,
+        )
         == 0
     )
     row = read_table(tmp_path / "summary.csv")[0]

@@ -131,10 +131,11 @@ def test_the_mistakes_are_of_all_fields_with_few_values_or_bounds():
         ("mine", MineOptions(fit=FitOptions(("uiso",))), ("--free", "uiso")),
         ("mine", MineOptions(fit=FitOptions(("scale", "delta1", "delta2"))), ("--free", "scale", "delta1", "delta2")),
         ("solve", SolveOptions(network=NetworkOptions(draws=0)), ("--draws", 0)),
+        ("solve", SolveOptions(network=NetworkOptions(draws=9)), ("--draws", 9)),
         (
             "solve",
-            SolveOptions(network=NetworkOptions(weights=MISSING)),
-            ("--weights", MISSING),
+            SolveOptions(sources=("network",), network=NetworkOptions(weights=MISSING)),
+            ("--sources", "network", "--weights", MISSING),
         ),
         ("refine", RefineOptions(relax=RelaxOptions(restraint=0.0)), ("--restraint", 0)),
         ("classify", ClassifyOptions(data=DataOptions(qdamp=-0.1)), ("--qdamp", -0.1)),
@@ -239,10 +240,10 @@ def _names(options):
         yield from _names(value) if isinstance(value, Options) else [name]
 
 
-def test_mining_is_solving_with_two_other_defaults():
+def test_mining_is_solving_with_another_default():
     solve, mine = SolveOptions().recorded_values, MineOptions().recorded_values
     assert isinstance(MineOptions(), SolveOptions) and list(solve) == list(mine)
-    assert {name for name in solve if solve[name] != mine[name]} == {"sources", "search"}
+    assert {name for name in solve if solve[name] != mine[name]} == {"search"}
 
 
 def test_options_are_recorded_in_the_words_of_the_command_line():
