@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from jaxstruc import files
+from jaxstruc import files, shards
 from jaxstruc.io import columns, read
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import Measurement, Setting
@@ -22,6 +22,7 @@ from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 from jaxstruc.report import folder, summary, tables
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
+from jaxstruc.shards import WHOLE_RUN, Shard
 
 AnyResult = TypeVar("AnyResult", bound=Result)
 ProgressCallback = Callable[[int, int, str], None]
@@ -122,8 +123,9 @@ def run_batch(
     progress: ProgressCallback,
     show: Callable[[str, Sequence[Setting]], None],
     workflow: Workflow | None = None,
+    shard: Shard = WHOLE_RUN,
 ) -> BatchOutcome:
-    """Solve all curves of the files, and write the folder of results after each curve.
+    """Solve the curves of the files, and write the folder of results after each curve.
 
     Args:
         paths: Measured files.
@@ -132,6 +134,7 @@ def run_batch(
         progress: Function of the number of finished curves, the number of all curves, and a text.
         show: Function that prints a title and the settings of a curve.
         workflow: Workflow of the command. The default is that of PDFs.
+        shard: Part of the curves that are solved. The default is all.
 
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
@@ -142,22 +145,26 @@ def run_batch(
     jobs, result_by_stem = _jobs_and_failures(entries, stems, plan, workflow)
     if len(paths) == 1 and not jobs:
         raise ValueError(next(iter(result_by_stem.values())).message)
+    shard_stems = shard.select(stems)
+    run_measurements = [job.measurement for job in jobs]
+    jobs = [job for job in jobs if job.stem in shard_stems]
     earlier_results = _earlier_results(out, plan, jobs)
     result_by_stem |= earlier_results
     pending_jobs = [job for job in jobs if job.stem not in earlier_results]
     for job in pending_jobs[:MAX_SHOWN_FILES]:
         show(job.title, job.measurement.settings)
     row_by_stem = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
+    shard_entries = _shard_entries(entries, stems, shard_stems)
 
     def update_summary() -> None:
-        folder.write_summary(out, _summary_rows(entries, stems, row_by_stem), columns=workflow.columns)
+        _write_summary(out, shard, shard_entries, row_by_stem, columns=workflow.columns, n_curves=len(entries))
 
     files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
     update_summary()
     new_results = workflow.solve(
         [job.measurement for job in pending_jobs],
         plan,
-        run_measurements=[job.measurement for job in jobs],
+        run_measurements=run_measurements,
         progress=progress,
     )
     for job, result in zip(pending_jobs, new_results, strict=True):
@@ -165,20 +172,46 @@ def run_batch(
         result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
         update_summary()
     progress(len(pending_jobs), len(pending_jobs), "")
-    results = [
-        dataclasses.replace(result_by_stem[stem], name=str(entry.path))
-        for entry, stem in zip(entries, stems, strict=True)
-    ]
-    return BatchOutcome(results, sum(stem in earlier_results for stem in stems))
+    results = [dataclasses.replace(result_by_stem[stem], name=str(entry.path)) for _, entry, stem in shard_entries]
+    return BatchOutcome(results, sum(stem in earlier_results for _, _, stem in shard_entries))
 
 
-def _summary_rows(entries: Sequence[CurveEntry], stems: Sequence[str], row_by_stem: Mapping[str, Row]) -> list[Row]:
-    """Return the rows of the curves that already have a result, with the paths of the files as the user gave them."""
-    return [
-        row_by_stem[stem] | {"file": str(entry.path), "stem": stem}
-        for entry, stem in zip(entries, stems, strict=True)
+def _shard_entries(
+    entries: Sequence[CurveEntry], stems: Sequence[str], shard_stems: set[str]
+) -> list[tuple[int, CurveEntry, str]]:
+    """Return the curves of a shard: place among all curves, curve, and name of the results."""
+    ordered_entries = zip(range(len(entries)), entries, stems, strict=True)
+    return [(order, entry, stem) for order, entry, stem in ordered_entries if stem in shard_stems]
+
+
+def _write_summary(
+    out: Path,
+    shard: Shard,
+    shard_entries: Sequence[tuple[int, CurveEntry, str]],
+    row_by_stem: Mapping[str, Row],
+    *,
+    columns: Sequence[str],
+    n_curves: int,
+) -> None:
+    """Write the summary of the curves that have a result, with the paths of the files as the user gave them.
+
+    Args:
+        out: Folder of the results.
+        shard: Part of the run. A shard of several has a table of its own.
+        shard_entries: Curves of the shard, see `_shard_entries`.
+        row_by_stem: Rows of the summary by the names of the results.
+        columns: Columns of the summary.
+        n_curves: Number of curves of the run.
+    """
+    rows = [
+        (order, row_by_stem[stem] | {"file": str(entry.path), "stem": stem})
+        for order, entry, stem in shard_entries
         if stem in row_by_stem
     ]
+    if shard.n_shards == 1:
+        folder.write_summary(out, [row for _, row in rows], columns=columns)
+    else:
+        shards.write_table(shard, out, rows, columns, n_shard_curves=len(shard_entries), n_curves=n_curves)
 
 
 def check_inputs(paths: Sequence[Path], out: Path, plan: WorkflowPlan, *, workflow: Workflow | None = None) -> None:
@@ -207,7 +240,9 @@ def check_paths(paths: Sequence[Path], out: Path, *, expected_files: str) -> Non
         raise ValueError(f"Expected a folder for the results, got the file {out}; pass another --out.")
 
 
-def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow | None = None) -> Iterator[str]:
+def closing_lines(
+    batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow | None = None, shard: Shard = WHOLE_RUN
+) -> Iterator[str]:
     """Yield the lines that are printed after a run.
 
     They are the short table of a single curve, or one line for each curve, and then a line with the number of curves of
@@ -229,7 +264,11 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow 
         + (f", {n_weak} weak (the message states why)" if n_weak else "")
         + (f", {len(failed_results)} failed" if failed_results else "")
         + (f" ({batch_outcome.skipped} of these results are from an earlier run)" if batch_outcome.skipped else "")
-        + f". See {out / 'summary.csv'}, and {(workflow or PDF_WORKFLOW).output_folders} next to it."
+        + (
+            f". See {out / 'summary.csv'}, and {(workflow or PDF_WORKFLOW).output_folders} next to it."
+            if shard.n_shards == 1
+            else f". When all {shard.n_shards} shards are done, run jaxstruc merge {out}."
+        )
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # All test processes and later runs share compiled programs. jax reads these variables when it is imported.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Each process has one BLAS thread, because more threads than cores wait for each other. numpy reads this when imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # The level of the log that jaxstruc sets, because jax is imported first here and sets another one.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command_line import read_table
 
-from jaxstruc import batch, files
+from jaxstruc import batch, files, shards
 from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report import folder
@@ -50,13 +50,13 @@ class CopyWorkflow:
             status = Path(measurement.name).read_text().split()[0]
             yield PdfResult(measurement.name, measurement.sha256, plan.element, status, f"seed {plan.seed}")
 
-    def run(self, paths, out, plan=Plan()):  # noqa: B008
+    def run(self, paths, out, plan=Plan(), shard="1/1"):  # noqa: B008
         """Return the outcome of a run and the names of the files that it solved."""
         self.__init__()
         batch_outcome = batch.run_batch(
             paths, out, plan, progress=lambda *args: self.progress_calls.append(args),
             show=lambda title, settings: self.shown_settings.append((title, settings)),
-            workflow=batch.PDF_WORKFLOW._replace(read=self.read, solve=self.solve),
+            workflow=batch.PDF_WORKFLOW._replace(read=self.read, solve=self.solve), shard=shards.parse_shard(shard),
         )  # fmt: skip
         return batch_outcome, self.solved_names
 
@@ -190,3 +190,72 @@ def test_a_single_file_gets_its_short_table_and_the_workflow_names_its_folders()
     workflow = batch.PDF_WORKFLOW._replace(output_folders="only/")
     first_line, last_line = batch.closing_lines(batch.BatchOutcome([result], 0), Path("out"), workflow=workflow)
     assert first_line == str(result) and last_line.endswith("See out/summary.csv, and only/ next to it.")
+
+
+@pytest.mark.parametrize("n_shards", [2, 3, 6])
+def test_merged_shards_are_the_summary_of_one_run(n_shards, run_files, tmp_path):
+    paths = [*run_files, run_files[0]]  # a file that is named twice is solved once
+    workflow, whole, out = CopyWorkflow(), tmp_path / "whole", tmp_path / "out"
+    workflow.run(paths, whole)
+    solved_names, expected_rows = [], read_table(whole / "summary.csv")
+    for number in range(1, n_shards + 1):
+        assert not (out / "summary.csv").exists()
+        batch_outcome, solved = workflow.run(paths, out, shard=f"{number}/{n_shards}")
+        solved_names += solved
+        assert workflow.measured_names == ["a.gr", "c.gr", "d.gr"]  # arrays have the sizes of the whole run
+        assert batch_outcome.status == (3 if any(row.status == "failed" for row in batch_outcome.results) else 0)
+    assert sorted(solved_names) == ["a.gr", "c.gr", "d.gr"]
+    assert shards.merge(out) == (5, 2, 0, ()) and shards.merge(out).status == 3
+    assert read_table(out / "summary.csv") == expected_rows
+    assert (out / "summary.csv").read_text() == (whole / "summary.csv").read_text()
+    batch_outcome, solved = workflow.run(paths, out, shard=f"1/{n_shards}")
+    assert (
+        set(solved) <= {"d.gr"} and batch_outcome.skipped + solved.count("d.gr") >= 1
+    )  # failed curves are solved again
+
+
+def test_a_merge_of_unfinished_shards_names_them(run_files, tmp_path):
+    workflow, out = CopyWorkflow(), tmp_path / "out"
+    workflow.run(run_files, out, shard="1/3")
+    assert shards.merge(out) == (4, 1, 2, ("2/3", "3/3"))
+    assert [Path(row["file"]).stem for row in read_table(out / "summary.csv")] == ["a", "d"]
+    table = out / "shards" / "1-of-3.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    assert shards.merge(out) == (4, 0, 3, ("1/3", "2/3", "3/3"))
+
+
+def test_tables_that_are_no_shards_of_one_run_are_refused(run_files, tmp_path):
+    workflow, out = CopyWorkflow(), tmp_path / "out"
+    with pytest.raises(ValueError, match=r"^Expected tables with the results of shards in .*shards, got none; run "):
+        shards.merge(out)
+    workflow.run(run_files, out, shard="1/2")
+    workflow.run(run_files[:3], out, shard="2/2")
+    with pytest.raises(ValueError, match="got those of several"):
+        shards.merge(out)
+    workflow.run(run_files, out, shard="2/3")
+    with pytest.raises(ValueError, match="got those of several"):
+        shards.merge(out)
+    for text in (
+        "file,status\na.gr,solved\n",
+        "order,n_shard_curves,n_curves\n1,x,3\n",
+        "order,n_shard_curves,n_curves\n1\n",
+    ):
+        (out / "shards" / "2-of-2.csv").write_text(text)
+        with pytest.raises(ValueError, match=r"^Expected the table of a shard, got .*2-of-2\.csv; remove it"):
+            shards.merge(out)
+    assert not (out / "summary.csv").exists()
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "1/-2", "a/b", "1/2/3", "1 / 2", "1.0/2", "1/1000000"])
+def test_a_shard_is_a_number_and_a_count(text):
+    with pytest.raises(
+        ValueError, match=r"^Expected --shard as a number, counted from 1, .* pass e\.g\. --shard 3/16\.$"
+    ):
+        shards.parse_shard(text)
+    assert shards.parse_shard("3/16") == (3, 16)
+
+
+def test_the_last_line_of_a_shard_names_the_merge():
+    batch_outcome = batch.BatchOutcome(results(solved=2), 0)
+    last_line = list(batch.closing_lines(batch_outcome, Path("out"), shard=shards.Shard(2, 4)))[-1]
+    assert last_line == "2 of 2 files solved. When all 4 shards are done, run jaxstruc merge out."

@@ -32,6 +32,7 @@ pdf: site_search sources plan result candidate_fits solve classify
 small_angle: contrast data polyhedra form_factors named_polyhedra size_distributions smearing free_distribution
 small_angle: design_matrix fit evidence structure_factor simulate fitted_curves model_averaging result solve
 report: summary tables figures folder
+shards
 batch
 api
 cli: progress simulate train solve main

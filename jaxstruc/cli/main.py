@@ -15,7 +15,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxstruc import __version__
-from jaxstruc.options.pdf import ClassifyCommand, MineCommand, RefineCommand, SolveCommand
+from jaxstruc.options.pdf import ClassifyCommand, MergeCommand, MineCommand, RefineCommand, SolveCommand
 from jaxstruc.options.simulation import GenerateCommand, SimulateCommand
 from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
@@ -31,6 +31,7 @@ Command = (
     | RefineCommand
     | MineCommand
     | SaxsCommand
+    | MergeCommand
 )
 ResumableCommand = SolveCommand | MineCommand | RefineCommand | SaxsCommand | TrainCommand | TrainClassifierCommand
 """Commands that continue an interrupted run. The others write their files anew, most of them only at the end."""
@@ -44,6 +45,7 @@ _Subcommand = (
     | Annotated[GenerateCommand, tyro.conf.subcommand("generate")]
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
     | Annotated[TrainClassifierCommand, tyro.conf.subcommand("train-classifier")]
+    | Annotated[MergeCommand, tyro.conf.subcommand("merge")]
 )
 OVERVIEW = """usage: jaxstruc [--help] [--version] [--traceback] COMMAND ...
 
@@ -56,6 +58,7 @@ commands for measured data:
   mine              Compare thousands of clusters of a library with PDFs, and rank them (cluster mining).
   refine            Fit your own structures to PDFs, with standard errors.
   saxs              Find size, distribution of sizes and shape of particles from small-angle scattering.
+  merge             Write the summary of a run that several jobs shared with --shard.
 
 commands for simulation and training:
   simulate          Simulate the scattering of clusters, or the small-angle scattering of particles of simple shapes.
@@ -141,6 +144,8 @@ def _run_arguments(arguments: list[str]) -> int:
 
 def _run(command: Command) -> int:
     """Check the options of a command, run it, and return the exit status."""
+    if isinstance(command, MergeCommand):
+        return merge(command)
     command.options.check()
     if isinstance(command, SimulateCommand):
         return simulate(command)
@@ -219,6 +224,7 @@ def find_structures(config: SolveCommand | MineCommand | RefineCommand) -> int:
     """Find structures for measured PDFs by `solve`, `mine` or `refine`, and write the results."""
     from jaxstruc import batch, cache
     from jaxstruc.cli import progress, solve
+    from jaxstruc.shards import parse_shard
 
     cache.set_compilation_cache(config.cache)
     with progress.progress_bar(PROGRESS_TITLES[type(config)]) as advance:
@@ -226,7 +232,7 @@ def find_structures(config: SolveCommand | MineCommand | RefineCommand) -> int:
             batch_outcome = solve.refine(config, progress=advance)
         else:
             batch_outcome = solve.solve(config, progress=advance)
-    for line in batch.closing_lines(batch_outcome, config.out):
+    for line in batch.closing_lines(batch_outcome, config.out, shard=parse_shard(config.shard)):
         print(line)
     return batch_outcome.status
 
@@ -235,13 +241,27 @@ def saxs(config: SaxsCommand) -> int:
     """Find sizes and shapes from small-angle scattering, and write the results."""
     from jaxstruc import batch, cache
     from jaxstruc.cli import progress, solve
+    from jaxstruc.shards import parse_shard
 
     cache.set_compilation_cache(config.cache)
     with progress.progress_bar("Fitting") as advance:
         batch_outcome = solve.saxs(config, progress=advance)
-    for line in batch.closing_lines(batch_outcome, config.out, workflow=solve.SAXS_WORKFLOW):
+    shard = parse_shard(config.shard)
+    for line in batch.closing_lines(batch_outcome, config.out, workflow=solve.SAXS_WORKFLOW, shard=shard):
         print(line)
     return batch_outcome.status
+
+
+def merge(config: MergeCommand) -> int:
+    """Write the summary of a run from the tables of its shards, and print what is missing."""
+    from jaxstruc import shards
+
+    table = shards.merge(config.out)
+    failed = f", {table.n_failed} of them failed" if table.n_failed else ""
+    print(f"{table.n_curves - table.n_missing} of {table.n_curves} curves{failed}. See {config.out / 'summary.csv'}.")
+    if table.n_missing:
+        print(f"Not finished: --shard {', '.join(table.unfinished_shards)}.")
+    return table.status
 
 
 def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:

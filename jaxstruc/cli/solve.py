@@ -17,6 +17,7 @@ from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.report import figures, summary, tables
 from jaxstruc.result import Result
 from jaxstruc.scattering import form_factors
+from jaxstruc.shards import parse_shard
 from jaxstruc.small_angle.result import SaxsResult
 from jaxstruc.small_angle.solve import (
     SaxsPlan,
@@ -36,9 +37,10 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
+    shard = parse_shard(config.shard)
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
     plan = make_solve_plan(config.element, config.options, progress=progress)
-    return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.print_settings)
+    return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.print_settings, shard=shard)
 
 
 def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
@@ -49,10 +51,12 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
     """
     plan = SaxsPlan(config.element, config.options)
     check_saxs_plan(plan)
+    shard = parse_shard(config.shard)
     batch.check_inputs(config.files, config.out, plan, workflow=SAXS_WORKFLOW)
     return batch.run_batch(
-        config.files, config.out, plan, progress=progress, show=tables.print_settings, workflow=SAXS_WORKFLOW
-    )
+        config.files, config.out, plan, progress=progress, show=tables.print_settings, workflow=SAXS_WORKFLOW,
+        shard=shard,
+    )  # fmt: skip
 
 
 def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome:
@@ -61,12 +65,14 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
+    shard = parse_shard(config.shard)
     clusters, measured = split_files(config.files)
     plan = make_refine_plan(clusters, config.options)
     batch.check_inputs(measured, config.out, plan, workflow=REFINE_WORKFLOW)
     return batch.run_batch(
-        measured, config.out, plan, progress=progress, show=tables.print_settings, workflow=REFINE_WORKFLOW
-    )
+        measured, config.out, plan, progress=progress, show=tables.print_settings, workflow=REFINE_WORKFLOW,
+        shard=shard,
+    )  # fmt: skip
 
 
 def split_files(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:

@@ -19,6 +19,7 @@ from jaxstruc.options.validation import (
     Inline,
     Options,
     Out,
+    ShardText,
     Unset,
     check_order,
     parameter_help,
@@ -330,8 +331,8 @@ class ClassifyCommand:
 class SolveCommand:
     """Find the atomic structures of nanoparticles from their PDFs.
 
-    Candidates come from a neural network, a library of clusters and a search over lattice sites. The promising
-    candidates are fitted to the data, and the best of them is compared with a distribution of particles.
+    Candidates come from a library of clusters and a search over lattice sites. The promising candidates are fitted to
+    the data, and the best of them is compared with a distribution of particles.
 
     Example: jaxstruc solve sample.gr --element Pt -o out/
     """
@@ -342,6 +343,7 @@ class SolveCommand:
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
+    shard: ShardText = "1/1"
     cache: Cache = True
 
 
@@ -349,7 +351,7 @@ class SolveCommand:
 class MineCommand:
     """Compare thousands of clusters of a library with PDFs, and rank them (cluster mining).
 
-    This command is `solve` with other defaults: --sources library and --search none.
+    This command is `solve` with another default: --search none.
 
     Example: jaxstruc mine sample.gr --element Pt -o out/
     """
@@ -360,6 +362,7 @@ class MineCommand:
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
+    shard: ShardText = "1/1"
     cache: Cache = True
 
 
@@ -374,4 +377,16 @@ class RefineCommand:
     """Structure files of one element, and then PDFs (.gr). name.xyz@2 selects the third structure of a file."""
     out: Folder
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
+    shard: ShardText = "1/1"
     cache: Cache = True
+
+
+@dataclass(frozen=True)
+class MergeCommand:
+    """Write the summary of a run that several jobs shared with --shard.
+
+    Example: jaxstruc merge out/
+    """
+
+    out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT", help_behavior_hint="")]]
+    """Folder of the results, i.e. --out of the jobs."""

@@ -17,6 +17,7 @@ from jaxstruc.options.validation import (
     Frame,
     Inline,
     Options,
+    ShardText,
     Unset,
     check_axis,
     check_order,
@@ -262,4 +263,5 @@ class SaxsCommand:
         ),
     ] = ""
     options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
+    shard: ShardText = "1/1"
     cache: Cache = True

@@ -38,6 +38,14 @@ Folder = Annotated[
     ),
 ]
 """Required folder of the results."""
+ShardText = Annotated[
+    str,
+    tyro.conf.arg(
+        help="Part of the curves to solve, for several jobs with the same files and the same --out. For example, 3/16 "
+        "is the third of 16 parts. `jaxstruc merge OUT` then writes the summary of all parts."
+    ),
+]
+"""Part of a run."""
 Cache = Annotated[
     bool, tyro.conf.arg(help="Keep compiled programs in the cache folder, so that the next run starts faster.")
 ]
