@@ -15,7 +15,7 @@ from jaxstruc import files
 from jaxstruc.options.pdf import SHIPPED
 
 MODULE_ORDER = """
-files parameters statistics cache
+files parameters statistics cache blas
 options: validation pdf small_angle simulation training
 clusters: cluster structure_files distances lattices families fcc_shapes library structure_type description size_classes
 clusters: potential displacement_fields lattice_sites polydisperse random_particles known_phases imperfect_particles

@@ -16,6 +16,7 @@ from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc import statistics
+from jaxstruc.blas import with_one_blas_thread
 from jaxstruc.clusters import size_classes
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.io import reduction
@@ -173,6 +174,7 @@ def padded_targets(
         yield make_target(*measurement.curve, settings)
 
 
+@with_one_blas_thread
 def solve_measurement(
     case: MeasurementCase, library_cache: LibraryCache, progress: Callable[[str], None] = lambda remark: None
 ) -> PdfResult:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxstruc.blas import with_one_blas_thread
 from jaxstruc.parameters import FIT_PARAMETERS, PARAMETERS
 from jaxstruc.scattering.cluster_tables import TableRange
 
@@ -233,6 +234,7 @@ def array_sizes(*, r_start: float, r_end: float, qmin: float, qmax: float, diame
     )
 
 
+@with_one_blas_thread
 def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings: TargetSettings) -> Target:
     """Return the target of a fit. It is computed with NumPy in double precision.
 

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxstruc.blas import with_one_blas_thread
 from jaxstruc.small_angle import design_matrix, form_factors, free_distribution
 from jaxstruc.small_angle.data import SaxsData, WhitenedData
 from jaxstruc.small_angle.design_matrix import DesignMatrix, RadiusWindow, StartGrid, nonnegative_pair
@@ -225,6 +226,7 @@ def population_columns(volume_shares, log_parameters, log_radius) -> Float[Array
     return jax.vmap(jax.vmap(value_and_slopes))(log_parameters)
 
 
+@with_one_blas_thread
 def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
     """Fit all bodies with all distributions to each pattern.
 

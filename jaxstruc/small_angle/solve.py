@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ase.data import atomic_numbers
 
 import jaxstruc
+from jaxstruc.blas import with_one_blas_thread
 from jaxstruc.io import points, read
 from jaxstruc.io.columns import ReadError, expect
 from jaxstruc.io.measurement import Measurement
@@ -172,6 +173,7 @@ def solve_saxs_measurements(
             yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
 
 
+@with_one_blas_thread
 def saxs_result_from_fits(
     measurement: Measurement, saxs_data: SaxsData, fits: fit.SaxsFits, plan: SaxsPlan
 ) -> SaxsResult:
