@@ -6,8 +6,9 @@
 
 Each file is the PDF of a gold cluster of the library with 35 to 130 atoms and all imperfections of
 `scattering.imperfect_pdf`: noise, background, a shell of ligands or amorphous gold, a wrong normalisation, qmin and
-qdamp, a size distribution, and relaxed atoms. The types are equally frequent. A file is mined without and with the
-classifier. It is "held" if the candidate with the lowest Rw of the first run is among the candidates of the second run.
+qdamp, a size distribution, and relaxed atoms. The types are equally frequent, and the atoms show them. A file is mined
+without and with the classifier. It is "held" if the candidate with the lowest Rw of the first run is among the
+candidates of the second run.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 
 from jaxstruc import Measurement
 from jaxstruc.api import make_solve_plan
-from jaxstruc.clusters import families, library
+from jaxstruc.clusters import families, library, structure_type
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
 from jaxstruc.options.pdf import LibraryOptions, MineOptions, ScreenName
@@ -75,8 +76,9 @@ def simulate_case(cluster_library: Library, seed: int, *, imperfections: Imperfe
     max_atoms = min(ATOM_RANGE[1], int(sizes.max()))
     rows = np.flatnonzero((types == type_name) & (sizes >= ATOM_RANGE[0]) & (sizes <= max_atoms))
     log_size = rng.uniform(*np.log([ATOM_RANGE[0], max_atoms]))
-    nearest = rows[np.argsort(np.abs(np.log(sizes[rows]) - log_size), kind="stable")[:20]]
-    row = int(rng.choice(nearest))
+    nearest = rows[np.argsort(np.abs(np.log(sizes[rows]) - log_size), kind="stable")]
+    similar = [*rng.permutation(nearest[:20]), *nearest[20:]]
+    row = next(int(row) for row in similar if shows_type(cluster_library, int(row), type_name))
     instrument = Instrument(
         uiso=rng.uniform(0.005, 0.015), delta2=rng.uniform(1.0, 4.0), qdamp=rng.uniform(0.01, 0.06),
         scale=rng.uniform(0.6, 1.6), stretch=rng.uniform(0.985, 1.015),
@@ -93,6 +95,12 @@ def simulate_case(cluster_library: Library, seed: int, *, imperfections: Imperfe
         "row": row, "atoms": int(sizes[row]), "imperfections": imperfections._asdict(),
     }  # fmt: skip
     return ImperfectCase(Measurement(f"imperfect-{seed}.gr", pdf.r, pdf.g, pdf.header), pdf, truth)
+
+
+def shows_type(cluster_library: Library, row: int, type_name: str) -> bool:
+    """Return whether the atoms of a cluster show its type. A piece beside the axis of a decahedron does not, e.g."""
+    observed_type = structure_type.identify_structure_type(library.candidate_cluster(cluster_library, row).positions)
+    return observed_type.shows_type and observed_type.name == type_name
 
 
 def mining_plan(screen: ScreenName, max_atoms: int) -> PdfPlan:
