@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
+from scipy.spatial.distance import pdist, squareform
 
 from jaxstruc.clusters.cluster import Cluster
 
@@ -112,7 +113,7 @@ def centred_cluster(family: str, label: str, positions: np.ndarray) -> Cluster:
 
 def is_connected(positions: np.ndarray, *, bond: float = 1.0) -> bool:
     """Return whether chains of neighbours connect all atoms. Neighbours are closer than 1.2 times `bond`."""
-    is_neighbour = np.linalg.norm(positions[:, None] - positions[None], axis=-1) < 1.2 * bond
+    is_neighbour = squareform(pdist(positions) < 1.2 * bond)
     return connected_components(is_neighbour, directed=False)[0] == 1
 
 
