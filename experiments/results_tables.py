@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import benchmark_tables
 import classifier_tables
+import imperfect_tables
 import json_rows
 import network_tables
 import pdf_tables
@@ -134,6 +135,20 @@ PAGES: dict[str, ResultPage] = {
         "of the potential in the model, and it is 1 in particles that are fully relaxed. The strain is the root mean "
         "square displacement in units of the bond length. Intervals are 90 % intervals. A particle at a saddle point "
         "keeps its type only because the relaxation keeps its symmetry. Seconds are medians for one file.",
+    ),
+    "imperfect_types": ResultPage(
+        {"imperfect_types": imperfect_tables.types_table},
+        {
+            "Probabilities of types": imperfect_tables.types_table,
+            "Wrong types": imperfect_tables.wrong_types_table,
+        },
+        "The log loss is the mean of -ln of the probability of the true type. All types have equal prior weights.",
+    ),
+    "imperfect_pdfs": ResultPage(
+        {"imperfect_pdfs": imperfect_tables.screening_table},
+        {"Selections of candidates": imperfect_tables.screening_table},
+        "The best candidate is the one with the lowest Rw among all candidates. It is kept if it is among the "
+        "candidates that are fitted after the selection. Seconds are medians on shared cores.",
     ),
     "benchmark_sites": ResultPage(
         {"benchmark_sites": benchmark_tables.sites_block},
