@@ -33,9 +33,14 @@ from jaxstruc.statistics import Interval, credible_set, discrete_interval
 
 MIN_TYPE_PROBABILITY = 0.7
 """Smallest probability of a structure type at which the type is not called undecided."""
-RELATIVE_POTENTIAL_ERROR = 0.2
-"""Standard deviation of the error of the relaxation that comes from the potential, relative to the relaxation. It is
-the spread of the relaxation of particles that were relaxed with another potential (EMT instead of Gupta)."""
+OUTWARD_POTENTIAL_ERROR, INWARD_POTENTIAL_ERROR = 0.35, 0.1
+"""Standard deviations of the error of the relaxation that comes from the potential, relative to the relaxation, away
+from 0 and towards 0. Particles that are relaxed with another potential (EMT instead of Gupta) have a relaxation of 0.4
+to 1.1, depending on the metal."""
+ATOM_COUNT_POTENTIAL_ERROR = 0.012
+"""Standard deviation of the error of the number of atoms that comes from the potential, relative to this number, for a
+searched particle with a relaxation of 1 whose residual is as large as the noise. It was determined on simulated
+particles (EMT) that are not used for reported results."""
 MAX_LISTED_CANDIDATES, MIN_TYPED_CANDIDATES = 200, 20
 """Largest number of candidates in a result; number of best candidates whose type is always identified from the
 atoms."""
@@ -50,6 +55,8 @@ ATOM_COUNT_WIDTH_FACTOR = 1.75
 """Factor that widens the interval of the number of atoms, if the interval comes from the Markov chains of a search and
 the scale is free. It was determined on simulated particles that are not used for reported results. Longer chains give
 the same intervals."""
+NORMAL_90 = 1.645
+"""Half-width of the central 90 % interval of a normal distribution, in standard deviations."""
 SEARCH_BOUNDED_PARAMETERS = ("stretch", "uiso")
 """Parameters whose bounds limit the search and are not physical limits."""
 
@@ -260,7 +267,7 @@ def _credible_intervals(
     """Return the best candidate's number of atoms, diameter and share of hexagonal layers, with 90 % intervals.
 
     The intervals are computed from the weights of the candidates. The numbers of atoms of searched particles come from
-    Markov chains, and their interval is widened if the scale is free.
+    Markov chains. Their interval is widened if the scale is free, and by the error of the potential.
     """
     pool, weight, search_result = (
         solved_measurement.candidates.pool,
@@ -285,6 +292,9 @@ def _credible_intervals(
     n_atoms = discrete_interval(
         listed_candidates[0].n_atoms, atom_counts, weight=atom_count_weights, width_factor=width_factor
     )
+    if listed_candidates[0].source == "search":
+        structure_ratio = _residual_structure(listed_candidates[0], solved_measurement)
+        n_atoms = _with_potential_error(n_atoms, listed_candidates[0], structure_ratio)
     intervals = {"n_atoms": n_atoms, "diameter": discrete_interval(diameter[0], diameter, weight=listed_weight)}
     has_layers = np.isfinite(hexagonal)
     if has_layers[0]:
@@ -302,8 +312,32 @@ def _relaxation_interval(best: Candidate) -> dict[str, Interval]:
     relaxation = best.values.get("relaxation")
     if relaxation is None or relaxation.error is None:
         return {}
-    half_width = 1.645 * math.hypot(relaxation.error, RELATIVE_POTENTIAL_ERROR * relaxation.value)
-    return {"relaxation": Interval(relaxation.value, relaxation.value - half_width, relaxation.value + half_width)}
+    outward, inward = (
+        NORMAL_90 * math.hypot(relaxation.error, relative_error * relaxation.value)
+        for relative_error in (OUTWARD_POTENTIAL_ERROR, INWARD_POTENTIAL_ERROR)
+    )
+    below, above = (inward, outward) if relaxation.value >= 0 else (outward, inward)
+    return {"relaxation": Interval(relaxation.value, relaxation.value - below, relaxation.value + above)}
+
+
+def _with_potential_error(n_atoms: Interval, best: Candidate, structure_ratio: float | None) -> Interval:
+    """Return the interval of the number of atoms of a searched particle, widened by the error of the potential.
+
+    The error is proportional to the relaxation, up to 1, and to the root mean square residual relative to the noise.
+
+    Args:
+        n_atoms: Interval without this error.
+        best: Searched particle.
+        structure_ratio: Mean squared residual divided by the mean squared noise; None if the noise is unknown.
+    """
+    relaxation = best.values.get("relaxation")
+    if relaxation is None or relaxation.error is None:
+        return n_atoms
+    relative_error = ATOM_COUNT_POTENTIAL_ERROR * min(abs(relaxation.value), 1.0)
+    error = NORMAL_90 * relative_error * n_atoms.value * math.sqrt(max(structure_ratio or 1.0, 1.0))
+    low = n_atoms.value - math.hypot(n_atoms.value - n_atoms.low, error)
+    high = n_atoms.value + math.hypot(n_atoms.high - n_atoms.value, error)
+    return Interval(n_atoms.value, float(math.floor(low)), float(math.ceil(high)))
 
 
 def _sample_remarks(sample_comparison: SampleComparison | str, ensemble: Distribution | None) -> list[str]:
@@ -462,25 +496,28 @@ def _range_remarks(solved_measurement: SolvedMeasurement, listed_candidates: Seq
 
 def _weak_reasons(best: Candidate, solved_measurement: SolvedMeasurement) -> list[str]:
     """Return the reasons why the best candidate does not explain the data; an empty list if it does."""
-    measurement, target = solved_measurement.measurement, solved_measurement.target
-    assert best.calculated is not None
-    n_fitted = sum(value.error is not None for value in best.values.values())
-    residual_structure = fit_quality.residual_structure(
-        target.g - best.calculated,
-        measurement.r,
-        measurement.g,
-        diameter=best.diameter,
-        n_independent=target.n_independent,
-        n_parameters=n_fitted,
-    )
     return fit_quality.weak_fit_reasons(
         rw=best.rw,
-        structure_ratio=residual_structure,
+        structure_ratio=_residual_structure(best, solved_measurement),
         n_atoms=best.n_atoms,
         max_atoms=max(
             (group.max_atoms for group in solved_measurement.groups if group.source == best.source), default=0
         ),
         at_bound=[name for name in SEARCH_BOUNDED_PARAMETERS if f"{name} at its bound" in best.remark],
+    )
+
+
+def _residual_structure(best: Candidate, solved_measurement: SolvedMeasurement) -> float | None:
+    """Return `fit_quality.residual_structure` of the best candidate."""
+    measurement, target = solved_measurement.measurement, solved_measurement.target
+    assert best.calculated is not None
+    return fit_quality.residual_structure(
+        target.g - best.calculated,
+        measurement.r,
+        measurement.g,
+        diameter=best.diameter,
+        n_independent=target.n_independent,
+        n_parameters=sum(value.error is not None for value in best.values.values()),
     )
 
 

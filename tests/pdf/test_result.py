@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pdf_results
 import pytest
 from scipy.spatial.distance import pdist
 from simulated_pdfs_numpy import cluster_pdf
@@ -12,11 +13,13 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.displacement_fields import FieldStore
 from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.options.pdf import DataOptions, FitOptions
-from jaxstruc.pdf import solve
+from jaxstruc.pdf import result, solve
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.pdf.sources import CandidateSource
+from jaxstruc.result import Value
 from jaxstruc.scattering import form_factors
+from jaxstruc.statistics import Interval
 
 BOND = form_factors.bond_length("Au")
 R = np.arange(1.5, 40.001, 0.05)
@@ -303,3 +306,44 @@ def test_the_diameter_and_the_atoms_are_those_of_the_relaxed_structure():
         stretch, relaxation = (candidate.values[name].value for name in ("stretch", "relaxation"))
         rigid_diameter = pdist(cluster.positions).max() * BOND * stretch
         assert abs(relaxation) < 0.02 or abs(candidate.diameter - rigid_diameter) > 1e-3
+
+
+def relaxed_candidate(relaxation, error=0.03):
+    return pdf_results.candidate(values={"relaxation": Value(relaxation, error, "")})
+
+
+@pytest.mark.parametrize(
+    ("relaxation", "structure_ratio", "n_low", "n_high"),
+    [
+        (
+            1.0,
+            None,
+            195,
+            205,
+        ),  # 1.645 * 0.012 * 200 = 3.9 atoms, and the interval of the search has 2 below and 1 above
+        (1.0, 0.8, 195, 205),
+        (1.6, 1.0, 195, 205),
+        (1.0, 4.0, 191, 208),
+        (-0.5, 1.0, 197, 203),
+        (0.0, 9.0, 198, 201),
+    ],
+)
+def test_the_interval_of_a_searched_particle_contains_the_error_of_the_potential(
+    relaxation, structure_ratio, n_low, n_high
+):
+    interval = result._with_potential_error(
+        Interval(200.0, 198.0, 201.0), relaxed_candidate(relaxation), structure_ratio
+    )
+    assert interval == Interval(200.0, n_low, n_high)
+    fixed = pdf_results.candidate(values={"relaxation": Value(relaxation, None, "")})
+    for best in (fixed, pdf_results.candidate()):
+        assert result._with_potential_error(interval, best, structure_ratio) is interval
+
+
+def test_the_interval_of_the_relaxation_is_wider_away_from_zero():
+    outward, inward = 1.645 * np.hypot(0.03, 0.35 * 0.8), 1.645 * np.hypot(0.03, 0.1 * 0.8)
+    for sign in (1, -1):
+        interval = result._relaxation_interval(relaxed_candidate(0.8 * sign))["relaxation"]
+        expected_ends = sorted(sign * np.array([0.8 - inward, 0.8 + outward]))
+        np.testing.assert_allclose([interval.low, interval.high], expected_ends)
+    assert result._relaxation_interval(pdf_results.candidate()) == {}
