@@ -230,7 +230,7 @@ def test_mistakes_are_one_line_and_write_nothing(input_files, command_arguments,
         (("-o", tmp_path / "file"), "Expected a folder for the results"),
         (("-o", tmp_path / "out", "--free", "stretch"), "Expected scale among --free"),
         (("-o", tmp_path / "out", "--free", "scale", "delta1", "delta2"), "got both"),
-        (("-o", tmp_path / "out", "--rmax", 2.5), "Expected more than 8 independent points"),
+        (("-o", tmp_path / "out", "--rmax", 2.5), "Expected more than 7 independent points"),
         (("-o", tmp_path / "out", "--qmin", 30), "0 <= qmin < qmax"),
     ):
         assert run_command(*leading_arguments, input_files[0], *trailing_arguments, *options) == 2

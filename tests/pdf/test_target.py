@@ -84,7 +84,7 @@ def test_a_larger_size_adds_zeros_alone():
 
 def test_too_few_points_are_refused():
     r = R[:20]
-    with pytest.raises(ValueError, match=r"Expected more than 8 independent points, got 6\.4"):
+    with pytest.raises(ValueError, match=r"Expected more than 7 independent points, got 6\.4"):
         make_target(np.sin(r), r=r)
 
 
@@ -145,14 +145,14 @@ def test_independent_points_are_half_waves_and_at_most_the_points_of_the_grid():
         8 * 18 / np.pi - 3
     )
     assert target.independent_points(np.linspace(2.0, 10.0, 12), qmin=1.0, qmax=19.0, n_background_terms=3) == 9
-    for n_points in (11, 10):  # 9 and 8 points remain, and a fit has 8 parameters
+    for n_points in (10, 9):  # 8 and 7 points remain, and a fit has 7 parameters and the relaxation, which has a prior
         points = np.linspace(2.0, 10.0, n_points)
-        if n_points == 11:
-            assert target.independent_points(points, qmin=1.0, qmax=19.0, n_background_terms=2) == 9
+        if n_points == 10:
+            assert target.independent_points(points, qmin=1.0, qmax=19.0, n_background_terms=2) == 8
         else:
-            with pytest.raises(ValueError, match=r"got 8\.0 for r 2 to 10 Å and Q 1 to 19 1/Å; .*, or fit fewer"):
+            with pytest.raises(ValueError, match=r"got 7\.0 for r 2 to 10 Å and Q 1 to 19 1/Å; .*, or fit fewer"):
                 target.independent_points(points, qmin=1.0, qmax=19.0, n_background_terms=2)
-    with pytest.raises(ValueError, match=r"Expected more than 8.*; lower --rmin or raise --rmax\.$"):
+    with pytest.raises(ValueError, match=r"Expected more than 7.*; lower --rmin or raise --rmax\.$"):
         target.independent_points(r, qmin=1.0, qmax=19.0)
 
 
