@@ -218,3 +218,26 @@ def ensembles_table(rows: Rows) -> str:
         rows,
         {title: name for name, title in titles.items()} | {"part": lambda row: parts.get(row["part"], row["part"])},
     )
+
+
+# ---- whole commands
+
+EXPECTED_RATES = {
+    "solve": 0.5, "solve, two shards": 0.5, "mine": 2.0, "mine, two shards": 2.0, "mine --ensemble none": 4.0,
+    "classify": 300.0, "saxs": 20.0,
+}  # fmt: skip
+"""Smallest expected rate of each part of `benchmark_throughput.py`, in files per second."""
+EXPECTED_SECONDS = {"first": 20.0, "first, programs kept": 4.0, "first in Python, programs kept": 4.0}
+"""Largest expected time of each first answer, in seconds."""
+
+
+def throughput_table(rows: Rows) -> str:
+    """Return the table of the rates of whole commands and of the times to the first answer."""
+    lines = [["command", "files", "seconds", "files a second", "expected"]]
+    for row in rows:
+        name, n_files = row["part"], row["n_files"]
+        is_rate = name in EXPECTED_RATES
+        expected = f"at least {EXPECTED_RATES[name]:g}" if is_rate else f"at most {EXPECTED_SECONDS[name]:g} s"
+        rate = number(row["files_per_second"]) if is_rate else ""
+        lines.append([name, str(n_files), number(row["seconds"]), rate, expected])
+    return markdown_table(lines)

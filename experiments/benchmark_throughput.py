@@ -11,7 +11,7 @@ built ("warm"), except in the parts "first" and "first, programs kept". In the p
 the files.
 
 The parts "first" are the example of the repository with `solve`: without any cache, with the library and all programs
-kept, and the same in Python in a new process. The expected rates and times are in `EXPECTED`.
+kept, and the same in Python in a new process. The expected rates and times are in `benchmark_tables`.
 """
 
 import argparse
@@ -30,6 +30,7 @@ import numpy as np
 import simulated_saxs
 import synthetic_particles
 import unlisted_particles
+from benchmark_tables import EXPECTED_RATES, EXPECTED_SECONDS
 
 from jaxstruc.clusters.distances import histogram
 from jaxstruc.scattering import form_factors
@@ -61,19 +62,14 @@ PARTS = {
     "saxs": Part(("saxs",), 200),
 }
 FIRST_PARTS = ("first", "first, programs kept", "first in Python, programs kept")
-EXPECTED = {
-    "solve": 0.5, "solve, two shards": 0.5, "mine": 2.0, "mine, two shards": 2.0, "mine --ensemble none": 4.0,
-    "classify": 300.0, "saxs": 20.0, "first": 20.0, "first, programs kept": 4.0, "first in Python, programs kept": 4.0,
-}  # fmt: skip
-"""Smallest expected rate of each part in files per second, and largest expected time of the first answers in s."""
 PYTHON_SCRIPT = "import sys, jaxstruc; print(jaxstruc.solve(jaxstruc.read(sys.argv[1]), element='Ag').best.n_atoms)"
 
 
 def write_pdf(path: Path, seed: int) -> None:
     """Write the G(r) of a particle that the library does not list, with its settings in the header."""
     rng = np.random.default_rng([29, seed])
-    kinds = synthetic_particles.OFF_RULE_KINDS
-    particle = synthetic_particles.draw_off_rule_particle(kinds[seed % len(kinds)], rng)
+    kind = synthetic_particles.OFF_RULE_KINDS[seed % len(synthetic_particles.OFF_RULE_KINDS)]
+    particle = synthetic_particles.draw_off_rule_particle(kind, rng)
     positions = particle.positions * form_factors.bond_length(ELEMENT)
     pairs = histogram(positions, width=PAIR_BIN)
     values = {"qmin": rng.uniform(0.6, 1.2), "qmax": QMAX, "uiso": rng.uniform(0.004, 0.01), "delta2": 2.5}
@@ -117,10 +113,12 @@ def run(commands: Sequence[Sequence[object]], cache: Path) -> float:
     Raises:
         RuntimeError: If a command fails.
     """
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    environment["JAXSTRUC_CACHE"] = str(cache)
     start_time = time.perf_counter()
     processes = [
         subprocess.Popen(
-            list(map(str, (sys.executable, *command))), env=os.environ | {"JAXSTRUC_CACHE": str(cache)},
+            list(map(str, (sys.executable, *command))), env=environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )
         for command in commands
@@ -175,8 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="few files and a small library; writes nothing")
     options = parser.parse_args(arguments)
     names = options.parts or [*PARTS, *FIRST_PARTS]
-    if unknown := [name for name in names if name not in EXPECTED]:
-        parser.error(f"expected parts of {', '.join(EXPECTED)}, got {', '.join(unknown)}")
+    if unknown := [name for name in names if name not in EXPECTED_RATES | EXPECTED_SECONDS]:
+        parser.error(f"expected parts of {', '.join(EXPECTED_RATES | EXPECTED_SECONDS)}, got {', '.join(unknown)}")
     library = ("--families", "octahedron", "icosahedron", "--max-atoms", "100") if options.quick else ()
     out = None if options.quick else options.out
     for name in names:

@@ -98,7 +98,7 @@ def simulate_case(cluster_library: Library, seed: int, *, imperfections: Imperfe
 
 
 def shows_type(cluster_library: Library, row: int, type_name: str) -> bool:
-    """Return whether the atoms of a cluster show its type. A piece beside the axis of a decahedron does not, e.g."""
+    """Return whether the atoms show the type of a cluster, e.g. the axis of a decahedron."""
     observed_type = structure_type.identify_structure_type(library.candidate_cluster(cluster_library, row).positions)
     return observed_type.shows_type and observed_type.name == type_name
 

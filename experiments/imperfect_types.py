@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import imperfect_pdfs
+import imperfect_tables
 import json_rows
 import numpy as np
 
@@ -33,8 +34,8 @@ PARTS = {
     "clean": ("noise", "relaxation"),
 }
 """Imperfections of the files of each part."""
-FIRST_SEED, SURE_PROBABILITY, MIN_PROBABILITY = 12000, 0.9, 1e-6
-"""First seed of the files, probability above which a type counts as sure, and smallest probability in the log loss."""
+FIRST_SEED = 12000
+"""First seed of the files."""
 
 
 def type_row(cluster_library: Library, part: str, seed: int, max_atoms: int) -> dict[str, Any]:
@@ -59,13 +60,12 @@ def summary_text(rows: Sequence[dict[str, Any]]) -> str:
         part_rows = [row for row in rows if row["part"] == part]
         if not part_rows:
             continue
-        is_sure = np.array([max(row["types"].values()) >= SURE_PROBABILITY for row in part_rows])
-        is_right = np.array([max(row["types"], key=row["types"].get) == row["type"] for row in part_rows])
-        losses = [-np.log(max(row["types"].get(row["type"], 0.0), MIN_PROBABILITY)) for row in part_rows]
+        is_sure = np.array([max(row["types"].values()) >= imperfect_tables.SURE_PROBABILITY for row in part_rows])
+        is_right = np.array([imperfect_tables.most_probable_type(row) == row["type"] for row in part_rows])
         right_of_sure = is_right[is_sure].mean() if is_sure.any() else float("nan")
         lines.append(
             f"{part}: {len(part_rows)} files, right {is_right.mean():.0%}, sure {is_sure.mean():.0%}, "
-            f"right of these {right_of_sure:.0%}, log loss {np.mean(losses):.3f}"
+            f"right of these {right_of_sure:.0%}, log loss {imperfect_tables.log_loss(part_rows):.3f}"
         )
     return "\n".join(lines)
 

@@ -150,6 +150,11 @@ PAGES: dict[str, ResultPage] = {
         "The best candidate is the one with the lowest Rw among all candidates. It is kept if it is among the "
         "candidates that are fitted after the selection. Seconds are medians on shared cores.",
     ),
+    "benchmark_throughput": ResultPage(
+        {"benchmark_throughput": benchmark_tables.throughput_table},
+        {"Whole commands": benchmark_tables.throughput_table},
+        "Times contain the start of the process. A first answer is the median of three runs.",
+    ),
     "benchmark_sites": ResultPage(
         {"benchmark_sites": benchmark_tables.sites_block},
         {"Times": benchmark_tables.sites_table},

@@ -151,7 +151,7 @@ def mine(
 ) -> PdfResult | list[PdfResult]:
     """Compare thousands of clusters from a library with a measured PDF, and return the best candidates.
 
-    This function is `solve` with other defaults, which are those of `MineOptions`.
+    This function is `solve` with another default: there is no search, as in `MineOptions`.
 
     Args:
         measurement: One measurement, or several of one element.

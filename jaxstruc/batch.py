@@ -1,7 +1,8 @@
 """Many measured files and one folder of results, for `solve`, `mine`, `refine` and `saxs`.
 
 A run reads and checks each file, and skips the files whose results an earlier run wrote with the same settings. The
-summary is complete at any time. A file that cannot be used gets a row with the reason and does not end the run.
+summary (or the table of a shard) is complete at any time. A file that cannot be used gets a row with the reason and
+does not end the run.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 from jaxstruc.report import folder, summary, tables
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
-from jaxstruc.shards import WHOLE_RUN, Shard
+from jaxstruc.shards import WHOLE_RUN, RunPart, Shard
 
 AnyResult = TypeVar("AnyResult", bound=Result)
 ProgressCallback = Callable[[int, int, str], None]
@@ -31,6 +32,8 @@ MAX_SHOWN_FILES = 8
 """Largest number of curves whose settings are printed."""
 MAX_LISTED_FILES = 20
 """Largest number of curves for which a line is printed at the end."""
+SETTINGS_KEY = "settings_key"
+"""Name of the fact of a result that identifies the settings of its run."""
 MAX_STEM_LEVEL = 8
 """Largest number of groups of eight digits of a checksum in the name of a result. A checksum has eight groups."""
 
@@ -148,26 +151,25 @@ def run_batch(
     shard_stems = shard.select(stems)
     run_measurements = [job.measurement for job in jobs]
     jobs = [job for job in jobs if job.stem in shard_stems]
-    earlier_results = _earlier_results(out, plan, jobs)
+    earlier_results = _earlier_results(out, plan, jobs, stems)
     result_by_stem |= earlier_results
     pending_jobs = [job for job in jobs if job.stem not in earlier_results]
     for job in pending_jobs[:MAX_SHOWN_FILES]:
         show(job.title, job.measurement.settings)
     row_by_stem = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
     shard_entries = _shard_entries(entries, stems, shard_stems)
+    part = RunPart(_run_key(plan, entries), len(entries), len(set(stems)), len(shard_entries))
+    shards.remove_other_tables(shard, out, part.run)
 
     def update_summary() -> None:
-        _write_summary(out, shard, shard_entries, row_by_stem, columns=workflow.columns, n_curves=len(entries))
+        _write_summary(out, shard, part, shard_entries, row_by_stem, columns=workflow.columns)
 
     files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
     update_summary()
-    new_results = workflow.solve(
-        [job.measurement for job in pending_jobs],
-        plan,
-        run_measurements=run_measurements,
-        progress=progress,
-    )
-    for job, result in zip(pending_jobs, new_results, strict=True):
+    pending_measurements = [job.measurement for job in pending_jobs]
+    new_results = workflow.solve(pending_measurements, plan, run_measurements=run_measurements, progress=progress)
+    for job, new_result in zip(pending_jobs, new_results, strict=True):
+        result = dataclasses.replace(new_result, facts=new_result.facts | {SETTINGS_KEY: _settings_key(plan)})
         folder.write_result(result, out, job.stem)
         result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
         update_summary()
@@ -187,21 +189,21 @@ def _shard_entries(
 def _write_summary(
     out: Path,
     shard: Shard,
+    part: RunPart,
     shard_entries: Sequence[tuple[int, CurveEntry, str]],
     row_by_stem: Mapping[str, Row],
     *,
     columns: Sequence[str],
-    n_curves: int,
 ) -> None:
     """Write the summary of the curves that have a result, with the paths of the files as the user gave them.
 
     Args:
         out: Folder of the results.
         shard: Part of the run. A shard of several has a table of its own.
+        part: Facts about the shard and its run.
         shard_entries: Curves of the shard, see `_shard_entries`.
         row_by_stem: Rows of the summary by the names of the results.
         columns: Columns of the summary.
-        n_curves: Number of curves of the run.
     """
     rows = [
         (order, row_by_stem[stem] | {"file": str(entry.path), "stem": stem})
@@ -211,7 +213,7 @@ def _write_summary(
     if shard.n_shards == 1:
         folder.write_summary(out, [row for _, row in rows], columns=columns)
     else:
-        shards.write_table(shard, out, rows, columns, n_shard_curves=len(shard_entries), n_curves=n_curves)
+        shards.write_table(shard, out, part, rows, columns)
 
 
 def check_inputs(paths: Sequence[Path], out: Path, plan: WorkflowPlan, *, workflow: Workflow | None = None) -> None:
@@ -390,25 +392,31 @@ def _file_checksum(path: Path) -> str:
         return ""
 
 
-def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job]) -> dict[str, Result]:
+def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job], run_stems: Sequence[str]) -> dict[str, Result]:
     """Return the results that an earlier run wrote with the same settings, by stem.
 
     A result belongs to the content of a file and the number of the curve. If the file or the stem has another name than
     in the earlier run, the files of the result are moved. Missing files are written again.
+
+    Args:
+        out: Folder of the results.
+        plan: Plan of the run.
+        jobs: Curves that can be solved.
+        run_stems: Names of the results of the whole run, which stay.
     """
     if not _has_equal_settings(out, plan):
         return {}
-    stems = {job.stem for job in jobs}
+    settings_key = _settings_key(plan)
     earlier_results: dict[str, Result] = {}
     moved_results: list[tuple[str, str, Result]] = []
     other_stems: dict[tuple[str, int | None], str] | None = None
     for job in jobs:
-        old_stem, result = job.stem, _load_result(out, job.stem)
+        old_stem, result = job.stem, _load_result(out, job.stem, settings_key)
         if result is None or (result.sha256, result.frame) != job.key:
             if other_stems is None:
-                other_stems = _stems_by_key(out)
+                other_stems = _stems_by_key(out, settings_key)
             old_stem = other_stems.get(job.key, "")
-            result = _load_result(out, old_stem) if old_stem else None
+            result = _load_result(out, old_stem, settings_key) if old_stem else None
         if result is None:
             continue
         if (old_stem, result.name) != (job.stem, job.measurement.name):
@@ -419,7 +427,7 @@ def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job]) -> dict
         earlier_results[job.stem] = result
     for old_stem, stem, result in moved_results:
         folder.write_result(result, out, stem)
-        if old_stem not in stems:
+        if old_stem not in run_stems:
             folder.remove_result(result, out, old_stem)
     return earlier_results
 
@@ -434,21 +442,37 @@ def _has_equal_settings(out: Path, plan: WorkflowPlan) -> bool:
     return isinstance(earlier_settings, dict) and earlier_settings | any_frame == plan.provenance | any_frame
 
 
-def _load_result(out: Path, stem: str) -> Result | None:
-    """Return the result of an earlier run with this name; None if there is none, it failed, or it is damaged."""
+def _settings_key(plan: WorkflowPlan) -> str:
+    """Return a key of the settings of a run. The numbers of the curves are left out."""
+    settings = json.dumps(plan.provenance | {"frame": None}, sort_keys=True)
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+
+def _run_key(plan: WorkflowPlan, entries: Sequence[CurveEntry]) -> str:
+    """Return a key of the settings and the curves of a run, in their order."""
+    identities = [(str(entry.path), entry.sha256, entry.frame) for entry in entries]
+    return hashlib.sha256(json.dumps([_settings_key(plan), identities]).encode()).hexdigest()[:16]
+
+
+def _load_result(out: Path, stem: str, settings_key: str) -> Result | None:
+    """Return the result of an earlier run with this name and these settings.
+
+    The result is None if there is none, if it failed, or if it is damaged.
+    """
     path = folder.result_file(out, stem)
     try:
         result = folder.load(path) if path.exists() else None
     except ValueError:
         return None
-    return None if result is None or result.status == "failed" else result
+    is_usable = result is not None and result.status != "failed" and result.facts.get(SETTINGS_KEY) == settings_key
+    return result if is_usable else None
 
 
-def _stems_by_key(out: Path) -> dict[tuple[str, int | None], str]:
+def _stems_by_key(out: Path, settings_key: str) -> dict[tuple[str, int | None], str]:
     """Return the names of all earlier results by the checksums of their files and the numbers of their curves."""
     stems: dict[tuple[str, int | None], str] = {}
     for path in sorted((out / "results").glob("*.npz")):
-        if (result := _load_result(out, path.stem)) is not None:
+        if (result := _load_result(out, path.stem, settings_key)) is not None:
             stems[result.sha256, result.frame] = path.stem
     return stems
 

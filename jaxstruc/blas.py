@@ -11,10 +11,10 @@ Value = TypeVar("Value")
 
 
 def with_one_blas_thread(function: Callable[Parameters, Value]) -> Callable[Parameters, Value]:
-    """Return the function with one thread for the linear algebra inside it. Threads of JAX are not affected.
+    """Return the function with one thread for the linear algebra of NumPy and SciPy inside it.
 
     The matrices of a fit are small. Several threads would mostly wait for each other, and on a busy machine they take
-    up to 50 times longer.
+    up to 50 times longer. The programs of JAX keep their threads.
     """
 
     @wraps(function)
@@ -27,5 +27,5 @@ def with_one_blas_thread(function: Callable[Parameters, Value]) -> Callable[Para
 
 @lru_cache
 def _controller() -> threadpoolctl.ThreadpoolController:
-    """Return the controller of the libraries that are loaded. Finding them takes some milliseconds."""
+    """Return the controller of the libraries that are loaded at the first call, because it takes some milliseconds."""
     return threadpoolctl.ThreadpoolController()

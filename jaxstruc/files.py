@@ -3,15 +3,19 @@
 import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def atomic_replacement(path: Path) -> Iterator[Path]:
-    """Yield a temporary path for a new file. On success the new file replaces `path`, otherwise it is removed."""
+    """Yield a temporary path for a new file. On success the new file replaces `path`, otherwise it is removed.
+
+    The temporary path is unique, so that several processes can write the same file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary_path = path.with_name(f".{path.name}.part")
+    temporary_path = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         yield temporary_path
         os.replace(temporary_path, path)

@@ -192,31 +192,34 @@ def test_a_single_file_gets_its_short_table_and_the_workflow_names_its_folders()
     assert first_line == str(result) and last_line.endswith("See out/summary.csv, and only/ next to it.")
 
 
-@pytest.mark.parametrize("n_shards", [2, 3, 6])
-def test_merged_shards_are_the_summary_of_one_run(n_shards, run_files, tmp_path):
+@pytest.mark.parametrize(("n_shards", "statuses"), [(2, [0, 3]), (3, [3, 3, 0]), (6, [0, 3, 0, 3, 0, 0])])
+def test_merged_shards_are_the_summary_of_one_run(n_shards, statuses, run_files, tmp_path):
     paths = [*run_files, run_files[0]]  # a file that is named twice is solved once
     workflow, whole, out = CopyWorkflow(), tmp_path / "whole", tmp_path / "out"
     workflow.run(paths, whole)
     solved_names, expected_rows = [], read_table(whole / "summary.csv")
-    for number in range(1, n_shards + 1):
+    for number, status in enumerate(statuses, start=1):
         assert not (out / "summary.csv").exists()
         batch_outcome, solved = workflow.run(paths, out, shard=f"{number}/{n_shards}")
         solved_names += solved
         assert workflow.measured_names == ["a.gr", "c.gr", "d.gr"]  # arrays have the sizes of the whole run
-        assert batch_outcome.status == (3 if any(row.status == "failed" for row in batch_outcome.results) else 0)
+        assert batch_outcome.status == status
     assert sorted(solved_names) == ["a.gr", "c.gr", "d.gr"]
     assert shards.merge(out) == (5, 2, 0, ()) and shards.merge(out).status == 3
     assert read_table(out / "summary.csv") == expected_rows
     assert (out / "summary.csv").read_text() == (whole / "summary.csv").read_text()
     batch_outcome, solved = workflow.run(paths, out, shard=f"1/{n_shards}")
-    assert (
-        set(solved) <= {"d.gr"} and batch_outcome.skipped + solved.count("d.gr") >= 1
-    )  # failed curves are solved again
+    assert solved == (["d.gr"] if n_shards == 3 else []) and batch_outcome.skipped == (3 if n_shards == 2 else 2)
+    workflow.run(paths, out)
+    assert not (out / "shards").exists() and read_table(out / "summary.csv") == expected_rows
 
 
 def test_a_merge_of_unfinished_shards_names_them(run_files, tmp_path):
     workflow, out = CopyWorkflow(), tmp_path / "out"
+    workflow.run(run_files, out, shard="1/6")
+    assert shards.merge(out) == (4, 0, 3, ("2/6", "3/6", "4/6"))  # 5/6 and 6/6 have no curve
     workflow.run(run_files, out, shard="1/3")
+    (out / "shards" / "notes-of-today.csv").write_text("a,b\n")
     assert shards.merge(out) == (4, 1, 2, ("2/3", "3/3"))
     assert [Path(row["file"]).stem for row in read_table(out / "summary.csv")] == ["a", "d"]
     table = out / "shards" / "1-of-3.csv"
@@ -224,33 +227,57 @@ def test_a_merge_of_unfinished_shards_names_them(run_files, tmp_path):
     assert shards.merge(out) == (4, 0, 3, ("1/3", "2/3", "3/3"))
 
 
-def test_tables_that_are_no_shards_of_one_run_are_refused(run_files, tmp_path):
+def test_a_shard_removes_the_tables_of_other_runs_and_keeps_those_of_its_own(run_files, tmp_path):
     workflow, out = CopyWorkflow(), tmp_path / "out"
+    tables = out / "shards"
+    for shard in ("1/2", "2/2"):
+        workflow.run(run_files, out, shard=shard)
+    assert shards.merge(out).n_missing == 0
+    for paths, plan in ((run_files[::-1], Plan()), (run_files[:3], Plan()), (run_files, Plan(seed=1))):
+        workflow.run(paths, out, plan, shard="1/2")
+        assert [path.name for path in tables.iterdir()] == ["1-of-2.csv"]
+        workflow.run(paths, out, plan, shard="2/2")
+        assert len(list(tables.iterdir())) == 2
+    (tables / "2-of-2.csv").write_text("damaged")
+    workflow.run(run_files, out, Plan(seed=1), shard="1/2")
+    assert [path.name for path in tables.iterdir()] == ["1-of-2.csv"]
+
+
+def test_tables_that_are_no_shards_of_one_run_are_refused(run_files, tmp_path):
+    workflow, out, other = CopyWorkflow(), tmp_path / "out", tmp_path / "other"
     with pytest.raises(ValueError, match=r"^Expected tables with the results of shards in .*shards, got none; run "):
         shards.merge(out)
-    workflow.run(run_files, out, shard="1/2")
-    workflow.run(run_files[:3], out, shard="2/2")
-    with pytest.raises(ValueError, match="got those of several"):
-        shards.merge(out)
-    workflow.run(run_files, out, shard="2/3")
-    with pytest.raises(ValueError, match="got those of several"):
-        shards.merge(out)
-    for text in (
-        "file,status\na.gr,solved\n",
-        "order,n_shard_curves,n_curves\n1,x,3\n",
-        "order,n_shard_curves,n_curves\n1\n",
-    ):
+    for paths, shard in ((run_files[:3], "2/2"), (run_files[::-1], "2/2"), (run_files, "2/3")):
+        workflow.run(run_files, out, shard="1/2")
+        workflow.run(paths, other, shard=shard)
+        table = other / "shards" / f"{shard.replace('/', '-of-')}.csv"
+        table.rename(out / "shards" / table.name)
+        with pytest.raises(ValueError, match="got those of several; run all shards with the same files"):
+            shards.merge(out)
+    header = "order,run,n_curves,n_results,n_shard_curves"
+    for text in ("file,status\na.gr,solved\n", f"{header}\n1,f,x,3,1\n", f"{header}\n1,f\n", f"{header}\n1,,4,4,2\n"):
         (out / "shards" / "2-of-2.csv").write_text(text)
         with pytest.raises(ValueError, match=r"^Expected the table of a shard, got .*2-of-2\.csv; remove it"):
             shards.merge(out)
     assert not (out / "summary.csv").exists()
 
 
+def test_results_of_other_settings_are_not_taken_although_a_shard_has_written_the_settings(run_files, tmp_path):
+    workflow, out = CopyWorkflow(), tmp_path / "out"
+    workflow.run(run_files, out)
+    assert workflow.run(run_files, out, Plan(seed=1), shard="1/2")[1] == ["a.gr", "c.gr"]
+    batch_outcome, solved = workflow.run(run_files, out, Plan(seed=1), shard="2/2")
+    assert solved == ["d.gr"] and batch_outcome.skipped == 0
+    copy = tmp_path / "in" / "b.gr"
+    copy.write_text(run_files[2].read_text())  # c.gr of another shard has the same content
+    batch_outcome, solved = workflow.run(run_files, out, Plan(seed=1), shard="2/2")
+    assert solved == ["d.gr"] and batch_outcome.skipped == 1
+    assert {path.stem for path in (out / "results").iterdir()} == {"a", "b", "c", "d"}
+
+
 @pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "1/-2", "a/b", "1/2/3", "1 / 2", "1.0/2", "1/1000000"])
 def test_a_shard_is_a_number_and_a_count(text):
-    with pytest.raises(
-        ValueError, match=r"^Expected --shard as a number, counted from 1, .* pass e\.g\. --shard 3/16\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^Expected --shard as a number from 1 to .* pass e\.g\. --shard 3/16\.$"):
         shards.parse_shard(text)
     assert shards.parse_shard("3/16") == (3, 16)
 

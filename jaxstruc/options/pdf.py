@@ -214,14 +214,14 @@ class NetworkOptions(Options):
     """Network that proposes structures."""
 
     draws: Annotated[int, COUNT] = 64
-    """Number of structures that the network draws for each PDF."""
+    """Number of structures that the network draws for each PDF, with --sources network."""
     seed: Seed = 0
     """Seed of all random numbers."""
     weights: Annotated[
         Path,
         tyro.conf.arg(
-            help="Trained weights of the network that proposes structures (.safetensors). The description of the "
-            "weights (.json), which `train` writes too, must be in the same folder.",
+            help="Trained weights of the network that proposes structures with --sources network (.safetensors). The "
+            "description of the weights (.json), which `train` writes too, must be in the same folder.",
             help_behavior_hint="(default: the shipped weights)",
         ),
     ] = SHIPPED

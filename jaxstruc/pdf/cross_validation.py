@@ -114,7 +114,7 @@ class HoldoutModels(NamedTuple):
     departure_strengths: tuple[float, ...] = (0.0, *DEPARTURE_STRENGTHS)
     """Departure strengths of the compared ensembles; 0 for a lognormal."""
     search: ClusterSearch | None = None
-    """Search for clusters that no library lists. It uses the data up to a cut, where the decision needs it."""
+    """Search for clusters that no library lists. It uses the data up to a cut, if the decision needs it."""
     best: FittedCandidates | None = None
     """Best fitted candidate, from which the change of G(r) by the relaxation follows. None leaves the data as they are.
     """
@@ -351,7 +351,9 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
         effective_fraction=effective_fraction,
     )
     if models.search is not None:
-        comparisons = _search_where_needed(comparisons, cut_fits, models, best_index)
+        comparisons = _search_where_needed(
+            comparisons, lambda index: _compare_at_cut(_search_at_cut(cut_fits[index], models)), best_index
+        )
     return CrossValidation(
         sample=decide_sample_kind([_ensemble_gain(comparison, best_index) for comparison in comparisons]),
         comparisons=tuple(comparisons),
@@ -477,21 +479,26 @@ def _compare_at_cut(cut_fits: CutFits) -> HoldoutComparison:
 
 
 def _search_where_needed(
-    comparisons: list[HoldoutComparison], cut_fits: Sequence[CutFits], models: HoldoutModels, strength_index: int
+    comparisons: Sequence[HoldoutComparison], search_at_cut: Callable[[int], HoldoutComparison], strength_index: int
 ) -> list[HoldoutComparison]:
     """Return the comparisons with the searches that the decision on the sample needs.
 
     A search can only improve the prediction of the single cluster. There is none if the decision is "single" without
     it. Otherwise, the cut at which the ensemble is best is searched first.
+
+    Args:
+        comparisons: Comparisons at all cuts without searches.
+        search_at_cut: Function that returns the comparison with a search, for the index of a cut.
+        strength_index: Index of the departure strength of the ensemble.
     """
-    comparisons = list(comparisons)
+    searched_comparisons = list(comparisons)
     gains = [_ensemble_gain(comparison, strength_index) for comparison in comparisons]
     for index in np.argsort(gains)[::-1]:
         if decide_sample_kind(gains) == "single":
             break
-        comparisons[index] = _compare_at_cut(_search_at_cut(cut_fits[index], models))
-        gains[index] = _ensemble_gain(comparisons[index], strength_index)
-    return comparisons
+        searched_comparisons[index] = search_at_cut(int(index))
+        gains[index] = _ensemble_gain(searched_comparisons[index], strength_index)
+    return searched_comparisons
 
 
 def _ensemble_gain(comparison: HoldoutComparison, strength_index: int) -> float:

@@ -55,6 +55,8 @@ ATOM_COUNT_WIDTH_FACTOR = 1.75
 """Factor that widens the interval of the number of atoms, if the interval comes from the Markov chains of a search and
 the scale is free. It was determined on simulated particles that are not used for reported results. Longer chains give
 the same intervals."""
+MAX_RESIDUAL_RATIO = 5.0
+"""Largest ratio of the root mean square residual to the noise that widens this error."""
 NORMAL_90 = 1.645
 """Half-width of the central 90 % interval of a normal distribution, in standard deviations."""
 SEARCH_BOUNDED_PARAMETERS = ("stretch", "uiso")
@@ -307,7 +309,7 @@ def _credible_intervals(
 def _relaxation_interval(best: Candidate) -> dict[str, Interval]:
     """Return the 90 % interval of the relaxation of the best candidate; nothing if the candidate is rigid.
 
-    The interval includes the error of the potential, which is proportional to the relaxation.
+    The interval includes the error of the potential, which is proportional to the relaxation and larger away from 0.
     """
     relaxation = best.values.get("relaxation")
     if relaxation is None or relaxation.error is None:
@@ -323,7 +325,8 @@ def _relaxation_interval(best: Candidate) -> dict[str, Interval]:
 def _with_potential_error(n_atoms: Interval, best: Candidate, structure_ratio: float | None) -> Interval:
     """Return the interval of the number of atoms of a searched particle, widened by the error of the potential.
 
-    The error is proportional to the relaxation, up to 1, and to the root mean square residual relative to the noise.
+    The error is proportional to the relaxation, up to 1, and to the root mean square residual relative to the noise, up
+    to `MAX_RESIDUAL_RATIO`.
 
     Args:
         n_atoms: Interval without this error.
@@ -334,7 +337,9 @@ def _with_potential_error(n_atoms: Interval, best: Candidate, structure_ratio: f
     if relaxation is None or relaxation.error is None:
         return n_atoms
     relative_error = ATOM_COUNT_POTENTIAL_ERROR * min(abs(relaxation.value), 1.0)
-    error = NORMAL_90 * relative_error * n_atoms.value * math.sqrt(max(structure_ratio or 1.0, 1.0))
+    is_negligible = structure_ratio is None or best.rw <= fit_quality.NEGLIGIBLE_RW
+    residual_ratio = 1.0 if is_negligible else min(max(math.sqrt(structure_ratio or 0.0), 1.0), MAX_RESIDUAL_RATIO)
+    error = NORMAL_90 * relative_error * residual_ratio * n_atoms.value
     low = n_atoms.value - math.hypot(n_atoms.value - n_atoms.low, error)
     high = n_atoms.value + math.hypot(n_atoms.high - n_atoms.value, error)
     return Interval(n_atoms.value, float(math.floor(low)), float(math.ceil(high)))

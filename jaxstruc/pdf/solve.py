@@ -453,7 +453,7 @@ def _failed_result(
     case: MeasurementCase, message: str, inferred_settings: Mapping[str, InferredSetting] = MappingProxyType({})
 ) -> PdfResult:
     """Return a failed result without candidates, with the settings that were used."""
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {} if case.plan.search == "none" else {"seed": case.plan.seed}
     for source in case.plan.sources:
         facts |= source.facts
     return PdfResult(

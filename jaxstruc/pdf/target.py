@@ -38,8 +38,8 @@ LOW_Q_TOLERANCE = 0.03
 """Smallest singular value of a curve in `low_q_curves`, relative to the largest one."""
 MIN_SCALE = 1e-6
 """Smallest scale of a fit."""
-N_WITHOUT_PRIOR = sum(PARAMETERS[name].prior is None for name in FIT_PARAMETERS)
-"""Number of the parameters that the data must determine. The relaxation has a prior."""
+N_PARAMETERS_WITHOUT_PRIOR = sum(PARAMETERS[name].prior is None for name in FIT_PARAMETERS)
+"""Number of parameters that the data must determine. The relaxation has a prior, and is not one of them."""
 BASIS_SIZE_MULTIPLE = 32
 """Step for rounding up the size of a basis, so that different files share a compilation. The additional functions are
 zero and change nothing."""
@@ -318,11 +318,11 @@ def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, 
         TooFewPointsError: If there are too few independent points for a fit.
     """
     n_independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - n_background_terms
-    if n_independent <= N_WITHOUT_PRIOR:
+    if n_independent <= N_PARAMETERS_WITHOUT_PRIOR:
         advice = ", or fit fewer --background terms" if n_background_terms else ""
         raise TooFewPointsError(
-            f"Expected more than {N_WITHOUT_PRIOR} independent points, got {n_independent:.1f} for r {r[0]:g} to "
-            f"{r[-1]:g} Å and Q {qmin:g} to {qmax:g} 1/Å; lower --rmin or raise --rmax{advice}."
+            f"Expected more than {N_PARAMETERS_WITHOUT_PRIOR} independent points, got {n_independent:.1f} for r "
+            f"{r[0]:g} to {r[-1]:g} Å and Q {qmin:g} to {qmax:g} 1/Å; lower --rmin or raise --rmax{advice}."
         )
     return n_independent
 

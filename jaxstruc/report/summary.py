@@ -46,7 +46,8 @@ SUMMARY_COLUMNS = (
 - `sample` to `width_high`, and the shares of atoms by type, describe the sample as a distribution of particles.
 - `recipe` is the rule that builds the structure within its `family`.
 - `rw_holdout` is the mean Rw of predictions. The model that `sample` names is fitted up to a cut in r, and it predicts
-  G(r) beyond the cut. `rw_holdout_single` is the mean Rw of the predictions of the best single cluster.
+  G(r) beyond the cut. `rw_holdout_single` is the mean Rw of the predictions of the best single cluster. Searched
+  clusters are among them only at the cuts that the decision needs.
 - `qmin_origin` and `qdamp_origin` are the origins of these settings, e.g. inferred from the data. `qmin_error` is empty
   unless qmin was inferred.
 - `types` has the sum of the weights of each type, unless `sample` is distribution. `ties` is the number of candidates

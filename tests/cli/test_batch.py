@@ -147,6 +147,39 @@ def test_the_same_seed_gives_the_same_bytes(run_once, command_arguments, input_f
         assert (tmp_path / name).read_bytes() == (result_folder / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("command", ["mine", "refine"])
+def test_merged_shards_are_the_table_of_one_run(run_once, command_arguments, input_files, tmp_path, command, capsys):
+    result_folder, _ = run_once(command)
+    leading_arguments, trailing_arguments = command_arguments[command]
+    for number, status in ((1, 0), (2, 3)):
+        arguments = (*leading_arguments, *input_files, *trailing_arguments, "--shard", f"{number}/2", "-o", tmp_path)
+        assert run_command(*arguments) == status
+        assert f"When all 2 shards are done, run jaxstruc merge {tmp_path}." in capsys.readouterr().out
+        if number == 1:
+            assert run_command("merge", tmp_path) == 3
+            assert capsys.readouterr().out.splitlines() == [
+                f"2 of 3 curves. See {tmp_path / 'summary.csv'}.", "Not finished: --shard 2/2."
+            ]  # fmt: skip
+    assert run_command("merge", tmp_path) == 3
+    assert capsys.readouterr().out == f"3 of 3 curves, 1 of them failed. See {tmp_path / 'summary.csv'}.\n"
+    tables = [
+        [{name: cell for name, cell in row.items() if name != "seconds"} for row in read_table(folder / "summary.csv")]
+        for folder in (tmp_path, result_folder)
+    ]
+    assert tables[0] == tables[1] and len(tables[0]) == 3
+
+
+@pytest.mark.parametrize("command", ["solve", "mine", "refine"])
+def test_a_wrong_shard_is_refused_in_one_line(command_arguments, input_files, tmp_path, command, capsys):
+    leading_arguments, trailing_arguments = command_arguments[command]
+    out = tmp_path / "out"
+    assert run_command(*leading_arguments, *input_files, *trailing_arguments, "--shard", "3/2", "-o", out) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("jaxstruc: Expected --shard as a number from 1") and error.count("\n") == 1
+    assert not out.exists() and run_command("merge", out) == 2
+    assert capsys.readouterr().err.startswith("jaxstruc: Expected tables with the results of shards")
+
+
 @pytest.fixture
 def interrupt_when():
     """Return a function that interrupts this process as soon as a condition holds. Interrupts act as by Ctrl-C."""

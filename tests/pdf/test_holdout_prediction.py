@@ -84,20 +84,23 @@ def test_the_sample_follows_from_the_mean_gain(gains, sample):
         ((30.0, 40.0, 50.0), [2, 1, 0], "distribution"),
     ],
 )
-def test_a_search_runs_only_at_the_cuts_that_the_decision_needs(gains, searched_cuts, sample, monkeypatch):
-    def comparison(cut_index, gain):
+def test_a_search_runs_only_at_the_cuts_that_the_decision_needs(gains, searched_cuts, sample):
+    def comparison(gain):
         misfits = PredictionMisfit(math.exp(2 * gain / 10), 0.1), PredictionMisfit(1.0, 0.1)
         no_curve = np.zeros(0)
-        return HoldoutComparison(cut_index, 10.0, misfits[0], misfits[1:], no_curve, no_curve, no_curve, ())
+        return HoldoutComparison(
+            HoldoutCut(10.0, 15.0), 10.0, misfits[0], misfits[1:], no_curve, no_curve, no_curve, ()
+        )
 
     seen_cuts = []
-    monkeypatch.setattr(cross_validation, "_search_at_cut", lambda index, models: seen_cuts.append(index) or index)
-    monkeypatch.setattr(cross_validation, "_compare_at_cut", lambda index: comparison(index, gains[index] - 10))
-    comparisons = cross_validation._search_where_needed(
-        [comparison(index, gain) for index, gain in enumerate(gains)], range(3), None, 0
-    )
+
+    def search_at_cut(index):
+        seen_cuts.append(index)
+        return comparison(gains[index] - 10)
+
+    comparisons = cross_validation._search_where_needed([comparison(gain) for gain in gains], search_at_cut, 0)
     assert seen_cuts == searched_cuts
     searched_gains = [cross_validation._ensemble_gain(entry, 0) for entry in comparisons]
     assert cross_validation.decide_sample_kind(searched_gains) == sample
-    expected = [gain - 10 * (index in searched_cuts) for index, gain in enumerate(gains)]
-    np.testing.assert_allclose(searched_gains, expected)
+    expected_gains = [gain - 10 * (index in searched_cuts) for index, gain in enumerate(gains)]
+    np.testing.assert_allclose(searched_gains, expected_gains)

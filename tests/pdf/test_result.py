@@ -324,6 +324,7 @@ def relaxed_candidate(relaxation, error=0.03):
         (1.0, 0.8, 195, 205),
         (1.6, 1.0, 195, 205),
         (1.0, 4.0, 191, 208),
+        (1.0, 1e6, 180, 220),
         (-0.5, 1.0, 197, 203),
         (0.0, 9.0, 198, 201),
     ],
@@ -335,6 +336,10 @@ def test_the_interval_of_a_searched_particle_contains_the_error_of_the_potential
         Interval(200.0, 198.0, 201.0), relaxed_candidate(relaxation), structure_ratio
     )
     assert interval == Interval(200.0, n_low, n_high)
+    negligible = dataclasses.replace(relaxed_candidate(relaxation), rw=0.01)
+    assert result._with_potential_error(interval, negligible, 1e6) == result._with_potential_error(
+        interval, negligible, 1.0
+    )
     fixed = pdf_results.candidate(values={"relaxation": Value(relaxation, None, "")})
     for best in (fixed, pdf_results.candidate()):
         assert result._with_potential_error(interval, best, structure_ratio) is interval
