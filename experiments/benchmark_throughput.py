@@ -53,11 +53,11 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "solve": Part(("solve", "--element", ELEMENT), 32),
-    "solve, two shards": Part(("solve", "--element", ELEMENT), 32, 2),
-    "mine": Part(("mine", "--element", ELEMENT), 32),
-    "mine, two shards": Part(("mine", "--element", ELEMENT), 32, 2),
-    "mine --ensemble none": Part(("mine", "--element", ELEMENT, "--ensemble", "none"), 64),
+    "solve": Part(("solve", "--element", ELEMENT), 16),
+    "solve, two shards": Part(("solve", "--element", ELEMENT), 16, 2),
+    "mine": Part(("mine", "--element", ELEMENT), 16),
+    "mine, two shards": Part(("mine", "--element", ELEMENT), 16, 2),
+    "mine --ensemble none": Part(("mine", "--element", ELEMENT, "--ensemble", "none"), 32),
     "classify": Part(("classify", "--element", ELEMENT), 2000),
     "saxs": Part(("saxs",), 200),
 }
