@@ -445,7 +445,7 @@ def _preselection_effect(by_case: dict[tuple, Rows]) -> str:
         same_rows = _matching_rows(by_case["offrule", noise], screened_rows)
         n_with, n_without = _n_solved(screened_rows), _n_solved(same_rows)
         counts.append(f"at {100 * noise:g} % of noise {n_with} with it and {n_without} without it")
-    return f"The classifier's preselection does not change the number of solved particles: {', and '.join(counts)}."
+    return f"The classifier's preselection hardly changes the number of solved particles: {', and '.join(counts)}."
 
 
 def _large_particles(rows: Rows) -> str:
