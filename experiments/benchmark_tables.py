@@ -241,3 +241,18 @@ def throughput_table(rows: Rows) -> str:
         rate = number(row["files_per_second"]) if is_rate else ""
         lines.append([name, str(n_files), number(row["seconds"]), rate, expected])
     return markdown_table(lines)
+
+
+# ---- relaxed candidates
+
+
+def relaxation_table(rows: Rows) -> str:
+    """Return the table of the times of displacement fields and of rigid and relaxed fits."""
+    lines = [["what", "clusters", "atoms, mean", "seconds", "fits a second", "with their tables"]]
+    for row in rows:
+        count, seconds = row.get("clusters") or row["batch"], number(row["seconds"])
+        rates = [
+            number(row[name]) if name in row else "" for name in ("fits_per_second", "fits_per_second_with_tables")
+        ]
+        lines.append([row["what"], str(count), number(row["mean_atoms"]), seconds, *rates])
+    return markdown_table(lines)

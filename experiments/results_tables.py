@@ -150,6 +150,13 @@ PAGES: dict[str, ResultPage] = {
         "The best candidate is the one with the lowest Rw among all candidates. It is kept if it is among the "
         "candidates that are fitted after the selection. Seconds are medians on shared cores.",
     ),
+    "benchmark_relaxation": ResultPage(
+        {"benchmark_relaxation": benchmark_tables.relaxation_table},
+        {"Fields and fits": benchmark_tables.relaxation_table},
+        "Times are medians of five calls without compilation. Tables are the functions from which F(Q) of a cluster is "
+        "computed.",
+        "benchmark_relaxation.json",
+    ),
     "benchmark_throughput": ResultPage(
         {"benchmark_throughput": benchmark_tables.throughput_table},
         {"Whole commands": benchmark_tables.throughput_table},
