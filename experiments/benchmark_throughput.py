@@ -7,8 +7,7 @@
 The commands run as a user runs them, and their times contain the start of the process. Files of PDFs hold gold
 particles of 35 to 320 atoms that the library does not list, with 3 % of noise. Files of small angles hold spheres with
 200 points. All programs are compiled by an earlier run of the same command on a few other files, and the library is
-built ("warm"), except in the parts "first" and "first, programs kept". In the parts with shards, two processes share
-the files.
+built ("warm"), except in the part "first". In the parts with shards, two processes share the files.
 
 The parts "first" are the example of the repository with `solve`: without any cache, with the library and all programs
 kept, and the same in Python in a new process. The expected rates and times are in `benchmark_tables`.

@@ -315,12 +315,7 @@ def relaxed_candidate(relaxation, error=0.03):
 @pytest.mark.parametrize(
     ("relaxation", "structure_ratio", "n_low", "n_high"),
     [
-        (
-            1.0,
-            None,
-            195,
-            205,
-        ),  # 1.645 * 0.012 * 200 = 3.9 atoms, and the interval of the search has 2 below and 1 above
+        (1.0, None, 195, 205),
         (1.0, 0.8, 195, 205),
         (1.6, 1.0, 195, 205),
         (1.0, 4.0, 191, 208),
@@ -332,6 +327,7 @@ def relaxed_candidate(relaxation, error=0.03):
 def test_the_interval_of_a_searched_particle_contains_the_error_of_the_potential(
     relaxation, structure_ratio, n_low, n_high
 ):
+    """The first error is 1.645 * 0.012 * 200 = 3.9 atoms. The interval of the search has 2 below and 1 above."""
     interval = result._with_potential_error(
         Interval(200.0, 198.0, 201.0), relaxed_candidate(relaxation), structure_ratio
     )
