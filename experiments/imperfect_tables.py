@@ -7,6 +7,12 @@ PART_TITLES = {"imperfect": "all imperfections but the distribution of sizes", "
 """Description of each part of `imperfect_types.py`."""
 SURE_PROBABILITY, MIN_PROBABILITY = 0.9, 1e-6
 """Probability from which on a type is sure, and smallest probability in the log loss."""
+MEAN_TOLERANCE, WIDTH_TOLERANCE = 0.05, 0.25
+"""Largest relative errors of a mean diameter and of a width that count as right."""
+DISTRIBUTION_COLUMNS = (
+    *("mean within 5 %", "width within 25 %", "mean in its interval", "width in its interval", "largest share right"),
+)
+"""Columns of the table of distributions."""
 SCREEN_TITLES = {
     "strict": "only those that the classifier finds probable",
     "classifier": "the same, and all if the best of these is weak (default)",
@@ -62,4 +68,25 @@ def screening_table(rows: Rows) -> str:
     for name, title in SCREEN_TITLES.items():
         seconds = float(np.median([row[f"seconds_{name}"] for row in rows]))
         lines.append([title, str(len(rows)), percent([row[f"held_{name}"] for row in rows], 1), number(seconds)])
+    return markdown_table(lines)
+
+
+def distributions_table(rows: Rows) -> str:
+    """Return the table of the means and widths of distributions, one line for each part."""
+    lines = [["imperfections", "files", "single / distribution / undecided", *DISTRIBUTION_COLUMNS]]
+    for (part,), part_rows in group_rows(rows, ("part",)).items():
+        samples = [row["sample"] for row in part_rows]
+        described = [row for row in part_rows if "mean_found" in row]
+        cells = [
+            [abs(row["mean_found"][0] / row["mean"] - 1) < MEAN_TOLERANCE for row in described],
+            [abs(row["width_found"][0] / row["width"] - 1) < WIDTH_TOLERANCE for row in described],
+            *(
+                [row[f"{name}_found"][1] <= row[name] <= row[f"{name}_found"][2] for row in described]
+                for name in ("mean", "width")
+            ),
+            [next(iter(row["shares"])) == row["true_type"] for row in described],
+        ]
+        counts = " / ".join(str(samples.count(name)) for name in ("single", "distribution", "undecided"))
+        title = {"all": "all", "noise": "noise only"}.get(part, f"noise and {part}")
+        lines.append([title, str(len(part_rows)), counts, *map(percent, cells)])
     return markdown_table(lines)

@@ -17,6 +17,7 @@ from scipy.spatial.distance import pdist
 import jaxstruc
 from jaxstruc import files
 from jaxstruc.network.classifier.model import Classifier
+from jaxstruc.network.classifier.shell_detector import ShellDetector
 from jaxstruc.network.cvae import dataset
 from jaxstruc.network.cvae.dataset import Dataset, Split
 from jaxstruc.network.cvae.model import CVAE, ModelSizes, model_sizes_from_options
@@ -25,6 +26,9 @@ from jaxstruc.options.training import TrainOptions
 
 CLASSIFIER_VERSION = 2
 """Version of the classifier's layers and inputs. Weights of another version are refused."""
+
+SHELL_DETECTOR_VERSION = 1
+"""Version of the layers and inputs of the shell detector. Weights of another version are refused."""
 
 
 class TrainedAutoencoder(NamedTuple):
@@ -57,6 +61,14 @@ class TrainedClassifier(NamedTuple):
     card: dict[str, Any]
 
 
+class TrainedShellDetector(NamedTuple):
+    """The parameters and the network of a trained detector of light-atom shells, with its card."""
+
+    params: Any
+    module: ShellDetector
+    card: dict[str, Any]
+
+
 def save_weights(path: Path, params, card: dict) -> None:
     """Write parameters to a safetensors file in half precision, and write the card next to it as JSON.
 
@@ -78,6 +90,12 @@ def save_classifier(path: Path, trained_classifier: TrainedClassifier) -> None:
         {**trained_classifier.params, "outside": trained_classifier.feature_distribution._asdict()},
         trained_classifier.card | {"version": CLASSIFIER_VERSION, "network": sizes},
     )
+
+
+def save_shell_detector(path: Path, detector: TrainedShellDetector) -> None:
+    """Write a detector of light-atom shells and its card with `save_weights`."""
+    sizes = {"channels": detector.module.channels, "width": detector.module.width}
+    save_weights(path, detector.params, detector.card | {"version": SHELL_DETECTOR_VERSION, "network": sizes})
 
 
 def load_autoencoder(path: Path) -> TrainedAutoencoder:
@@ -111,6 +129,23 @@ def load_classifier(path: Path) -> TrainedClassifier:
     return TrainedClassifier(
         params, module, FeatureDistribution(feature_statistics["mean"], feature_statistics["whitening"]), card
     )
+
+
+def load_shell_detector(path: Path) -> TrainedShellDetector:
+    """Return a trained detector of light-atom shells with its parameters in single precision.
+
+    Raises:
+        ValueError: If the weights or the card are missing or were not written by `save_shell_detector`, if the card
+            belongs to other weights, or if their version is not `SHELL_DETECTOR_VERSION`.
+    """
+    params, card = _read_weights(path, "network", training_command="tools/train_shell_detector.py")
+    if card["version"] != SHELL_DETECTOR_VERSION:
+        raise ValueError(
+            f"Expected a shell detector of version {SHELL_DETECTOR_VERSION} at {path}, got version {card['version']}; "
+            "use the weights that come with jaxstruc."
+        )
+    module = ShellDetector(tuple(card["network"]["channels"]), card["network"]["width"])
+    return TrainedShellDetector(params, module, card)
 
 
 def autoencoder_card(

@@ -1,4 +1,4 @@
-"""The training of the classifier on simulated PDFs, none of which is used twice.
+"""The training of the classifier and of the shell detector on simulated PDFs, none of which is used twice.
 
 The folder of a training contains its options (`config.json`), the last checkpoint (`checkpoints`) and the metrics
 (`metrics.jsonl`). A training can be resumed from its last checkpoint.
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -22,8 +23,7 @@ from jaxstruc import files
 from jaxstruc.clusters import random_particles
 from jaxstruc.network.classifier import particles, simulated_pdfs
 from jaxstruc.network.classifier.model import Classifier, classifier_loss
-from jaxstruc.network.classifier.particles import DEFAULT_COMPOSITION, ParticleStore
-from jaxstruc.network.classifier.simulated_pdfs import SimulatedBatch
+from jaxstruc.network.classifier.particles import DEFAULT_COMPOSITION
 from jaxstruc.options.training import TrainClassifierOptions
 
 CHECKPOINT_INTERVAL = 100
@@ -47,7 +47,7 @@ def optimiser(config: TrainClassifierOptions) -> optax.GradientTransformation:
 
 
 def initial_state(
-    config: TrainClassifierOptions, module: Classifier, start_params: Any = None
+    config: TrainClassifierOptions, module: nn.Module, start_params: Any = None
 ) -> ClassifierTrainingState:
     """Return the state before the first step.
 
@@ -65,21 +65,22 @@ def initial_state(
     return ClassifierTrainingState(params, jax.tree.map(jnp.copy, params), optimiser(config).init(params), jnp.int32(0))
 
 
-@partial(jax.jit, static_argnames=("module", "config", "simulate"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("module", "config", "simulate", "loss"), donate_argnames="state")
 def train_step(
     state: ClassifierTrainingState,
-    store: ParticleStore,
+    store: Any,
     *,
-    module: Classifier,
+    module: nn.Module,
     config: TrainClassifierOptions,
-    simulate: Callable[[Array, ParticleStore], SimulatedBatch],
+    simulate: Callable[[Array, Any], Any],
+    loss: Callable[..., tuple[Array, dict[str, Array]]] = classifier_loss,
 ) -> tuple[ClassifierTrainingState, dict[str, Array]]:
-    """Return the state after one step, and the metrics of `classifier_loss`.
+    """Return the state after one step, and the metrics of the loss.
 
     The seed and the number of the step determine the PDFs.
     """
     batch = simulate(jax.random.fold_in(jax.random.key(config.seed), state.step), store)
-    gradient, metrics = jax.grad(classifier_loss, has_aux=True)(state.params, batch, module)
+    gradient, metrics = jax.grad(loss, has_aux=True)(state.params, batch, module)
     updates, optimiser_state = optimiser(config).update(gradient, state.optimiser_state, state.params)
     params = optax.apply_updates(state.params, updates)
     averaging_weight = jnp.minimum(config.averaged, (1.0 + state.step) / (10.0 + state.step))
@@ -90,15 +91,16 @@ def train_step(
 
 
 def train_classifier(
-    store: ParticleStore,
+    store: Any,
     config: TrainClassifierOptions,
     *,
     folder: Path,
-    module: Classifier | None = None,
+    module: nn.Module | None = None,
     start_params: Any = None,
     report_progress: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
-    simulate: Callable[[Array, ParticleStore], SimulatedBatch] = simulated_pdfs.simulate_batch,
+    simulate: Callable[[Array, Any], Any] = simulated_pdfs.simulate_batch,
+    loss: Callable[..., tuple[Array, dict[str, Array]]] = classifier_loss,
     checkpoint_interval: int = CHECKPOINT_INTERVAL,
 ) -> tuple[Any, dict[str, float]]:
     """Train the classifier, and return its parameters and the last metrics.
@@ -108,15 +110,16 @@ def train_classifier(
     checkpoint to the next.
 
     Args:
-        store: Clusters and arrangements of atoms, from which the samples are drawn.
+        store: Arrays from which `simulate` draws the samples, by default a `ParticleStore`.
         config: Options of the training.
         folder: Folder of the training.
-        module: Network of the classifier, by default with the default sizes of `Classifier`.
+        module: Network, by default a `Classifier` with its default sizes.
         start_params: Parameters before the first step. By default they are random. A training that is resumed does not
             use them.
         report_progress: Function that is called at each checkpoint with the number of steps done and the metrics.
         stop_after: Number of steps after which the training returns early, as if it were interrupted.
         simulate: Function from the random key of a step and the store to the batch of PDFs of this step.
+        loss: Function from the parameters, a batch and the network to the loss and its metrics.
         checkpoint_interval: Number of steps from one checkpoint to the next.
 
     Raises:
@@ -135,7 +138,7 @@ def train_classifier(
         recent_metrics: list[dict[str, Array]] = []
         metrics = _last_metrics(folder)
         while (step := int(state.step)) < min(config.steps, stop_after or config.steps):
-            state, step_metrics = train_step(state, store, module=module, config=config, simulate=simulate)
+            state, step_metrics = train_step(state, store, module=module, config=config, simulate=simulate, loss=loss)
             recent_metrics.append(step_metrics)
             if (step + 1) % checkpoint_interval == 0 or step + 1 == config.steps:
                 metrics = {
