@@ -76,6 +76,7 @@ SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
 SHIPPED = SHIPPED_WEIGHTS / "fcc.safetensors"
 """Weights of the shipped network that proposes structures."""
 CLASSIFIER = SHIPPED_WEIGHTS / "classifier.safetensors"
+SHELL_DETECTOR = SHIPPED_WEIGHTS / "shell_detector.safetensors"
 """Weights of the shipped classifier."""
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import jaxstruc
 from jaxstruc.clusters import known_phases
 from jaxstruc.io.measurement import Measurement, composition_remark
-from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, range_warnings
-from jaxstruc.network.weights import TrainedClassifier
-from jaxstruc.options.pdf import TypesName
+from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, detect_shells, range_warnings
+from jaxstruc.network.weights import TrainedClassifier, load_shell_detector
+from jaxstruc.options.pdf import SHELL_DETECTOR, TypesName
 from jaxstruc.pdf.classifier_prior import MAX_TRAINING_ATOMS
 from jaxstruc.pdf.fit_quality import LIBRARY_EDGE_FRACTION
 from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult, undecided_type_remark
@@ -19,6 +19,10 @@ from jaxstruc.statistics import Interval
 LARGE_SIZE_FRACTION = 0.5
 """Predicted number of atoms, relative to the largest of the training, from which a particle may be larger than those
 of the training."""
+SHELL_REMARK = (
+    "the PDF has signs of a shell of light atoms, e.g. ligands or oxygen, which the training of the classifier does not "
+    "contain: type and size may be wrong"
+)
 MIN_SOLVED_TYPE_PROBABILITY = 0.5
 """Smallest probability of the most probable type for the status "solved"."""
 
@@ -43,25 +47,35 @@ def classify_measurements(
     bond, start_time = form_factors.bond_length(element), time.perf_counter()
     type_weights = known_phases.type_weights(element if types == "element" else "")
     outputs = classify_pdfs(measurements, network, bond=bond, seed=seed, type_weights=type_weights)
+    has_shells = detect_shells(measurements, load_shell_detector(SHELL_DETECTOR), bond=bond)
     seconds = (time.perf_counter() - start_time) / max(len(measurements), 1)
     facts = {"seconds": seconds, "model": network.card["name"]}
     return [
-        classification_result(measurement, output, element=element, bond=bond, facts=facts)
-        for measurement, output in zip(measurements, outputs, strict=True)
+        classification_result(measurement, output, element=element, bond=bond, facts=facts, has_shell=has_shell)
+        for measurement, output, has_shell in zip(measurements, outputs, has_shells, strict=True)
     ]
 
 
 def classification_result(
-    measurement: Measurement, output: ClassifierOutput, *, element: str, bond: float, facts: dict
+    measurement: Measurement,
+    output: ClassifierOutput,
+    *,
+    element: str,
+    bond: float,
+    facts: dict,
+    has_shell: bool = False,
 ) -> PdfResult:
     """Return the classifier's prediction for one PDF as a `PdfResult`.
 
     The status is "weak" if the PDF lies outside the range of the training data, if the particle may be larger than
-    those of the training, if the header of the file states other elements, or if no type is clearly the most probable.
+    those of the training, if the header of the file states other elements, if the data have signs of a shell of light
+    atoms, or if no type is clearly the most probable.
     """
     reasons = list(range_warnings(measurement, output, bond=bond))
     if composition := composition_remark(measurement, element):
         reasons.append(composition.text)
+    elif has_shell:
+        reasons.append(SHELL_REMARK)
     intervals = size_intervals(output.intervals)
     if math.isinf(intervals["n_atoms"].high):
         reasons.append(

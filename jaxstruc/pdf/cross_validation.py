@@ -7,7 +7,8 @@ range. An ensemble always fits better than its best member, but it predicts bett
 
 The gain of prediction 2 over prediction 1 is the difference of the logarithms of their likelihoods. For noise of
 unknown size, it is $\frac{n}{2} \ln (E_1 / E_2)$. Here $E_1$ and $E_2$ are the sums of the squared residuals of the
-predictions, and n is the number of independent points beyond the cut.
+predictions, and n is the number of independent points beyond the cut. A smooth background is projected out of data and
+predictions, because it is an error of the data and no property of the sample.
 
 The rivals are the best few candidates of each structure type and of each source. Their predictions show which type is
 the most probable. The size distributions of an ensemble are lognormals times a smooth factor. The departure strength is
@@ -31,7 +32,14 @@ from jaxstruc.pdf.ensemble import EnsembleFit
 from jaxstruc.pdf.ensemble_model import EnsembleModel, class_stretches
 from jaxstruc.pdf.fit import Fit, FitValues
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.target import Target, TargetSettings, background_terms, make_target, sine_transform
+from jaxstruc.pdf.target import (
+    Target,
+    TargetSettings,
+    background_terms,
+    make_target,
+    sine_transform,
+    smooth_background_terms,
+)
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 CUT_FRACTIONS = (0.6, 0.7, 0.8)
@@ -185,7 +193,11 @@ class HoldoutData(NamedTuple):
         return self._replace(r=self.r[::stride], g=self.g[::stride])
 
     def target_up_to(self, rmax: float) -> Target:
-        """Return the target (the data of a fit) for the range of r up to `rmax`, in Å."""
+        """Return the target (the data of a fit) for the range of r up to `rmax`, in Å.
+
+        It has a smooth background. Without it, an ensemble would use improbable packings to explain smooth errors of
+        the data.
+        """
         in_range = self.r <= rmax + 1e-9
         target = self.target
         settings = TargetSettings(
@@ -196,7 +208,7 @@ class HoldoutData(NamedTuple):
             bond=target.bond,
             element=target.element,
             span=self.span,
-            n_background_terms=target.n_background_terms,
+            n_background_terms=max(target.n_background_terms, smooth_background_terms(rmax - float(self.r[0]))),
             min_q_nodes=self.min_q_nodes,
             min_basis_size=self.min_basis_size,
         )
@@ -250,8 +262,8 @@ def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutC
 
 
 def n_independent_beyond_cut(target: Target, cut: HoldoutCut) -> float:
-    """Return the number of independent points in the predicted range."""
-    return (cut.holdout_end - cut.fit_end) * (target.qmax - target.qmin) / math.pi
+    """Return the number of independent points in the predicted range minus the number of background terms."""
+    return (cut.holdout_end - cut.fit_end) * (target.qmax - target.qmin) / math.pi - _n_holdout_terms(cut)
 
 
 def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
@@ -381,6 +393,11 @@ def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleMod
     return best_fractions / best_fractions.sum(), fraction_draws / fraction_draws.sum(axis=1, keepdims=True)
 
 
+def _n_holdout_terms(cut: HoldoutCut) -> int:
+    """Return the number of background terms in the predicted range."""
+    return smooth_background_terms(cut.holdout_end - cut.fit_end)
+
+
 def _damped_pdf(f, qdamp, points: HoldoutPoints):
     return np.exp(-0.5 * (points.r * qdamp) ** 2) * (f @ points.f_to_g.T)
 
@@ -447,13 +464,11 @@ def _search_at_cut(cut_fits: CutFits, models: HoldoutModels) -> CutFits:
 def _compare_at_cut(cut_fits: CutFits) -> HoldoutComparison:
     """Return the predictions of single clusters and ensembles beyond a cut."""
     r, g, target, single_fits = cut_fits.points.r, cut_fits.g, cut_fits.target, cut_fits.single_fits
-    beyond_cut = r > cut_fits.cut.fit_end
+    beyond_cut, n_terms = r > cut_fits.cut.fit_end, _n_holdout_terms(cut_fits.cut)
     cluster_curves_at_r = _single_curves(single_fits, cut_fits.points)
     single_predictions, rival_predictions, ensemble_predictions = (
         [
-            prediction_misfit(
-                r[beyond_cut], g[beyond_cut], curve[beyond_cut], n_background_terms=target.n_background_terms
-            )
+            prediction_misfit(r[beyond_cut], g[beyond_cut], curve[beyond_cut], n_background_terms=n_terms)
             for curve in model_curves
         ]
         for model_curves in (

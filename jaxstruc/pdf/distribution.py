@@ -34,7 +34,7 @@ from jaxstruc.pdf.ensemble_model import (
     weight_packings,
 )
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.target import ArraySizes, Target, TooFewPointsError, array_sizes
+from jaxstruc.pdf.target import ArraySizes, Target, TooFewPointsError, array_sizes, smooth_background_terms
 from jaxstruc.scattering.cluster_tables import TableRange
 from jaxstruc.statistics import Interval, interval_about
 
@@ -91,7 +91,7 @@ class Distribution:
     """Form of the size distribution: "parametric" is a lognormal for each packing, "free" is any smooth function of the
     logarithm of the size."""
     rw: float
-    """Rw of the ensemble over the range in which single clusters are fitted."""
+    """Rw of the ensemble with a smooth background, over the range in which single clusters are fitted."""
     mean_diameter: Interval
     """Volume-weighted mean diameter in Å. The diameter of a particle is that of a sphere of equal volume."""
     width: Interval
@@ -450,15 +450,14 @@ def _holdout_models(
 
 
 def _ensemble_rw(sample_comparison: SampleComparison, target: Target) -> float:
-    """Return the Rw of the ensemble over the range in which single clusters are fitted."""
+    """Return the Rw of the ensemble with a smooth background, over the range in which single clusters are fitted."""
     validation = sample_comparison.validation
     holdout_points = cross_validation.make_holdout_points(validation.target, target.r)
     ensemble_curve = cross_validation.ensemble_curve(
         validation.ensemble_fit, sample_comparison.library_classes.ensemble_model, holdout_points
     )
-    return cross_validation.prediction_misfit(
-        target.r, target.g, ensemble_curve, n_background_terms=target.n_background_terms
-    ).rw
+    n_terms = max(target.n_background_terms, smooth_background_terms(target.r[-1] - target.r[0]))
+    return cross_validation.prediction_misfit(target.r, target.g, ensemble_curve, n_background_terms=n_terms).rw
 
 
 def _holdouts(validation: CrossValidation) -> tuple[Holdout, ...]:

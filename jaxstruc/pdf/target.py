@@ -46,6 +46,12 @@ zero and change nothing."""
 RANGE_STEP, QMAX_STEP, Q_NODES_STEP, BASIS_STEP = 10.0, 8.0, 128, 64
 """Steps for rounding up the end of the r range in Å, the largest Q in 1/Å, the number of points of Q and the size of
 the basis of the files of a run. The list of possible sizes is short, so that there are few compilations."""
+MIN_BACKGROUND_WAVELENGTH = 8.0
+"""Smallest wavelength of a smooth background in Å. It is longer than the bonds of metals, so that a background does not
+explain the distances of atoms."""
+N_BACKGROUND_COLUMNS = 16
+"""Number of background terms to which targets with fewer terms are padded, so that they share compilations. The
+additional terms are zero and change nothing."""
 BASIS_MARGIN = 20.0
 """Number of basis functions in addition to the number of independent points."""
 
@@ -260,7 +266,7 @@ def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings
         q=q,
         transform=basis_transform,
         radius=_float32(radius),
-        background_basis=_float32(projection.background_basis),
+        background_basis=_float32(_pad_columns(projection.background_basis)),
         data=_float32(projection.data),
         norm=_float32(g @ g),
         unmodelled_squares=_float32(max(projection.unmodelled_squares, 0.0)),
@@ -325,6 +331,15 @@ def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, 
             f"{r[0]:g} to {r[-1]:g} Å and Q {qmin:g} to {qmax:g} 1/Å; lower --rmin or raise --rmax{advice}."
         )
     return n_independent
+
+
+def smooth_background_terms(length: float) -> int:
+    """Return the number of background terms with wavelengths of at least `MIN_BACKGROUND_WAVELENGTH`.
+
+    Args:
+        length: Length of the range of r, in Å.
+    """
+    return 1 + int(2 * length / MIN_BACKGROUND_WAVELENGTH)
 
 
 def background_terms(r: Float[np.ndarray, " r"], n_terms: int) -> Float[np.ndarray, "r term"]:
@@ -401,6 +416,11 @@ def _project_data(
     )
     unmodelled_squares = projected_g @ projected_g - data @ data
     return ProjectedData(data, principal_curves * np.sqrt(1 - sines), unmodelled_squares)
+
+
+def _pad_columns(background_basis: Float[np.ndarray, "basis term"]) -> Float[np.ndarray, "basis column"]:
+    """Return the background basis with at least `N_BACKGROUND_COLUMNS` columns."""
+    return np.pad(background_basis, ((0, 0), (0, max(0, N_BACKGROUND_COLUMNS - background_basis.shape[1]))))
 
 
 @lru_cache(maxsize=64)

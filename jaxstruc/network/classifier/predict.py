@@ -26,7 +26,8 @@ from jaxstruc.network.classifier import model, simulated_pdfs
 from jaxstruc.network.classifier.model import Classifier, MixtureDensity
 from jaxstruc.network.classifier.particles import LISTED_SOURCE, ParticleStore
 from jaxstruc.network.classifier.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
-from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
+from jaxstruc.network.classifier.shell_detector import shell_log_odds
+from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier, TrainedShellDetector
 from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
 
 BATCH_SIZE, N_DRAWS = 64, 1000
@@ -150,6 +151,23 @@ def classify_pdfs(
             for index, entry in enumerate(rows)
         ]
     return outputs
+
+
+def detect_shells(measurements: Sequence[Measurement], detector: TrainedShellDetector, *, bond: float) -> list[bool]:
+    """Return whether each PDF has signs of a shell of light atoms around the particles.
+
+    Args:
+        measurements: Measured PDFs with all settings.
+        detector: Trained detector, which calls `shell_detector.MAX_FALSE_ALARMS` of bare particles a shell.
+        bond: Nearest-neighbour distance of the element, in Å.
+    """
+    has_shell: list[bool] = []
+    for start in range(0, len(measurements), BATCH_SIZE):
+        inputs = classifier_input(measurements[start : start + BATCH_SIZE], bond)
+        padded_inputs = (np.resize(column, (BATCH_SIZE, *column.shape[1:])) for column in inputs)
+        log_odds = np.asarray(shell_log_odds(detector.params, *padded_inputs, module=detector.module))
+        has_shell += (log_odds[: len(inputs.pdf)] > detector.card["threshold"]).tolist()
+    return has_shell
 
 
 def range_warnings(measurement: Measurement, output: ClassifierOutput, *, bond: float) -> tuple[str, ...]:
