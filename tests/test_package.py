@@ -19,10 +19,11 @@ files parameters statistics cache blas
 options: validation pdf small_angle simulation training
 clusters: cluster structure_files distances lattices families fcc_shapes library structure_type description size_classes
 clusters: potential displacement_fields lattice_sites polydisperse random_particles known_phases imperfect_particles
+clusters: ligand_shells
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate imperfect_pdf sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
 result
-network.classifier: relaxed_clusters particles simulated_pdfs model training
+network.classifier: relaxed_clusters particles simulated_pdfs model training shell_detector
 network.cvae: representation dataset model stress trilateration propose loss training
 network: weights
 network.classifier: predict

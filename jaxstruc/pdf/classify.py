@@ -20,8 +20,8 @@ LARGE_SIZE_FRACTION = 0.5
 """Predicted number of atoms, relative to the largest of the training, from which a particle may be larger than those
 of the training."""
 SHELL_REMARK = (
-    "the PDF has signs of a shell of light atoms, e.g. ligands or oxygen, which the training of the classifier does not "
-    "contain: type and size may be wrong"
+    "the PDF has signs of a shell of light atoms, e.g. ligands or oxygen, which the classifier does not know: "
+    "type and size may be wrong"
 )
 MIN_SOLVED_TYPE_PROBABILITY = 0.5
 """Smallest probability of the most probable type for the status "solved"."""

@@ -118,3 +118,13 @@ def test_the_time_of_a_measurement_is_its_share_of_the_whole(repository):
     )
     assert plain_results[0].intervals == results[0].intervals
     assert classify.classify_measurements([], load_classifier(CLASSIFIER), element="Ag") == []
+
+
+def test_a_shell_of_light_atoms_makes_the_answer_weak_although_no_header_states_it(repository):
+    """The curve is that of Au92S44 with 2 % of noise. Bare particles have no such remark."""
+    shelled = jaxstruc.read(repository / "tests" / "cases" / "Au92_44.gr")
+    header = {name: value for name, value in shelled.header.items() if name != "composition"}
+    result = jaxstruc.classify(shelled._replace(header=header), element="Au")
+    assert result.status == "weak" and classify.SHELL_REMARK in result.message
+    bare = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
+    assert classify.SHELL_REMARK not in jaxstruc.classify(bare, element="Ag").message

@@ -171,3 +171,24 @@ def test_data_of_a_fine_grid_are_thinned_to_less_than_half_the_resolution():
     np.testing.assert_array_equal(thinned_data.g, np.sin(r[::6]))
     target = holdout_data.target_up_to(float(r[1000]))
     assert target.r[-1] == r[1000] and len(target.r) == 1001
+
+
+def test_a_smooth_background_changes_neither_the_decision_nor_the_sizes(ensemble_validation):
+    """Two waves of 9 and 25 Å with a tenth of the signal's power hardly change the ensemble."""
+    rows = particle_mixtures.draw_rows(np.random.default_rng(5), mean=17.0, width=0.2)
+    g, r = particle_mixtures.ensemble_pdf(rows, noise=0.02), particle_mixtures.R
+    waves = np.cos(2 * np.pi * r / 9 + 1) + np.cos(2 * np.pi * r / 25 + 2)
+    background = np.sqrt(0.1 * np.mean(g**2) / np.mean(waves**2)) * waves
+    validation = particle_mixtures.cross_validate_curve(g + background)
+    assert validation.sample == "distribution"
+    mean_sizes, rws = zip(
+        *(
+            (float(fit.atom_fractions @ sizes / fit.atom_fractions.sum()), float(fit.rw))
+            for fit, sizes in (
+                (entry.ensemble_fit, particle_mixtures.sphere_model().size)
+                for entry in (ensemble_validation, validation)
+            )
+        ),
+        strict=True,
+    )
+    assert mean_sizes[1] == pytest.approx(mean_sizes[0], rel=0.02) and rws[1] < 0.1

@@ -25,8 +25,8 @@ from jaxstruc.io.qmax_check import QmaxEstimate
 from jaxstruc.network.classifier import model, simulated_pdfs
 from jaxstruc.network.classifier.model import Classifier, MixtureDensity
 from jaxstruc.network.classifier.particles import LISTED_SOURCE, ParticleStore
-from jaxstruc.network.classifier.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
 from jaxstruc.network.classifier.shell_detector import shell_log_odds
+from jaxstruc.network.classifier.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
 from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier, TrainedShellDetector
 from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
 
