@@ -75,7 +75,7 @@ def distributions_table(rows: Rows) -> str:
     """Return the table of the means and widths of distributions, one line for each part."""
     lines = [["imperfections", "files", "single / distribution / undecided", *DISTRIBUTION_COLUMNS]]
     for (part,), part_rows in group_rows(rows, ("part",)).items():
-        samples = [row["sample"] for row in part_rows]
+        decisions = [row["sample"] for row in part_rows]
         described = [row for row in part_rows if "mean_found" in row]
         cells = [
             [abs(row["mean_found"][0] / row["mean"] - 1) < MEAN_TOLERANCE for row in described],
@@ -86,7 +86,7 @@ def distributions_table(rows: Rows) -> str:
             ),
             [next(iter(row["shares"])) == row["true_type"] for row in described],
         ]
-        counts = " / ".join(str(samples.count(name)) for name in ("single", "distribution", "undecided"))
+        counts = " / ".join(str(decisions.count(name)) for name in ("single", "distribution", "undecided"))
         title = {"all": "all", "noise": "noise only"}.get(part, f"noise and {part}")
         lines.append([title, str(len(part_rows)), counts, *map(percent, cells)])
     return markdown_table(lines)

@@ -18,6 +18,7 @@ from jaxstruc.clusters import library
 from jaxstruc.network import weights
 from jaxstruc.network.classifier import shell_detector, training
 from jaxstruc.network.classifier.shell_detector import N_PDFS, ShellDetector
+from jaxstruc.network.classifier.training import TrainingTask
 from jaxstruc.network.weights import TrainedShellDetector
 from jaxstruc.options.training import TrainClassifierOptions
 
@@ -36,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     config = TrainClassifierOptions(steps=options.steps, rate=0.002, averaged=0.995)
     clusters, module = library.load_or_build(), ShellDetector()
+    task = TrainingTask(module, shell_detector.simulate_shells, shell_detector.shell_loss)
     particles = shell_detector.shelled_particles(clusters, n_particles=options.particles, seed=config.seed)
     params, metrics = training.train_classifier(
-        particles, config, folder=options.out, module=module, simulate=shell_detector.simulate_shells,
-        loss=shell_detector.shell_loss, report_progress=lambda step, metrics: print(step, metrics, flush=True),
+        particles, config, folder=options.out, task=task,
+        report_progress=lambda step, metrics: print(step, metrics, flush=True),
     )  # fmt: skip
     test_particles = shell_detector.shelled_particles(
         clusters, n_particles=min(options.particles, N_TEST_PARTICLES), seed=TEST_SEED, is_held_out=True

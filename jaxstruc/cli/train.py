@@ -9,7 +9,7 @@ from jaxstruc.network import weights
 from jaxstruc.network.classifier import predict, simulated_pdfs
 from jaxstruc.network.classifier.model import Classifier
 from jaxstruc.network.classifier.particles import DEFAULT_COMPOSITION, cluster_types, particle_store
-from jaxstruc.network.classifier.training import classifier_card, train_classifier
+from jaxstruc.network.classifier.training import TrainingTask, classifier_card, train_classifier
 from jaxstruc.network.cvae import dataset, training
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.simulation import GenerateCommand
@@ -86,7 +86,12 @@ def train_classifier_network(config: TrainClassifierCommand, *, progress: Progre
     if start is not None:
         module, start_params = start.module, start.params
     params, metrics = train_classifier(
-        store, config.options, folder=config.out, module=module, start_params=start_params, report_progress=report
+        store,
+        config.options,
+        folder=config.out,
+        task=TrainingTask(module),
+        start_params=start_params,
+        report_progress=report,
     )
     feature_distribution, limits = predict.novelty_limits(params, store, seed=seed, module=module)
     holdout_metrics = predict.evaluate_classifier(params, holdout_store, seed=seed, module=module)

@@ -15,8 +15,8 @@ from jaxstruc.clusters.ligand_shells import (
 def particle(n_shells=3):
     """Return a ball cut from a simple cubic lattice with neighbours at distance 1."""
     axis = np.arange(-n_shells, n_shells + 1)
-    sites = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3).astype(float)
-    return sites[np.linalg.norm(sites, axis=1) < n_shells - 0.4]
+    lattice = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3).astype(float)
+    return lattice[np.linalg.norm(lattice, axis=1) < n_shells - 0.4]
 
 
 @pytest.mark.parametrize("is_metal", [False, True])

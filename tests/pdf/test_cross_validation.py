@@ -177,8 +177,8 @@ def test_a_smooth_background_changes_neither_the_decision_nor_the_sizes(ensemble
     """Two waves of 9 and 25 Å with a tenth of the signal's power hardly change the ensemble."""
     rows = particle_mixtures.draw_rows(np.random.default_rng(5), mean=17.0, width=0.2)
     g, r = particle_mixtures.ensemble_pdf(rows, noise=0.02), particle_mixtures.R
-    waves = np.cos(2 * np.pi * r / 9 + 1) + np.cos(2 * np.pi * r / 25 + 2)
-    background = np.sqrt(0.1 * np.mean(g**2) / np.mean(waves**2)) * waves
+    two_waves = np.cos(2 * np.pi * r / 9 + 1) + np.cos(2 * np.pi * r / 25 + 2)
+    background = np.sqrt(0.1 * np.mean(g**2) / np.mean(two_waves**2)) * two_waves
     validation = particle_mixtures.cross_validate_curve(g + background)
     assert validation.sample == "distribution"
     mean_sizes, rws = zip(

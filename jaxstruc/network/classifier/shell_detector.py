@@ -155,8 +155,8 @@ def simulate_shells(key: Array, particles: ShelledParticles) -> ShellBatch:
     histogram = histogram + share[:, None] * (other_histogram - histogram)
     amount = amount + share * (other_amount - amount)
     unknown = jnp.full((N_PDFS, len(PARTICLE_VALUE_NAMES)), jnp.nan)
-    samples = ParticleBatch(histogram, jnp.full(N_PDFS, -1), unknown, jnp.zeros(N_PDFS, int))
-    simulated = simulate_particle_pdfs(pdf_key, samples, anomaly_fraction=0.0)
+    particle_batch = ParticleBatch(histogram, jnp.full(N_PDFS, -1), unknown, jnp.zeros(N_PDFS, int))
+    simulated = simulate_particle_pdfs(pdf_key, particle_batch, anomaly_fraction=0.0)
     return ShellBatch(simulated, amount > 0, amount)
 
 

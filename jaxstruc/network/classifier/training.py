@@ -30,6 +30,21 @@ CHECKPOINT_INTERVAL = 100
 """Number of steps from one checkpoint to the next."""
 
 
+class TrainingTask(NamedTuple):
+    """What a network is trained for."""
+
+    module: nn.Module
+    """Network."""
+    simulate: Callable[[Array, Any], Any] = simulated_pdfs.simulate_batch
+    """Function from the random key of a step and the store of particles to the batch of PDFs of this step."""
+    loss: Callable[..., tuple[Array, dict[str, Array]]] = classifier_loss
+    """Function from the parameters, a batch and the network to the loss and its metrics."""
+
+
+CLASSIFIER_TASK = TrainingTask(Classifier())
+"""Training of a classifier with its default sizes."""
+
+
 class ClassifierTrainingState(NamedTuple):
     """The state that a training step changes."""
 
@@ -65,22 +80,20 @@ def initial_state(
     return ClassifierTrainingState(params, jax.tree.map(jnp.copy, params), optimiser(config).init(params), jnp.int32(0))
 
 
-@partial(jax.jit, static_argnames=("module", "config", "simulate", "loss"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("task", "config"), donate_argnames="state")
 def train_step(
     state: ClassifierTrainingState,
     store: Any,
     *,
-    module: nn.Module,
+    task: TrainingTask,
     config: TrainClassifierOptions,
-    simulate: Callable[[Array, Any], Any],
-    loss: Callable[..., tuple[Array, dict[str, Array]]] = classifier_loss,
 ) -> tuple[ClassifierTrainingState, dict[str, Array]]:
     """Return the state after one step, and the metrics of the loss.
 
     The seed and the number of the step determine the PDFs.
     """
-    batch = simulate(jax.random.fold_in(jax.random.key(config.seed), state.step), store)
-    gradient, metrics = jax.grad(loss, has_aux=True)(state.params, batch, module)
+    batch = task.simulate(jax.random.fold_in(jax.random.key(config.seed), state.step), store)
+    gradient, metrics = jax.grad(task.loss, has_aux=True)(state.params, batch, task.module)
     updates, optimiser_state = optimiser(config).update(gradient, state.optimiser_state, state.params)
     params = optax.apply_updates(state.params, updates)
     averaging_weight = jnp.minimum(config.averaged, (1.0 + state.step) / (10.0 + state.step))
@@ -95,42 +108,37 @@ def train_classifier(
     config: TrainClassifierOptions,
     *,
     folder: Path,
-    module: nn.Module | None = None,
+    task: TrainingTask = CLASSIFIER_TASK,
     start_params: Any = None,
     report_progress: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
-    simulate: Callable[[Array, Any], Any] = simulated_pdfs.simulate_batch,
-    loss: Callable[..., tuple[Array, dict[str, Array]]] = classifier_loss,
     checkpoint_interval: int = CHECKPOINT_INTERVAL,
 ) -> tuple[Any, dict[str, float]]:
-    """Train the classifier, and return its parameters and the last metrics.
+    """Train a network, and return its parameters and the last metrics.
 
     The parameters are an exponential moving average over the steps. A training with a checkpoint in
     `folder/checkpoints` is resumed from it. The metrics in `folder/metrics.jsonl` are means over the steps from one
     checkpoint to the next.
 
     Args:
-        store: Arrays from which `simulate` draws the samples, by default a `ParticleStore`.
+        store: Arrays from which the task draws the samples, for a classifier a `ParticleStore`.
         config: Options of the training.
         folder: Folder of the training.
-        module: Network, by default a `Classifier` with its default sizes.
+        task: Network, stream of PDFs and loss, by default those of a classifier.
         start_params: Parameters before the first step. By default they are random. A training that is resumed does not
             use them.
         report_progress: Function that is called at each checkpoint with the number of steps done and the metrics.
         stop_after: Number of steps after which the training returns early, as if it were interrupted.
-        simulate: Function from the random key of a step and the store to the batch of PDFs of this step.
-        loss: Function from the parameters, a batch and the network to the loss and its metrics.
         checkpoint_interval: Number of steps from one checkpoint to the next.
 
     Raises:
         ValueError: If the folder holds a training with other options.
         FloatingPointError: If the loss is not finite.
     """
-    module = module or Classifier()
     _claim_folder(folder, config)
     options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
     with ocp.CheckpointManager((folder / "checkpoints").absolute(), options=options) as manager:
-        state = initial_state(config, module, start_params)
+        state = initial_state(config, task.module, start_params)
         if manager.latest_step() is not None:
             state = ClassifierTrainingState(
                 *manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(tuple(state)))
@@ -138,7 +146,7 @@ def train_classifier(
         recent_metrics: list[dict[str, Array]] = []
         metrics = _last_metrics(folder)
         while (step := int(state.step)) < min(config.steps, stop_after or config.steps):
-            state, step_metrics = train_step(state, store, module=module, config=config, simulate=simulate, loss=loss)
+            state, step_metrics = train_step(state, store, task=task, config=config)
             recent_metrics.append(step_metrics)
             if (step + 1) % checkpoint_interval == 0 or step + 1 == config.steps:
                 metrics = {

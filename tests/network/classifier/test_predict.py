@@ -27,7 +27,8 @@ def weights_path(tmp_path_factory):
     """Return the path of the weights of a small classifier that was briefly trained on simple curves."""
     folder = tmp_path_factory.mktemp("weights")
     stream = {"module": SMALL_CLASSIFIER, "simulate": simulate_simple_batch}
-    params, metrics = training.train_classifier(jnp.float32(1.0), SHORT_TRAINING, folder=folder, **stream)
+    task = training.TrainingTask(**stream)
+    params, metrics = training.train_classifier(jnp.float32(1.0), SHORT_TRAINING, folder=folder, task=task)
     novelty, novelty_entries = predict.novelty_limits(params, None, seed=0, **stream)
     holdout_metrics = predict.evaluate_classifier(params, None, seed=0, **stream)
     card = (

@@ -10,11 +10,13 @@ from jaxstruc.network import weights
 from jaxstruc.network.classifier import shell_detector, training
 from jaxstruc.network.classifier.relaxed_clusters import BIN_WIDTH
 from jaxstruc.network.classifier.shell_detector import HELD_OUT_MULTIPLE, ShellDetector
+from jaxstruc.network.classifier.training import TrainingTask
 from jaxstruc.network.weights import TrainedShellDetector
 from jaxstruc.options.pdf import SHELL_DETECTOR
 from jaxstruc.options.training import TrainClassifierOptions
 
 SMALL_DETECTOR = ShellDetector(channels=(4,), width=8)
+SHELL_TASK = TrainingTask(SMALL_DETECTOR, shell_detector.simulate_shells, shell_detector.shell_loss)
 TRAINING = TrainClassifierOptions(steps=4, rate=0.01)
 
 
@@ -48,8 +50,8 @@ def test_held_out_clusters_are_not_in_the_training():
         for is_held_out in (False, True)
     }
     for is_held_out in (False, True):
-        drawn = shell_detector.shelled_particles(clusters, n_particles=10, seed=1, is_held_out=is_held_out)
-        n_atoms = np.rint(np.asarray(drawn.metal_pairs).sum(axis=1) + 1).astype(int)
+        particles = shell_detector.shelled_particles(clusters, n_particles=10, seed=1, is_held_out=is_held_out)
+        n_atoms = np.rint(np.asarray(particles.metal_pairs).sum(axis=1) + 1).astype(int)
         assert set(n_atoms.tolist()) <= sizes[is_held_out]
 
 
@@ -65,8 +67,7 @@ def test_half_of_the_samples_have_shells_and_metal_is_no_shell(particles):
 def test_a_training_repeats_to_the_last_bit_and_its_weights_are_read_as_written(particles, tmp_path):
     def train(folder):
         return training.train_classifier(
-            particles, TRAINING, folder=folder, module=SMALL_DETECTOR, simulate=shell_detector.simulate_shells,
-            loss=shell_detector.shell_loss, checkpoint_interval=2,
+            particles, TRAINING, folder=folder, task=SHELL_TASK, checkpoint_interval=2
         )  # fmt: skip
 
     params, metrics = train(tmp_path / "a")

@@ -12,7 +12,9 @@ from jaxstruc.network.classifier.particles import DEFAULT_COMPOSITION, MIN_ATOMS
 from jaxstruc.options.training import TrainClassifierOptions
 
 train_small_classifier = partial(
-    training.train_classifier, module=SMALL_CLASSIFIER, simulate=simulate_simple_batch, checkpoint_interval=10
+    training.train_classifier,
+    task=training.TrainingTask(SMALL_CLASSIFIER, simulate_simple_batch),
+    checkpoint_interval=10,
 )
 
 
