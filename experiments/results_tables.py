@@ -150,6 +150,12 @@ PAGES: dict[str, ResultPage] = {
         "The best candidate is the one with the lowest Rw among all candidates. It is kept if it is among the "
         "candidates that are fitted after the selection. Seconds are medians on shared cores.",
     ),
+    "imperfect_distributions": ResultPage(
+        {"imperfect_distributions": imperfect_tables.distributions_table},
+        {"Means and widths": imperfect_tables.distributions_table},
+        "The true width is 10 to 30 %. Means and widths are weighted by volume. Intervals are 90 % intervals. Files of "
+        "one seed have the same particles in all parts.",
+    ),
     "benchmark_relaxation": ResultPage(
         {"benchmark_relaxation": benchmark_tables.relaxation_table},
         {"Fields and fits": benchmark_tables.relaxation_table},
