@@ -20,7 +20,7 @@ from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.options.pdf import CurveOptions
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
-from jaxstruc.report import folder, summary, tables
+from jaxstruc.report import folder, page, summary, tables
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
 from jaxstruc.shards import WHOLE_RUN, RunPart, Shard
@@ -164,7 +164,7 @@ def run_batch(
     def update_summary() -> None:
         _write_summary(out, shard, part, shard_entries, row_by_stem, columns=workflow.columns)
 
-    files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
+    _begin_folder(out, plan)
     update_summary()
     pending_measurements = [job.measurement for job in pending_jobs]
     new_results = workflow.solve(pending_measurements, plan, run_measurements=run_measurements, progress=progress)
@@ -174,8 +174,16 @@ def run_batch(
         result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
         update_summary()
     progress(len(pending_jobs), len(pending_jobs), "")
+    if shard.n_shards == 1:
+        page.write_pages(out, results=result_by_stem)
     results = [dataclasses.replace(result_by_stem[stem], name=str(entry.path)) for _, entry, stem in shard_entries]
     return BatchOutcome(results, sum(stem in earlier_results for _, _, stem in shard_entries))
+
+
+def _begin_folder(out: Path, plan: WorkflowPlan) -> None:
+    """Write the settings of a run, and remove the pages of earlier runs, so that an interrupted run leaves none."""
+    files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
+    page.remove_pages(out)
 
 
 def _shard_entries(
@@ -267,7 +275,8 @@ def closing_lines(
         + (f", {len(failed_results)} failed" if failed_results else "")
         + (f" ({batch_outcome.skipped} of these results are from an earlier run)" if batch_outcome.skipped else "")
         + (
-            f". See {out / 'summary.csv'}, and {(workflow or PDF_WORKFLOW).output_folders} next to it."
+            f". Open {out / page.page_name(0)} in a browser. "
+            f"See {out / 'summary.csv'}, and {(workflow or PDF_WORKFLOW).output_folders} next to it."
             if shard.n_shards == 1
             else f". When all {shard.n_shards} shards are done, run jaxstruc merge {out}."
         )

@@ -15,7 +15,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxstruc import __version__
-from jaxstruc.options.pdf import ClassifyCommand, MergeCommand, MineCommand, RefineCommand, SolveCommand
+from jaxstruc.options.pdf import ClassifyCommand, MergeCommand, MineCommand, PageCommand, RefineCommand, SolveCommand
 from jaxstruc.options.simulation import GenerateCommand, SimulateCommand
 from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
@@ -32,6 +32,7 @@ Command = (
     | MineCommand
     | SaxsCommand
     | MergeCommand
+    | PageCommand
 )
 ResumableCommand = SolveCommand | MineCommand | RefineCommand | SaxsCommand | TrainCommand | TrainClassifierCommand
 """Commands that continue an interrupted run. The others write their files anew, most of them only at the end."""
@@ -46,6 +47,7 @@ _Subcommand = (
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
     | Annotated[TrainClassifierCommand, tyro.conf.subcommand("train-classifier")]
     | Annotated[MergeCommand, tyro.conf.subcommand("merge")]
+    | Annotated[PageCommand, tyro.conf.subcommand("page")]
 )
 OVERVIEW = """usage: jaxstruc [--help] [--version] [--traceback] COMMAND ...
 
@@ -59,6 +61,7 @@ commands for measured data:
   refine            Fit your own structures to PDFs, with standard errors.
   saxs              Find size, distribution of sizes and shape of particles from small-angle scattering.
   merge             Write the summary of a run that several jobs shared with --shard.
+  page              Write the page of a folder of results (index.html) anew.
 
 commands for simulation and training:
   simulate          Simulate the scattering of clusters, or the small-angle scattering of particles of simple shapes.
@@ -146,6 +149,8 @@ def _run(command: Command) -> int:
     """Check the options of a command, run it, and return the exit status."""
     if isinstance(command, MergeCommand):
         return merge(command)
+    if isinstance(command, PageCommand):
+        return write_page(command)
     command.options.check()
     if isinstance(command, SimulateCommand):
         return simulate(command)
@@ -258,10 +263,23 @@ def merge(config: MergeCommand) -> int:
 
     table = shards.merge(config.out)
     failed = f", {table.n_failed} of them failed" if table.n_failed else ""
-    print(f"{table.n_curves - table.n_missing} of {table.n_curves} curves{failed}. See {config.out / 'summary.csv'}.")
+    print(
+        f"{table.n_curves - table.n_missing} of {table.n_curves} curves{failed}. Open {config.out / 'index.html'} "
+        f"in a browser. See {config.out / 'summary.csv'}."
+    )
     if table.n_missing:
         print(f"Not finished: --shard {', '.join(table.unfinished_shards)}.")
     return table.status
+
+
+def write_page(config: PageCommand) -> int:
+    """Write the page of a folder of results anew, and print its path."""
+    from jaxstruc.report import page
+
+    first_path, *other_paths = page.write_pages(config.out)
+    links = f" It links to {len(other_paths)} more." if other_paths else ""
+    print(f"Open {first_path} in a browser.{links}")
+    return 0
 
 
 def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:

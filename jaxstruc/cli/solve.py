@@ -1,9 +1,11 @@
 """The commands `solve`, `mine`, `refine`, `saxs` and `classify`, which read files and write a folder of results."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxstruc import batch
+import jaxstruc
+from jaxstruc import batch, files
 from jaxstruc.api import make_refine_plan, make_solve_plan
 from jaxstruc.batch import MAX_LISTED_FILES, REFINE_WORKFLOW, BatchOutcome, ProgressCallback, Workflow
 from jaxstruc.io import measurement, reduction
@@ -14,7 +16,7 @@ from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.pdf.classify import classify_measurements
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan
-from jaxstruc.report import figures, summary, tables
+from jaxstruc.report import figures, page, summary, tables
 from jaxstruc.result import Result
 from jaxstruc.scattering import form_factors
 from jaxstruc.shards import parse_shard
@@ -91,7 +93,7 @@ def split_files(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
 
 
 def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOutcome:
-    """Predict types and sizes from measured PDFs, and write summary.csv and types.png.
+    """Predict types and sizes from measured PDFs, and write summary.csv, types.png, settings.json and the page.
 
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
@@ -122,6 +124,9 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     tables.write(config.out / "summary.csv", summary.CLASSIFY_SUMMARY_COLUMNS, rows)
     if measurements:
         figures.write(config.out / "types.png", figures.types(results))
+    provenance = {"element": config.element} | options.recorded_values | {"version": jaxstruc.__version__}
+    files.write_text(config.out / "settings.json", json.dumps(provenance, indent=1) + "\n")
+    page.write_pages(config.out)
     return BatchOutcome(results, 0)
 
 
@@ -132,7 +137,7 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
     if len(results) > MAX_LISTED_FILES:
         yield f"... and {len(results) - MAX_LISTED_FILES} more"
     figure = f" and {out / 'types.png'}" if any(result.types for result in results) else ""
-    yield f"See {out / 'summary.csv'}{figure}."
+    yield f"Open {out / page.page_name(0)} in a browser, or see {out / 'summary.csv'}{figure}."
 
 
 def _read_pdfs(path: Path, config: ClassifyCommand, bond: float) -> list[Measurement | ValueError]:

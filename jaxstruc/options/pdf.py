@@ -390,3 +390,14 @@ class MergeCommand:
 
     out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT", help_behavior_hint="")]]
     """Folder of the results, i.e. --out of the jobs."""
+
+
+@dataclass(frozen=True)
+class PageCommand:
+    """Write the page of a folder of results (index.html) anew, which a browser shows without a network.
+
+    Example: jaxstruc page out/
+    """
+
+    out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT", help_behavior_hint="")]]
+    """Folder of the results, i.e. --out of an earlier command."""
