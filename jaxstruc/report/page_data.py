@@ -105,8 +105,7 @@ def _(result: PdfResult) -> str:
     if result.ensemble and result.sample == "distribution":
         return f"A distribution of particles: {tables.distribution_summary(result.ensemble)}"
     if result.candidates:
-        best = result.best
-        return f"{best.label} ({Path(best.recipe).name})" if best.source == "file" else best.label
+        return _label(result.best)
     return f"{result.type}, probability {result.type_probability:.2f}" if result.types else ""
 
 
@@ -117,6 +116,11 @@ def _(result: SaxsResult) -> str:
     best = result.best
     shape = result.body if result.body == best.type else f"shape {result.body}; best fit: {best.type}"
     return f"{shape}, {best.family} distribution of sizes"
+
+
+def _label(candidate: Candidate) -> str:
+    """Return the description of a candidate, with the name of its file for a structure of the user."""
+    return f"{candidate.label} ({Path(candidate.recipe).name})" if candidate.source == "file" else candidate.label
 
 
 @singledispatch
@@ -216,7 +220,7 @@ def _(result: SaxsResult, thinning: Thinning) -> JsonData | None:
         "x": significant(curve.x[rows]),
         "data": significant(curve.observed[rows]),
         "fit": significant(curve.calculated[rows]),
-        "residual": rounded((curve.observed[rows] - curve.calculated[rows]) / sigma[rows], largest=1.0),
+        "residual": significant((curve.observed[rows] - curve.calculated[rows]) / sigma[rows], digits=3),
         "sigma": significant(sigma[rows], digits=2),
         "range": [float(curve.x[0]), float(curve.x[-1])],
     }
@@ -351,7 +355,7 @@ def _structure(rank: int, candidate: Candidate) -> JsonData:
         colours["occupancy"] = [round(float(value), 2) for value in candidate.occupancy]
     return {
         "rank": rank,
-        "label": candidate.label,
+        "label": _label(candidate),
         "rw": round(candidate.rw, 4),
         "weight": float(f"{candidate.weight:.3g}"),
         "tie": candidate.in_90,
@@ -384,7 +388,7 @@ def candidate_data(result: Result, thinning: Thinning) -> JsonData | None:
         "in90": [int(candidate.in_90) for candidate in drawn_candidates],
         "families": families,
         "family": [families.index(candidate.family) for candidate in drawn_candidates],
-        "labels": [candidate.label for candidate in drawn_candidates[: thinning.labels]],
+        "labels": [_label(candidate) for candidate in drawn_candidates[: thinning.labels]],
         "size_axis": "2 x mean radius by number (Å)" if isinstance(result, SaxsResult) else "longest diameter (Å)",
     }
 

@@ -127,6 +127,8 @@ def test_a_structure_turns_with_mouse_and_keys_and_near_ties_can_be_shown(browse
     browser.evaluate("document.getElementById('structure-choice').dispatchEvent(new Event('change'))")
     pictures.append(canvas_picture(browser))
     assert len(set(pictures)) == 5
+    browser.evaluate("setTheme('dark')")
+    assert browser.evaluate("viewer.view.structure.rank") == 2  # a change of the theme keeps the structure
     rotation = np.array(browser.evaluate("viewer.view.rotation"))
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
     assert_quiet(browser)

@@ -142,7 +142,7 @@ function drawSizes(plot, curve, weighting) {
       line: { width: parts.length ? 1 : 0, dash: "dot", color: colour("text") }, fill: parts.length ? "none" : "tonexty", fillcolor: colour("band"),
     }),
   ];
-  const total = lineTrace("all", sizes.x, columns.line, colour(parts.length ? "text" : "data"), { line: { width: 2, color: colour(parts.length ? "text" : "data") } });
+  const total = lineTrace(parts.length ? "all types" : "best fit", sizes.x, columns.line, colour(parts.length ? "text" : "data"), { line: { width: 2, color: colour(parts.length ? "text" : "data") } });
   const [first, last] = [sizes.x[0], sizes.x.at(-1)];
   const [low, high] = [sizes.limits[0] ?? first, sizes.limits[1] ?? last];
   const shapes = [...(low > first ? [shade(first, Math.min(low, last))] : []), ...(high < last ? [shade(Math.max(high, first), last)] : [])];

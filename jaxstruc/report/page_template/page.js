@@ -5,6 +5,7 @@ const STATUS_SYMBOLS = { solved: "✓", weak: "!", failed: "×" };
 const curvesTable = document.getElementById("curves");
 const viewer = createViewer(document.getElementById("structure-canvas"));
 let curve = null;
+let curveOfViewer = null;
 
 const figures = {
   "fit-figure": { has: () => curve.fit, draw: (figure) => drawFit(figure.querySelector(".plot"), curve) },
@@ -107,7 +108,13 @@ function setOptions(select, names, texts) {
   }));
 }
 
+// The chosen structure and its colours stay if only the theme changes.
 function showStructure() {
+  if (curveOfViewer === curve) {
+    viewer.redraw();
+    return;
+  }
+  curveOfViewer = curve;
   const texts = curve.structures.map((structure) => `${structure.rank}. ${structure.label}, Rw ${structure.rw}${structure.tie ? ", in the 90 % set" : ""}`);
   setOptions(document.getElementById("structure-choice"), curve.structures.map((_, index) => String(index)), texts);
   chooseStructure(0);
@@ -197,7 +204,6 @@ function isDark() {
 
 function redrawAll() {
   document.getElementById("theme-switch").textContent = isDark() ? "Light" : "Dark";
-  viewer.view.sprites.clear();
   for (const node of document.querySelectorAll("#figures > figure")) if (!node.hidden) pendingFigures.add(node);
   drawPending();
 }
@@ -213,7 +219,7 @@ function setUpPrinting() {
   let theme;
   addEventListener("beforeprint", () => {
     theme = document.documentElement.dataset.theme;
-    for (const figure of pendingFigures) visibleFigures.add(figure);
+    for (const figure of document.querySelectorAll("#figures > figure")) visibleFigures.add(figure);
     setTheme("light");
   });
   addEventListener("afterprint", () => setTheme(theme));
