@@ -111,6 +111,8 @@ class BatchOutcome(NamedTuple):
     """Results of all curves, in the order of the files. A file or curve that cannot be used has a failed result."""
     skipped: int
     """Number of curves whose results an earlier run had written. They are among `results`."""
+    rows: Sequence[Row] = ()
+    """Rows of the summary, in the order of `results`."""
 
     @property
     def status(self) -> int:
@@ -159,12 +161,11 @@ def run_batch(
     row_by_stem = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
     shard_entries = _shard_entries(entries, stems, shard_stems)
     part = RunPart(_run_key(plan, entries), len(entries), len(set(stems)), len(shard_entries))
-    shards.remove_other_tables(shard, out, part.run)
 
     def update_summary() -> None:
         _write_summary(out, shard, part, shard_entries, row_by_stem, columns=workflow.columns)
 
-    _begin_folder(out, plan)
+    _begin_folder(out, plan, shard, part)
     update_summary()
     pending_measurements = [job.measurement for job in pending_jobs]
     new_results = workflow.solve(pending_measurements, plan, run_measurements=run_measurements, progress=progress)
@@ -177,11 +178,20 @@ def run_batch(
     if shard.n_shards == 1:
         page.write_pages(out, results=result_by_stem)
     results = [dataclasses.replace(result_by_stem[stem], name=str(entry.path)) for _, entry, stem in shard_entries]
-    return BatchOutcome(results, sum(stem in earlier_results for _, _, stem in shard_entries))
+    rows = [row for _, row in _summary_rows(shard_entries, row_by_stem)]
+    return BatchOutcome(results, sum(stem in earlier_results for _, _, stem in shard_entries), rows)
 
 
-def _begin_folder(out: Path, plan: WorkflowPlan) -> None:
-    """Write the settings of a run, and remove the pages of earlier runs, so that an interrupted run leaves none."""
+def _begin_folder(out: Path, plan: WorkflowPlan, shard: Shard, part: RunPart) -> None:
+    """Write the settings of a run, and remove the pages and the tables of shards of earlier runs.
+
+    Args:
+        out: Folder of the results.
+        plan: Plan of the run.
+        shard: Part of the run. A whole run removes the tables of all shards.
+        part: Facts about the shard and its run.
+    """
+    shards.remove_other_tables(shard, out, part.run)
     files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
     page.remove_pages(out)
 
@@ -194,6 +204,17 @@ def _shard_entries(
     return [(order, entry, stem) for order, entry, stem in ordered_entries if stem in shard_stems]
 
 
+def _summary_rows(
+    shard_entries: Sequence[tuple[int, CurveEntry, str]], row_by_stem: Mapping[str, Row]
+) -> list[tuple[int, Row]]:
+    """Return places and rows of the curves that have a result, with the paths of the files as the user gave them."""
+    return [
+        (order, row_by_stem[stem] | {"file": str(entry.path), "stem": stem})
+        for order, entry, stem in shard_entries
+        if stem in row_by_stem
+    ]
+
+
 def _write_summary(
     out: Path,
     shard: Shard,
@@ -203,7 +224,7 @@ def _write_summary(
     *,
     columns: Sequence[str],
 ) -> None:
-    """Write the summary of the curves that have a result, with the paths of the files as the user gave them.
+    """Write the summary of the curves that have a result.
 
     Args:
         out: Folder of the results.
@@ -213,11 +234,7 @@ def _write_summary(
         row_by_stem: Rows of the summary by the names of the results.
         columns: Columns of the summary.
     """
-    rows = [
-        (order, row_by_stem[stem] | {"file": str(entry.path), "stem": stem})
-        for order, entry, stem in shard_entries
-        if stem in row_by_stem
-    ]
+    rows = _summary_rows(shard_entries, row_by_stem)
     if shard.n_shards == 1:
         folder.write_summary(out, [row for _, row in rows], columns=columns)
     else:

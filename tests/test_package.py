@@ -35,7 +35,7 @@ report: summary tables figures folder methods_text page_data page
 shards
 batch
 api
-cli: progress simulate train solve main
+cli: progress simulate train solve describe main
 __main__
 """
 """Folders and modules from the bottom up; each imports only those before it."""

@@ -1,7 +1,9 @@
 """The commands `solve`, `mine`, `refine`, `saxs` and `classify`, which read files and write a folder of results."""
 
+import functools
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jaxstruc
@@ -42,7 +44,9 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
     shard = parse_shard(config.shard)
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
     plan = make_solve_plan(config.element, config.options, progress=progress)
-    return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.print_settings, shard=shard)
+    return batch.run_batch(
+        config.files, config.out, plan, progress=progress, show=_settings_printer(config), shard=shard
+    )
 
 
 def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
@@ -56,7 +60,7 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
     shard = parse_shard(config.shard)
     batch.check_inputs(config.files, config.out, plan, workflow=SAXS_WORKFLOW)
     return batch.run_batch(
-        config.files, config.out, plan, progress=progress, show=tables.print_settings, workflow=SAXS_WORKFLOW,
+        config.files, config.out, plan, progress=progress, show=_settings_printer(config), workflow=SAXS_WORKFLOW,
         shard=shard,
     )  # fmt: skip
 
@@ -72,7 +76,7 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
     plan = make_refine_plan(clusters, config.options)
     batch.check_inputs(measured, config.out, plan, workflow=REFINE_WORKFLOW)
     return batch.run_batch(
-        measured, config.out, plan, progress=progress, show=tables.print_settings, workflow=REFINE_WORKFLOW,
+        measured, config.out, plan, progress=progress, show=_settings_printer(config), workflow=REFINE_WORKFLOW,
         shard=shard,
     )  # fmt: skip
 
@@ -118,7 +122,7 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     ]
     progress(len(entries), len(entries), "")
     rows = [
-        {"stem": stem} | summary.row(result, summary.CLASSIFY_SUMMARY_COLUMNS)
+        summary.row(result, summary.CLASSIFY_SUMMARY_COLUMNS) | {"stem": stem}
         for stem, result in zip(batch.unique_stems(entries), results, strict=True)
     ]
     tables.write(config.out / "summary.csv", summary.CLASSIFY_SUMMARY_COLUMNS, rows)
@@ -127,7 +131,7 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     provenance = {"element": config.element} | options.recorded_values | {"version": jaxstruc.__version__}
     files.write_text(config.out / "settings.json", json.dumps(provenance, indent=1) + "\n")
     page.write_pages(config.out)
-    return BatchOutcome(results, 0)
+    return BatchOutcome(results, 0, rows)
 
 
 def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
@@ -138,6 +142,11 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
         yield f"... and {len(results) - MAX_LISTED_FILES} more"
     figure = f" and {out / 'types.png'}" if any(result.types for result in results) else ""
     yield f"Open {out / page.page_name(0)} in a browser, or see {out / 'summary.csv'}{figure}."
+
+
+def _settings_printer(config: SolveCommand | MineCommand | RefineCommand | SaxsCommand) -> Callable[..., None]:
+    """Return the function that prints the settings of a curve, to stderr if the results are printed as JSON."""
+    return functools.partial(tables.print_settings, stream=sys.stderr if config.json else sys.stdout)
 
 
 def _read_pdfs(path: Path, config: ClassifyCommand, bond: float) -> list[Measurement | ValueError]:

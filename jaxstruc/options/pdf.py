@@ -17,6 +17,7 @@ from jaxstruc.options.validation import (
     Folder,
     Frame,
     Inline,
+    JsonOutput,
     Options,
     Out,
     ShardText,
@@ -325,6 +326,7 @@ class ClassifyCommand:
     """Folder for the table (summary.csv) and the figure (types.png)."""
     options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
     cache: Cache = True
+    json: JsonOutput = False
 
 
 @dataclass(frozen=True)
@@ -345,6 +347,7 @@ class SolveCommand:
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
     shard: ShardText = "1/1"
     cache: Cache = True
+    json: JsonOutput = False
 
 
 @dataclass(frozen=True)
@@ -364,6 +367,7 @@ class MineCommand:
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
     shard: ShardText = "1/1"
     cache: Cache = True
+    json: JsonOutput = False
 
 
 @dataclass(frozen=True)
@@ -379,6 +383,7 @@ class RefineCommand:
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
     shard: ShardText = "1/1"
     cache: Cache = True
+    json: JsonOutput = False
 
 
 @dataclass(frozen=True)
@@ -401,3 +406,15 @@ class PageCommand:
 
     out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT", help_behavior_hint="")]]
     """Folder of the results, i.e. --out of an earlier command."""
+
+
+@dataclass(frozen=True)
+class DescribeCommand:
+    """Print all commands with their options, for scripts and other programs.
+
+    Example: jaxstruc describe --json
+    """
+
+    json: Annotated[
+        bool, tyro.conf.arg(help="Print one JSON object with type, bounds, default and help of each option.")
+    ] = False
