@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ FLAGS = (  # without WebGL, so that no figure may need it
     *"--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split(),
     *"--disable-component-update --disable-sync --disable-dev-shm-usage --disable-3d-apis --hide-scrollbars".split(),
 )
+CONNECT_PIPES = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
+"""Program that starts the browser, which reads commands from the file descriptor 3 and writes answers to 4."""
 TIMEOUT = 40.0
 """Longest time in s for an answer of the browser."""
 
@@ -94,9 +99,9 @@ class Browser:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str) -> None:
-        """Wait until an expression is true in the page."""
+        """Wait until an expression is true in the page. While a page is loaded, its names may be missing."""
         end = time.monotonic() + TIMEOUT
-        while not self.evaluate(expression):
+        while not self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value"):
             assert time.monotonic() < end, expression
             time.sleep(0.02)
 
@@ -149,16 +154,11 @@ def headless_browser(path: str, profile_folder: Path) -> Iterator[Browser]:
     """
     command_read, command_write = os.pipe()
     answer_read, answer_write = os.pipe()
-    # The browser reads commands from the file descriptor 3 and writes answers to 4.
     high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100) for descriptor in (command_read, answer_write)]
-
-    def connect_pipes() -> None:
-        os.dup2(high[0], 3)
-        os.dup2(high[1], 4)
-
+    command = [path, *FLAGS, "--remote-debugging-pipe", f"--user-data-dir={profile_folder}", "about:blank"]
     process = subprocess.Popen(
-        [path, *FLAGS, "--remote-debugging-pipe", f"--user-data-dir={profile_folder}", "about:blank"],
-        preexec_fn=connect_pipes, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", CONNECT_PIPES, *map(str, high), *command],
+        pass_fds=high, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     for descriptor in (command_read, answer_write, *high):
         os.close(descriptor)

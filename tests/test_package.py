@@ -131,6 +131,9 @@ def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
         "from jaxstruc.options import pdf\n"
         "assert jaxstruc.__file__.startswith(sys.argv[1]), jaxstruc.__file__\n"
         "assert weights.load_autoencoder(pdf.SHIPPED).card['name']\n"
+        "from jaxstruc.report import methods_text, page\n"
+        "assert all((page.TEMPLATE / name).is_file() for name in ('page.html', 'page.css', *page.SCRIPTS))\n"
+        "assert methods_text.REFERENCES.is_file()\n"
         "from jaxstruc.clusters import lattice_sites; assert lattice_sites.occupancy_prior('bcc').cost.shape\n"
         "print(jaxstruc.simulate(Icosahedron('Au', 2), rmax=5.0).y.max())"
     )

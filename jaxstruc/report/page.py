@@ -218,7 +218,7 @@ def _stated_result(row: Row, options: Mapping[str, Any]) -> PdfResult:
     sizes = {"n_atoms": "n", "diameter": "diameter", "width": "width", "hexagonal": "hexagonal"}
     intervals = {name: _interval(row, name, ends) for name, ends in sizes.items()}
     settings = [
-        Setting(name, number, str(row.get(f"{name}_origin", "summary.csv")))
+        Setting(name, number, str(row.get(f"{name}_origin") or _origin(name, options)))
         for name in ("qmin", "qmax", "qdamp", "rmin", "rmax", "frame")
         if (number := _number(row, name)) is not None
     ]
@@ -231,6 +231,11 @@ def _stated_result(row: Row, options: Mapping[str, Any]) -> PdfResult:
         facts={"model": row["model"]} if "model" in row else {},
         versions={"jaxstruc": str(row.get("version", ""))},
     )  # fmt: skip
+
+
+def _origin(name: str, options: Mapping[str, Any]) -> str:
+    """Return the origin of a setting whose origin the summary does not state."""
+    return "command line" if options.get(name) is not None else "file or default"
 
 
 def _interval(row: Row, name: str, ends: str) -> Interval | None:

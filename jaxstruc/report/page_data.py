@@ -103,7 +103,8 @@ def answer(result: Result) -> str:
 @answer.register
 def _(result: PdfResult) -> str:
     if result.ensemble and result.sample == "distribution":
-        return f"A distribution of particles: {tables.distribution_summary(result.ensemble)}"
+        sizes = tables.distribution_summary(result.ensemble).removeprefix("mean ")
+        return f"A distribution of particles with a mean diameter by volume of {sizes}"
     if result.candidates:
         return _label(result.best)
     return f"{result.type}, probability {result.type_probability:.2f}" if result.types else ""

@@ -10,6 +10,7 @@ from command_line import run_command
 from page_results import MESSAGE, pdf_result, saxs_result, write_folder, write_page_of_many
 
 from jaxstruc.clusters.structure_type import layer_types
+from jaxstruc.io.measurement import Setting
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report import folder, methods_text, page, page_data, summary
 from jaxstruc.report.page_data import COMPACT, DETAILED, PageEntry
@@ -34,7 +35,7 @@ def test_the_first_answer_is_plain_html_and_its_data_are_complete(tmp_path):
     (path,) = page.write_pages(out)
     html, data = page_texts(path)
     assert path.name == "index.html" and html.count(MESSAGE) >= 3  # two cells of the table, and the answer
-    assert "2 curves" in html and "1 solved, 1 weak" in html and "mean 18.4 Å (17.0 to 20.1)" in html
+    assert "2 curves" in html and "1 solved, 1 weak" in html and "by volume of 18.4 Å (17.0 to 20.1)" in html
     curve = data["curve-0"]
     assert (curve["file"], curve["status"], curve["message"]) == ("a.gr", "weak", MESSAGE)
     assert [structure["rank"] for structure in curve["structures"]] == [1, 2, 3, 4]
@@ -163,6 +164,7 @@ def test_predictions_of_the_classifier_are_shown_from_the_table_alone(tmp_path):
     html, data = page_texts(page.write_pages(tmp_path)[0])
     assert data["curve-0"]["types"]["rows"][0][:2] == ["fcc", 0.8]
     assert ["atoms", "at least 900"] in data["curve-0"]["facts"] and "at least 900" in html
+    assert data["curve-0"]["settings"] == [["qmin", "1", "", "1/Å", "file or default"]]
     assert data["curve-0"]["fit"] is None and "neural network" in data["curve-0"]["methods"]
 
 
@@ -190,11 +192,26 @@ def test_a_folder_without_a_summary_or_of_version_1_is_shown(repository, tmp_pat
     assert data["curve-2"]["fit"] and data["curve-1"]["fit"]
 
 
+def test_a_curve_of_several_has_its_number(tmp_path):
+    result = pdf_result()
+    settings = (*result.settings, Setting("frame", 3.0, "command line"))
+    out = write_folder(tmp_path, {"a-3": dataclasses.replace(result, settings=settings)})
+    html, data = page_texts(page.write_pages(out)[0])
+    assert data["curve-0"]["file"] == "a.gr, curve 3" and html.count("a.gr, curve 3") == 2
+
+
 def test_a_failed_file_gives_its_reason(tmp_path):
     row = {"file": "in/x.gr", "stem": "x", "status": "failed", "message": "Expected numbers, got text."}
     folder.write_summary(tmp_path, [row])
     html, data = page_texts(page.write_pages(tmp_path)[0])
     assert "<strong>Reason:</strong> Expected numbers, got text." in html and data["curve-0"]["methods"] == ""
+
+
+def test_a_page_has_no_nan_in_its_data(tmp_path):
+    best = dataclasses.replace(pdf_result().best, rw=float("nan"), diameter=float("inf"))
+    result = dataclasses.replace(pdf_result(), candidates=(best, *pdf_result().candidates[1:]))
+    _, data = page_texts(page.write_pages(write_folder(tmp_path, {"a": result}))[0])
+    assert data["curve-0"]["candidates"]["rw"][0] is None and data["curve-0"]["candidates"]["size"][0] is None
 
 
 @pytest.mark.parametrize(

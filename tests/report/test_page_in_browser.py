@@ -77,7 +77,7 @@ def test_answer_fit_and_doubt_need_no_click(browser, three_curves, width, height
     browser.wait_for(PLOTS_ARE_DRAWN)
     message = browser.evaluate("document.querySelector('#answer .message').getBoundingClientRect().toJSON()")
     text = browser.evaluate("document.querySelector('#answer').innerText")
-    assert 0 < message["top"] and message["bottom"] < height and MESSAGE in text and "mean 18.4 Å" in text
+    assert 0 < message["top"] and message["bottom"] < height and MESSAGE in text and "by volume of 18.4 Å" in text
     assert browser.evaluate("document.querySelector('#fit-figure').getBoundingClientRect().top") < 1.2 * height
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert_quiet(browser)
