@@ -20,7 +20,7 @@ from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.options.pdf import CurveOptions
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
-from jaxstruc.report import folder, summary, tables
+from jaxstruc.report import folder, page, summary, tables
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
 from jaxstruc.shards import WHOLE_RUN, RunPart, Shard
@@ -111,6 +111,8 @@ class BatchOutcome(NamedTuple):
     """Results of all curves, in the order of the files. A file or curve that cannot be used has a failed result."""
     skipped: int
     """Number of curves whose results an earlier run had written. They are among `results`."""
+    rows: Sequence[Row] = ()
+    """Rows of the summary, in the order of `results`."""
 
     @property
     def status(self) -> int:
@@ -159,12 +161,11 @@ def run_batch(
     row_by_stem = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
     shard_entries = _shard_entries(entries, stems, shard_stems)
     part = RunPart(_run_key(plan, entries), len(entries), len(set(stems)), len(shard_entries))
-    shards.remove_other_tables(shard, out, part.run)
 
     def update_summary() -> None:
         _write_summary(out, shard, part, shard_entries, row_by_stem, columns=workflow.columns)
 
-    files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
+    _begin_folder(out, plan, shard, part)
     update_summary()
     pending_measurements = [job.measurement for job in pending_jobs]
     new_results = workflow.solve(pending_measurements, plan, run_measurements=run_measurements, progress=progress)
@@ -174,8 +175,25 @@ def run_batch(
         result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
         update_summary()
     progress(len(pending_jobs), len(pending_jobs), "")
+    if shard.n_shards == 1:
+        page.write_pages(out, results=result_by_stem)
     results = [dataclasses.replace(result_by_stem[stem], name=str(entry.path)) for _, entry, stem in shard_entries]
-    return BatchOutcome(results, sum(stem in earlier_results for _, _, stem in shard_entries))
+    rows = [row for _, row in _summary_rows(shard_entries, row_by_stem)]
+    return BatchOutcome(results, sum(stem in earlier_results for _, _, stem in shard_entries), rows)
+
+
+def _begin_folder(out: Path, plan: WorkflowPlan, shard: Shard, part: RunPart) -> None:
+    """Write the settings of a run, and remove the pages and the tables of shards of earlier runs.
+
+    Args:
+        out: Folder of the results.
+        plan: Plan of the run.
+        shard: Part of the run. A whole run removes the tables of all shards.
+        part: Facts about the shard and its run.
+    """
+    shards.remove_other_tables(shard, out, part.run)
+    files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
+    page.remove_pages(out)
 
 
 def _shard_entries(
@@ -184,6 +202,17 @@ def _shard_entries(
     """Return the curves of a shard: place among all curves, curve, and name of the results."""
     ordered_entries = zip(range(len(entries)), entries, stems, strict=True)
     return [(order, entry, stem) for order, entry, stem in ordered_entries if stem in shard_stems]
+
+
+def _summary_rows(
+    shard_entries: Sequence[tuple[int, CurveEntry, str]], row_by_stem: Mapping[str, Row]
+) -> list[tuple[int, Row]]:
+    """Return places and rows of the curves that have a result, with the paths of the files as the user gave them."""
+    return [
+        (order, row_by_stem[stem] | {"file": str(entry.path), "stem": stem})
+        for order, entry, stem in shard_entries
+        if stem in row_by_stem
+    ]
 
 
 def _write_summary(
@@ -195,7 +224,7 @@ def _write_summary(
     *,
     columns: Sequence[str],
 ) -> None:
-    """Write the summary of the curves that have a result, with the paths of the files as the user gave them.
+    """Write the summary of the curves that have a result.
 
     Args:
         out: Folder of the results.
@@ -205,11 +234,7 @@ def _write_summary(
         row_by_stem: Rows of the summary by the names of the results.
         columns: Columns of the summary.
     """
-    rows = [
-        (order, row_by_stem[stem] | {"file": str(entry.path), "stem": stem})
-        for order, entry, stem in shard_entries
-        if stem in row_by_stem
-    ]
+    rows = _summary_rows(shard_entries, row_by_stem)
     if shard.n_shards == 1:
         folder.write_summary(out, [row for _, row in rows], columns=columns)
     else:
@@ -267,7 +292,8 @@ def closing_lines(
         + (f", {len(failed_results)} failed" if failed_results else "")
         + (f" ({batch_outcome.skipped} of these results are from an earlier run)" if batch_outcome.skipped else "")
         + (
-            f". See {out / 'summary.csv'}, and {(workflow or PDF_WORKFLOW).output_folders} next to it."
+            f". Open {out / page.page_name(0)} in a browser. "
+            f"See {out / 'summary.csv'}, and {(workflow or PDF_WORKFLOW).output_folders} next to it."
             if shard.n_shards == 1
             else f". When all {shard.n_shards} shards are done, run jaxstruc merge {out}."
         )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxstruc.report import tables
+from jaxstruc.report import page, tables
 from jaxstruc.report.summary import Row
 
 FOLDER = "shards"
@@ -121,7 +121,7 @@ def remove_other_tables(shard: Shard, out: Path, run: str) -> None:
 
 
 def merge(out: Path) -> MergedTable:
-    """Write summary.csv from the tables of all shards, in the order of the curves.
+    """Write summary.csv from the tables of all shards, in the order of the curves, and the page of results.
 
     Raises:
         ValueError: If there is no row of a shard, if a table is damaged, or if the tables are of different runs.
@@ -141,6 +141,7 @@ def merge(out: Path) -> MergedTable:
     ordered_rows = [row for _, row in sorted({int(row[ORDER_COLUMN]): row for row in rows}.items())]
     columns = [name for name in rows[0] if name not in (ORDER_COLUMN, *RunPart._fields)]
     tables.write(out / "summary.csv", columns, [{name: row[name] for name in columns} for row in ordered_rows])
+    page.write_pages(out)
     n_curves, n_shards = int(rows[0]["n_curves"]), next(iter(paths.values()))
     filled_shards = range(1, min(n_shards, int(rows[0]["n_results"])) + 1)
     unfinished_shards = [number for number in filled_shards if _is_unfinished(rows_by_number.get(number))]

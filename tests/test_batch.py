@@ -175,7 +175,8 @@ def results(**counts):
 )  # fmt: skip
 def test_the_last_lines_count_the_files_of_each_status(counts, skipped, ending, n_lines):
     lines = list(batch.closing_lines(batch.BatchOutcome(results(**counts), skipped), Path("out")))
-    assert lines[-1] == f"{ending}. See out/summary.csv, and best/, candidates/ and fits/ next to it."
+    places = "Open out/index.html in a browser. See out/summary.csv, and best/, candidates/ and fits/ next to it."
+    assert lines[-1] == f"{ending}. {places}"
     assert len(lines) == n_lines
     n_failed = counts.get("failed", 0)
     assert all("failed" in line for line in lines[:n_failed])

@@ -83,6 +83,14 @@ def test_every_column_is_explained():
     assert {"share_TYPE", "p_TYPE"} <= explained
 
 
+def test_the_units_of_columns_are_those_of_the_documents():
+    text = (ROOT / "docs" / "outputs.md").read_text("utf-8")
+    for names, unit in re.findall(r"^\| (`[^|]+`) \| ([^|]*) \| [^|]+ \|$", text, re.MULTILINE):
+        for column in re.findall(r"`(\w+)`", names):
+            if column in {*summary.SUMMARY_COLUMNS, *summary.CLASSIFY_SUMMARY_COLUMNS, *summary.SAXS_SUMMARY_COLUMNS}:
+                assert summary.unit(column) == unit.strip().replace("as I(Q)", "") or column.endswith("_origin"), column
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_and_pictures_lead_somewhere(page):
     text = (ROOT / page).read_text("utf-8")

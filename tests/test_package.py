@@ -32,11 +32,11 @@ pdf: relaxed_screening classifier_prior cross_validation distribution site_moves
 pdf: site_search sources plan result candidate_fits solve classify
 small_angle: contrast data polyhedra form_factors named_polyhedra size_distributions smearing free_distribution
 small_angle: design_matrix fit evidence structure_factor simulate fitted_curves model_averaging result solve
-report: summary tables figures folder
+report: summary tables figures folder methods_text page_data page
 shards
 batch
 api
-cli: progress simulate train solve main
+cli: progress simulate train solve describe main
 __main__
 """
 """Folders and modules from the bottom up; each imports only those before it."""
@@ -132,6 +132,9 @@ def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
         "from jaxstruc.options import pdf\n"
         "assert jaxstruc.__file__.startswith(sys.argv[1]), jaxstruc.__file__\n"
         "assert weights.load_autoencoder(pdf.SHIPPED).card['name']\n"
+        "from jaxstruc.report import methods_text, page\n"
+        "assert all((page.TEMPLATE / name).is_file() for name in ('page.html', 'page.css', *page.SCRIPTS))\n"
+        "assert methods_text.REFERENCES.is_file()\n"
         "from jaxstruc.clusters import lattice_sites; assert lattice_sites.occupancy_prior('bcc').cost.shape\n"
         "print(jaxstruc.simulate(Icosahedron('Au', 2), rmax=5.0).y.max())"
     )

@@ -8,17 +8,29 @@ import dataclasses
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from types import UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxstruc import __version__
-from jaxstruc.options.pdf import ClassifyCommand, MergeCommand, MineCommand, RefineCommand, SolveCommand
+from jaxstruc.options.pdf import (
+    ClassifyCommand,
+    DescribeCommand,
+    MergeCommand,
+    MineCommand,
+    PageCommand,
+    RefineCommand,
+    SolveCommand,
+)
 from jaxstruc.options.simulation import GenerateCommand, SimulateCommand
 from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
+
+if TYPE_CHECKING:
+    from jaxstruc.batch import BatchOutcome
 
 PROGRESS_TITLES = {SolveCommand: "Solving", MineCommand: "Mining", RefineCommand: "Refining"}
 Command = (
@@ -32,6 +44,8 @@ Command = (
     | MineCommand
     | SaxsCommand
     | MergeCommand
+    | PageCommand
+    | DescribeCommand
 )
 ResumableCommand = SolveCommand | MineCommand | RefineCommand | SaxsCommand | TrainCommand | TrainClassifierCommand
 """Commands that continue an interrupted run. The others write their files anew, most of them only at the end."""
@@ -46,6 +60,8 @@ _Subcommand = (
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
     | Annotated[TrainClassifierCommand, tyro.conf.subcommand("train-classifier")]
     | Annotated[MergeCommand, tyro.conf.subcommand("merge")]
+    | Annotated[PageCommand, tyro.conf.subcommand("page")]
+    | Annotated[DescribeCommand, tyro.conf.subcommand("describe")]
 )
 OVERVIEW = """usage: jaxstruc [--help] [--version] [--traceback] COMMAND ...
 
@@ -59,6 +75,8 @@ commands for measured data:
   refine            Fit your own structures to PDFs, with standard errors.
   saxs              Find size, distribution of sizes and shape of particles from small-angle scattering.
   merge             Write the summary of a run that several jobs shared with --shard.
+  page              Write the page of a folder of results (index.html) anew.
+  describe          Print all commands with their options, for scripts and other programs.
 
 commands for simulation and training:
   simulate          Simulate the scattering of clusters, or the small-angle scattering of particles of simple shapes.
@@ -146,6 +164,10 @@ def _run(command: Command) -> int:
     """Check the options of a command, run it, and return the exit status."""
     if isinstance(command, MergeCommand):
         return merge(command)
+    if isinstance(command, PageCommand):
+        return write_page(command)
+    if isinstance(command, DescribeCommand):
+        return describe(command)
     command.options.check()
     if isinstance(command, SimulateCommand):
         return simulate(command)
@@ -215,8 +237,7 @@ def classify(config: ClassifyCommand) -> int:
     cache.set_compilation_cache(config.cache)
     with progress.progress_bar("Classifying") as advance:
         batch_outcome = solve.classify(config, progress=advance)
-    for line in solve.closing_lines(batch_outcome, config.out):
-        print(line)
+    _print_outcome(batch_outcome, solve.closing_lines(batch_outcome, config.out), as_json=config.json)
     return batch_outcome.status
 
 
@@ -232,8 +253,8 @@ def find_structures(config: SolveCommand | MineCommand | RefineCommand) -> int:
             batch_outcome = solve.refine(config, progress=advance)
         else:
             batch_outcome = solve.solve(config, progress=advance)
-    for line in batch.closing_lines(batch_outcome, config.out, shard=parse_shard(config.shard)):
-        print(line)
+    lines = batch.closing_lines(batch_outcome, config.out, shard=parse_shard(config.shard))
+    _print_outcome(batch_outcome, lines, as_json=config.json)
     return batch_outcome.status
 
 
@@ -247,8 +268,8 @@ def saxs(config: SaxsCommand) -> int:
     with progress.progress_bar("Fitting") as advance:
         batch_outcome = solve.saxs(config, progress=advance)
     shard = parse_shard(config.shard)
-    for line in batch.closing_lines(batch_outcome, config.out, workflow=solve.SAXS_WORKFLOW, shard=shard):
-        print(line)
+    lines = batch.closing_lines(batch_outcome, config.out, workflow=solve.SAXS_WORKFLOW, shard=shard)
+    _print_outcome(batch_outcome, lines, as_json=config.json)
     return batch_outcome.status
 
 
@@ -258,10 +279,48 @@ def merge(config: MergeCommand) -> int:
 
     table = shards.merge(config.out)
     failed = f", {table.n_failed} of them failed" if table.n_failed else ""
-    print(f"{table.n_curves - table.n_missing} of {table.n_curves} curves{failed}. See {config.out / 'summary.csv'}.")
+    print(
+        f"{table.n_curves - table.n_missing} of {table.n_curves} curves{failed}. Open {config.out / 'index.html'} "
+        f"in a browser. See {config.out / 'summary.csv'}."
+    )
     if table.n_missing:
         print(f"Not finished: --shard {', '.join(table.unfinished_shards)}.")
     return table.status
+
+
+def describe(config: DescribeCommand) -> int:
+    """Print all commands with their options as JSON, or the overview."""
+    import json
+
+    from jaxstruc.cli.describe import describe_command
+
+    if not config.json:
+        print(OVERVIEW.rstrip())
+        return 0
+    commands = {get_args(choice)[1].name: get_args(choice)[0] for choice in get_args(_Subcommand)}
+    descriptions = [describe_command(name, command) for name, command in commands.items()]
+    print(json.dumps({"program": "jaxstruc", "version": __version__, "commands": descriptions}, indent=1))
+    return 0
+
+
+def write_page(config: PageCommand) -> int:
+    """Write the page of a folder of results anew, and print its path."""
+    from jaxstruc.report import page
+
+    first_path, *other_paths = page.write_pages(config.out)
+    links = f" It links to {len(other_paths)} more." if other_paths else ""
+    print(f"Open {first_path} in a browser.{links}")
+    return 0
+
+
+def _print_outcome(batch_outcome: "BatchOutcome", lines: Iterable[str], *, as_json: bool) -> None:
+    """Print the last lines of a run, or the results as JSON, one line each. The last lines then go to stderr."""
+    from jaxstruc.report import tables
+
+    for line in lines:
+        print(line, file=sys.stderr if as_json else sys.stdout)
+    for row in batch_outcome.rows if as_json else ():
+        print(tables.json_line(row))
 
 
 def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:

@@ -1,9 +1,13 @@
 """The commands `solve`, `mine`, `refine`, `saxs` and `classify`, which read files and write a folder of results."""
 
-from collections.abc import Iterator, Sequence
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from jaxstruc import batch
+import jaxstruc
+from jaxstruc import batch, files
 from jaxstruc.api import make_refine_plan, make_solve_plan
 from jaxstruc.batch import MAX_LISTED_FILES, REFINE_WORKFLOW, BatchOutcome, ProgressCallback, Workflow
 from jaxstruc.io import measurement, reduction
@@ -14,7 +18,7 @@ from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.pdf.classify import classify_measurements
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan
-from jaxstruc.report import figures, summary, tables
+from jaxstruc.report import figures, page, summary, tables
 from jaxstruc.result import Result
 from jaxstruc.scattering import form_factors
 from jaxstruc.shards import parse_shard
@@ -40,7 +44,9 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
     shard = parse_shard(config.shard)
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
     plan = make_solve_plan(config.element, config.options, progress=progress)
-    return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.print_settings, shard=shard)
+    return batch.run_batch(
+        config.files, config.out, plan, progress=progress, show=_settings_printer(config), shard=shard
+    )
 
 
 def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
@@ -54,7 +60,7 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
     shard = parse_shard(config.shard)
     batch.check_inputs(config.files, config.out, plan, workflow=SAXS_WORKFLOW)
     return batch.run_batch(
-        config.files, config.out, plan, progress=progress, show=tables.print_settings, workflow=SAXS_WORKFLOW,
+        config.files, config.out, plan, progress=progress, show=_settings_printer(config), workflow=SAXS_WORKFLOW,
         shard=shard,
     )  # fmt: skip
 
@@ -70,7 +76,7 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
     plan = make_refine_plan(clusters, config.options)
     batch.check_inputs(measured, config.out, plan, workflow=REFINE_WORKFLOW)
     return batch.run_batch(
-        measured, config.out, plan, progress=progress, show=tables.print_settings, workflow=REFINE_WORKFLOW,
+        measured, config.out, plan, progress=progress, show=_settings_printer(config), workflow=REFINE_WORKFLOW,
         shard=shard,
     )  # fmt: skip
 
@@ -91,7 +97,7 @@ def split_files(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
 
 
 def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOutcome:
-    """Predict types and sizes from measured PDFs, and write summary.csv and types.png.
+    """Predict types and sizes from measured PDFs, and write summary.csv, types.png, settings.json and the page.
 
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
@@ -116,13 +122,16 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     ]
     progress(len(entries), len(entries), "")
     rows = [
-        {"stem": stem} | summary.row(result, summary.CLASSIFY_SUMMARY_COLUMNS)
+        summary.row(result, summary.CLASSIFY_SUMMARY_COLUMNS) | {"stem": stem}
         for stem, result in zip(batch.unique_stems(entries), results, strict=True)
     ]
     tables.write(config.out / "summary.csv", summary.CLASSIFY_SUMMARY_COLUMNS, rows)
     if measurements:
         figures.write(config.out / "types.png", figures.types(results))
-    return BatchOutcome(results, 0)
+    provenance = {"element": config.element} | options.recorded_values | {"version": jaxstruc.__version__}
+    files.write_text(config.out / "settings.json", json.dumps(provenance, indent=1) + "\n")
+    page.write_pages(config.out)
+    return BatchOutcome(results, 0, rows)
 
 
 def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
@@ -132,7 +141,12 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
     if len(results) > MAX_LISTED_FILES:
         yield f"... and {len(results) - MAX_LISTED_FILES} more"
     figure = f" and {out / 'types.png'}" if any(result.types for result in results) else ""
-    yield f"See {out / 'summary.csv'}{figure}."
+    yield f"Open {out / page.page_name(0)} in a browser, or see {out / 'summary.csv'}{figure}."
+
+
+def _settings_printer(config: SolveCommand | MineCommand | RefineCommand | SaxsCommand) -> Callable[..., None]:
+    """Return the function that prints the settings of a curve, to stderr if the results are printed as JSON."""
+    return functools.partial(tables.print_settings, stream=sys.stderr if config.json else sys.stdout)
 
 
 def _read_pdfs(path: Path, config: ClassifyCommand, bond: float) -> list[Measurement | ValueError]:

@@ -78,6 +78,24 @@ class _Bonds(NamedTuple):
     """Number of pairs of second-nearest atoms (see `SECOND_SHELL_DISTANCE`), divided by the number of bonds."""
 
 
+class _Layers(NamedTuple):
+    """The layers of a stack along an axis, from one end to the other."""
+
+    atom_layer: np.ndarray
+    """Number of the layer of each atom, counted from 0 [atom]."""
+    phase_product: np.ndarray
+    """Product of the phases of the bonds below and above each inner layer [layer]; it is negative if the layer is
+    hexagonal, and 0 if bonds are missing."""
+
+    @property
+    def is_hexagonal(self) -> np.ndarray:
+        """Mask of the hexagonal layers among the inner layers with bonds on both sides."""
+        return self.phase_product[self.phase_product != 0] < 0
+
+
+_NO_LAYERS = _Layers(np.zeros(0, int), np.zeros(0))
+
+
 def identify_structure_type(positions: np.ndarray) -> StructureType:
     """Return the structure type of a cluster from the neighbours of its atoms.
 
@@ -140,6 +158,29 @@ def stacking_sequence(positions: np.ndarray) -> str:
     return "".join(np.where(is_hexagonal, "h", "c")) if ordered_share >= MIN_ORDERED_BOND_SHARE else ""
 
 
+def layer_types(positions: np.ndarray) -> list[str]:
+    """Return the type of the close-packed layer of each atom, or its environment if the cluster is not one stack.
+
+    An atom of a stack lies in a layer that is "cubic", "hexagonal" or "outermost". In any other cluster, an atom of a
+    five-fold bond is "five-fold", and another atom is "inner" if it has at least 12 neighbours, or 6 in sc, and
+    otherwise "surface".
+
+    Args:
+        positions: Positions of the atoms [atom, 3], in any unit.
+    """
+    structure_type = identify_structure_type(positions)
+    bonds = _find_bonds(np.asarray(positions, np.float64)) if structure_type.name else None
+    if bonds is None:
+        return ["unknown"] * len(positions)
+    if math.isfinite(structure_type.hexagonal_share):
+        return _stack_layer_types(bonds)
+    full_shell = 6 if structure_type.name == "sc" else 12
+    is_inner = bonds.is_neighbour.sum(axis=0) >= full_shell
+    types = np.where(is_inner, "inner", "surface").astype(object)
+    types[np.unique(bonds.pairs[:, _fivefold_bonds(bonds)])] = "five-fold"
+    return types.tolist()
+
+
 def mean_bond(tree: KDTree) -> float:
     """Return the mean nearest-neighbour distance, in the unit of the positions. It is 0 if two atoms coincide.
 
@@ -193,11 +234,7 @@ def _identify_fivefold(bonds: _Bonds) -> tuple[str, bool] | None:
     not define a type. The centre of an icosahedron is an atom with at least ten five-fold bonds. A particle without
     this centre may be a part of an icosahedron.
     """
-    fivefold_bonds = np.flatnonzero(bonds.is_common_neighbour.sum(axis=1) == 5)
-    ring = bonds.neighbours[fivefold_bonds][bonds.is_common_neighbour[fivefold_bonds]].reshape(-1, 5)
-    fivefold_bonds = fivefold_bonds[
-        (bonds.is_neighbour[ring[:, :, None], ring[:, None, :]].sum(axis=2) == 2).all(axis=1)
-    ]
+    fivefold_bonds = _fivefold_bonds(bonds)
     if not len(fivefold_bonds):
         return None
     directions = bonds.vectors[fivefold_bonds] / np.linalg.norm(bonds.vectors[fivefold_bonds], axis=1, keepdims=True)
@@ -214,6 +251,13 @@ def _identify_fivefold(bonds: _Bonds) -> tuple[str, bool] | None:
     return ("icosahedron", has_centre) if has_long_axis or has_centre else None
 
 
+def _fivefold_bonds(bonds: _Bonds) -> np.ndarray:
+    """Return the numbers of the bonds whose atoms have five common neighbours in a ring [bond]."""
+    fivefold_bonds = np.flatnonzero(bonds.is_common_neighbour.sum(axis=1) == 5)
+    ring = bonds.neighbours[fivefold_bonds][bonds.is_common_neighbour[fivefold_bonds]].reshape(-1, 5)
+    return fivefold_bonds[(bonds.is_neighbour[ring[:, :, None], ring[:, None, :]].sum(axis=2) == 2).all(axis=1)]
+
+
 def _is_simple_cubic(bonds: _Bonds) -> bool:
     """Return whether most pairs of bonds are parallel or perpendicular."""
     directions = bonds.vectors[:: max(1, len(bonds.vectors) // N_SAMPLED_BONDS)]
@@ -228,22 +272,36 @@ def _layer_count(bonds: _Bonds, spacing: float) -> int:
     return round(float(np.ptp(offsets @ np.linalg.eigh(offsets.T @ offsets)[1], axis=0).min()) / spacing) + 1
 
 
+def _stack_layer_types(bonds: _Bonds) -> list[str]:
+    """Return the type of the layer of each atom of a stack: cubic, hexagonal or outermost."""
+    _, layers = _best_layers(bonds)
+    types = np.full(layers.atom_layer.max() + 1, "outermost", object)
+    types[1 : 1 + len(layers.phase_product)] = np.where(layers.phase_product < 0, "hexagonal", "cubic")
+    return types[layers.atom_layer].tolist()
+
+
 def _best_stack(bonds: _Bonds) -> tuple[float, np.ndarray]:
-    """Return the share of ordered bonds along the best axis of layers, and a mask of its hexagonal inner layers.
+    """Return the share of ordered bonds along the best axis of layers, and a mask of its hexagonal inner layers."""
+    ordered_share, layers = _best_layers(bonds)
+    return ordered_share, layers.is_hexagonal
+
+
+def _best_layers(bonds: _Bonds) -> tuple[float, _Layers]:
+    """Return the share of ordered bonds along the best axis of layers, and the layers along it.
 
     An ordered bond lies within a layer or between adjacent layers. The best axis has the largest share. If several axes
     have the same share, e.g. the four {111} axes of fcc, the axis with the fewest layers is used.
     """
     axes = _layer_axes(bonds)
     if not len(axes):
-        return 0.0, np.zeros(0, bool)
+        return 0.0, _NO_LAYERS
     heights = bonds.vectors @ axes.T
     is_between_layers = abs(abs(heights) - LAYER_SPACING) < HEIGHT_TOLERANCE
     ordered_share = (is_between_layers | (abs(heights) < HEIGHT_TOLERANCE)).mean(axis=0)
     best_axes = np.flatnonzero(ordered_share > ordered_share.max() - 0.003)
-    layers_by_axis = [_hexagonal_layers(bonds, axes[k], heights[:, k], is_between_layers[:, k]) for k in best_axes]
+    layers_by_axis = [_layers(bonds, axes[k], heights[:, k], is_between_layers[:, k]) for k in best_axes]
     return float(ordered_share.max()), min(
-        layers_by_axis, key=lambda is_hexagonal: (len(is_hexagonal), -is_hexagonal.sum())
+        layers_by_axis, key=lambda layers: (len(layers.is_hexagonal), -layers.is_hexagonal.sum())
     )
 
 
@@ -276,16 +334,14 @@ def _layer_axes(bonds: _Bonds) -> np.ndarray:
     return axes
 
 
-def _hexagonal_layers(
-    bonds: _Bonds, axis: np.ndarray, heights: np.ndarray, is_between_layers: np.ndarray
-) -> np.ndarray:
-    """Return a mask of the inner layers along an axis that are hexagonal.
+def _layers(bonds: _Bonds, axis: np.ndarray, heights: np.ndarray, is_between_layers: np.ndarray) -> _Layers:
+    """Return the layers along an axis.
 
     The bonds from a layer to the next layer have three azimuths φ with the same exp(3iφ). This number is the same for
     the bonds below and above a cubic layer. It has the opposite sign for the bonds below and above a hexagonal layer.
     """
     if not is_between_layers.any():
-        return np.zeros(0, bool)
+        return _NO_LAYERS
     spacing = abs(heights[is_between_layers]).mean()
     layer_heights = bonds.positions @ axis / spacing
     layer_heights -= np.angle(np.exp(2j * np.pi * layer_heights).mean()) / (2 * np.pi)
@@ -298,5 +354,4 @@ def _hexagonal_layers(
     )
     azimuth_phases = np.exp(3j * np.arctan2(in_plane_components[1], in_plane_components[0]))
     layer_phases = np.bincount(lower_layer, azimuth_phases.real) + 1j * np.bincount(lower_layer, azimuth_phases.imag)
-    phase_products = (layer_phases[1:] * layer_phases[:-1].conj()).real
-    return phase_products[phase_products != 0] < 0
+    return _Layers(atom_layer, (layer_phases[1:] * layer_phases[:-1].conj()).real)

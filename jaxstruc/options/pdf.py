@@ -17,6 +17,7 @@ from jaxstruc.options.validation import (
     Folder,
     Frame,
     Inline,
+    JsonOutput,
     Options,
     Out,
     ShardText,
@@ -326,6 +327,7 @@ class ClassifyCommand:
     """Folder for the table (summary.csv) and the figure (types.png)."""
     options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
     cache: Cache = True
+    json: JsonOutput = False
 
 
 @dataclass(frozen=True)
@@ -346,6 +348,7 @@ class SolveCommand:
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
     shard: ShardText = "1/1"
     cache: Cache = True
+    json: JsonOutput = False
 
 
 @dataclass(frozen=True)
@@ -365,6 +368,7 @@ class MineCommand:
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
     shard: ShardText = "1/1"
     cache: Cache = True
+    json: JsonOutput = False
 
 
 @dataclass(frozen=True)
@@ -380,6 +384,7 @@ class RefineCommand:
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
     shard: ShardText = "1/1"
     cache: Cache = True
+    json: JsonOutput = False
 
 
 @dataclass(frozen=True)
@@ -391,3 +396,26 @@ class MergeCommand:
 
     out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT", help_behavior_hint="")]]
     """Folder of the results, i.e. --out of the jobs."""
+
+
+@dataclass(frozen=True)
+class PageCommand:
+    """Write the page of a folder of results (index.html) anew, which a browser shows without a network.
+
+    Example: jaxstruc page out/
+    """
+
+    out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT", help_behavior_hint="")]]
+    """Folder of the results, i.e. --out of an earlier command."""
+
+
+@dataclass(frozen=True)
+class DescribeCommand:
+    """Print all commands with their options, for scripts and other programs.
+
+    Example: jaxstruc describe --json
+    """
+
+    json: Annotated[
+        bool, tyro.conf.arg(help="Print one JSON object with type, bounds, default and help of each option.")
+    ] = False

@@ -16,6 +16,7 @@ from jaxstruc.options.validation import (
     Folder,
     Frame,
     Inline,
+    JsonOutput,
     Options,
     ShardText,
     Unset,
@@ -265,3 +266,4 @@ class SaxsCommand:
     options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
     shard: ShardText = "1/1"
     cache: Cache = True
+    json: JsonOutput = False

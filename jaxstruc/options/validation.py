@@ -50,6 +50,14 @@ Cache = Annotated[
     bool, tyro.conf.arg(help="Keep compiled programs in the cache folder, so that the next run starts faster.")
 ]
 """Switch of the cache of compiled programs."""
+JsonOutput = Annotated[
+    bool,
+    tyro.conf.arg(
+        help="Print the results for other programs: one JSON object for each curve, with the columns of summary.csv "
+        "and their units. All other texts go to stderr."
+    ),
+]
+"""Switch of the output as JSON."""
 
 
 @dataclass(frozen=True)

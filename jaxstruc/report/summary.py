@@ -1,12 +1,13 @@
 """The columns of summary.csv, and the row of a result in it."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
 from jaxstruc.clusters.families import FAMILY_TYPES
-from jaxstruc.parameters import FIT_PARAMETERS
+from jaxstruc.parameters import FIT_PARAMETERS, UNITS
 from jaxstruc.pdf.distribution import Distribution
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.result import Candidate, Result
@@ -98,6 +99,10 @@ SAXS_SUMMARY_COLUMNS = (
   populations.
 - `median` (of R) and `sigma` (of ln R) are the parameters of a lognormal distribution, as in sasmodels.
 - `chi2` is divided by the number of degrees of freedom. `noise_scale` is the factor on the variance of the noise."""
+COLUMN_UNITS = UNITS | {
+    name: "Å" for name in "diameter mean_diameter diameter_estimate radius r_eq median moved".split()
+} | {"seconds": "s"}  # fmt: skip
+"""Units of columns. The ends of an interval, the error and the value of one population have the unit of the value."""
 MIN_SHARE = 0.02
 """Smallest share or probability of a type that texts and figures show."""
 MIN_TYPE_WEIGHT = 0.005
@@ -147,6 +152,12 @@ def _(result: SaxsResult, columns: Sequence[str] = SAXS_SUMMARY_COLUMNS) -> Row:
     for name, interval in result.intervals.items():
         cells |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return {name: cells[name] for name in columns if name in cells}
+
+
+def unit(column: str) -> str:
+    """Return the unit of a column, e.g. "Å" for mean_diameter_low; empty if it has none."""
+    name = re.sub(r"(_low|_high|_error)$", "", column)
+    return COLUMN_UNITS.get(name) or COLUMN_UNITS.get(re.sub(r"_[123]$", "", name), "")
 
 
 def likely_types(types: Mapping[str, float]) -> str:

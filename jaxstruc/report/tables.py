@@ -2,11 +2,13 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Mapping
 from functools import singledispatch
 from html import escape
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from jaxstruc.parameters import UNITS
 from jaxstruc.pdf import classifier_prior
 from jaxstruc.pdf.distribution import Distribution
 from jaxstruc.pdf.result import PdfResult
+from jaxstruc.report import summary
 from jaxstruc.report.summary import (
     MIN_SHARE,
     NOTE_COLUMNS,
@@ -222,8 +225,8 @@ def distribution(result: Result) -> list[Row]:
     return [dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True)]
 
 
-def print_settings(title: str, rows: Iterable[Setting]) -> None:
-    """Print each setting with its unit and its origin."""
+def print_settings(title: str, rows: Iterable[Setting], *, stream: TextIO | None = None) -> None:
+    """Print each setting with its unit and its origin. The default of the stream is stdout."""
     import rich.console
     import rich.table
 
@@ -233,7 +236,9 @@ def print_settings(title: str, rows: Iterable[Setting]) -> None:
     console = rich.console.Console()
     with console.capture() as captured_table:
         console.print(table)
-    print(captured_table.get(), end="")  # rich itself would exit with status 1 if the reader of the output has ended
+    print(
+        captured_table.get(), end="", file=stream
+    )  # rich itself would exit with status 1 if the reader of the output has ended
 
 
 def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
@@ -243,6 +248,24 @@ def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
     writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     files.write_text(path, text.getvalue())
+
+
+def json_line(row: Mapping) -> str:
+    """Return the cells of a row as one line of JSON, with numbers as in the CSV file and the units of the columns.
+
+    Missing cells and cells without a finite number are left out.
+    """
+    cells = {name: value for name, cell in row.items() if (value := _json_value(cell)) is not None}
+    units = {name: text for name in cells if (text := summary.unit(name))}
+    return json.dumps(cells | {"units": units}, ensure_ascii=False, allow_nan=False)
+
+
+def _json_value(value) -> str | float | int | bool | None:
+    """Return a cell as a value of JSON; None if it is empty or not finite."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float):
+        return float(_cell(value)) if math.isfinite(value) else None
+    return value if isinstance(value, bool | int | None) else _cell(value) or None
 
 
 def _classifier_headline(result: PdfResult) -> str:

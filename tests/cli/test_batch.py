@@ -151,17 +151,19 @@ def test_the_same_seed_gives_the_same_bytes(run_once, command_arguments, input_f
 def test_merged_shards_are_the_table_of_one_run(run_once, command_arguments, input_files, tmp_path, command, capsys):
     result_folder, _ = run_once(command)
     leading_arguments, trailing_arguments = command_arguments[command]
+    places = f"Open {tmp_path / 'index.html'} in a browser. See {tmp_path / 'summary.csv'}."
     for number, status in ((1, 0), (2, 3)):
         arguments = (*leading_arguments, *input_files, *trailing_arguments, "--shard", f"{number}/2", "-o", tmp_path)
         assert run_command(*arguments) == status
         assert f"When all 2 shards are done, run jaxstruc merge {tmp_path}." in capsys.readouterr().out
         if number == 1:
             assert run_command("merge", tmp_path) == 3
-            assert capsys.readouterr().out.splitlines() == [
-                f"2 of 3 curves. See {tmp_path / 'summary.csv'}.", "Not finished: --shard 2/2."
-            ]  # fmt: skip
+            assert capsys.readouterr().out.splitlines() == [f"2 of 3 curves. {places}", "Not finished: --shard 2/2."]
+        assert not (tmp_path / "index.html").exists() or number == 1
     assert run_command("merge", tmp_path) == 3
-    assert capsys.readouterr().out == f"3 of 3 curves, 1 of them failed. See {tmp_path / 'summary.csv'}.\n"
+    assert capsys.readouterr().out == f"3 of 3 curves, 1 of them failed. {places}\n"
+    pages = [(folder / "index.html").read_text("utf-8") for folder in (tmp_path, result_folder)]
+    assert "3 curves" in pages[0] and [text.count('id="curve-') for text in pages] == [3, 3]
     tables = [
         [{name: cell for name, cell in row.items() if name != "seconds"} for row in read_table(folder / "summary.csv")]
         for folder in (tmp_path, result_folder)

@@ -1,4 +1,5 @@
 import csv
+import json
 from pathlib import Path
 
 import jax
@@ -62,6 +63,26 @@ def test_files_get_a_row_each_and_a_picture(weights_file, tmp_path, capsys):
     assert "atoms (" in output and "types.png" in output
     assert run_command("classify", files[1], files[1], *DATA_OPTIONS, "--weights", weights_file, "-o", tmp_path) == 3
     assert capsys.readouterr().out.endswith("summary.csv.\n")
+
+
+def test_json_has_the_cells_of_the_table_and_nothing_else(weights_file, tmp_path, capsys):
+    for name, text in (("a.gr", rows()), ("b.gr", "no numbers")):
+        (tmp_path / name).write_text(text)
+    arguments = (tmp_path / "a.gr", tmp_path / "b.gr", *DATA_OPTIONS, "--weights", weights_file, "-o", tmp_path / "out")
+    assert run_command("classify", *arguments, "--json") == 3
+    captured = capsys.readouterr()
+    objects = [json.loads(line) for line in captured.out.splitlines()]
+    assert "summary.csv" in captured.err and len(objects) == 2
+    for entry, row in zip(objects, read_table(tmp_path / "out" / "summary.csv"), strict=True):
+        cells = {name: cell for name, cell in row.items() if cell}
+        assert set(entry) == {*cells, "units"}
+        assert all(entry[name] == (float(cell) if isinstance(entry[name], float) else type(entry[name])(cell))
+                   for name, cell in cells.items())  # fmt: skip
+    assert objects[0]["units"]["diameter_low"] == "Å" and objects[0]["units"]["qmax"] == "1/Å"
+    assert isinstance(objects[0]["diameter"], float) and "p_fcc" not in objects[0]["units"]
+    options = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert options["element"] == "Pt" and options["qmin"] == 0.8
+    assert 'id="curve-1"' in (tmp_path / "out" / "index.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(("options", "message"), [

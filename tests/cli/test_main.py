@@ -1,5 +1,7 @@
 import functools
+import json
 import os
+import re
 import subprocess
 import sys
 from typing import get_args
@@ -15,6 +17,7 @@ from jaxstruc.network.cvae import dataset
 EXAMPLE = "examples/Ag68_simulated.gr"
 JAXSTRUC = [sys.executable, "-m", "jaxstruc"]
 COMMANDS = ("solve", "saxs", "classify", "refine", "mine", "simulate", "generate", "train", "train-classifier")
+COMMANDS += ("merge", "page", "describe")
 
 
 def run_command(arguments, capsys):
@@ -118,6 +121,36 @@ def help_text(*command):
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_has_an_example_and_imports_no_jax(command):
     assert "Example: jaxstruc" in help_text(*command)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_description_of_a_command_has_the_options_of_its_help(command, capsys):
+    assert run_command(["describe", "--json"], capsys)[0] == 0
+    with pytest.raises(SystemExit):
+        main.main(["describe", "--json"])
+    descriptions = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)["commands"]}
+    options = descriptions[command]["options"]
+    flags = {name for option in options for name in option["flags"] if name.startswith("--")}
+    option_lines = re.findall(r"^│ (?:-\w[^│]*?, )?(--[a-z][\w-]*)", help_text(command), re.MULTILINE)
+    assert flags == set(option_lines) - {"--help"}
+    assert all(option["help"].endswith(".") for option in options)
+    assert all(("default" in option) or option["required"] for option in options)
+
+
+def test_the_description_states_types_bounds_and_choices(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main.main(["describe", "--json"])
+    assert exit_info.value.code == 0
+    (solve,) = [entry for entry in json.loads(capsys.readouterr().out)["commands"] if entry["name"] == "solve"]
+    options = {option["name"]: option for option in solve["options"]}
+    assert options["files"]["flags"] == [] and options["files"]["required"] and options["files"]["several"]
+    assert options["out"]["flags"] == ["--out", "-o"] and options["element"]["type"] == "text"
+    assert options["qmax"]["bounds"] == {"low": 0, "low_is_outside": True} and options["qmax"]["type"] == "number"
+    assert options["search"]["choices"] == ["none", "quick", "full"] and options["search"]["default"] == "quick"
+    assert options["max_atoms"]["help"].startswith("Largest number of atoms")
+    with pytest.raises(SystemExit):
+        main.main(["describe"])
+    assert capsys.readouterr().out.startswith("usage: jaxstruc")
 
 
 @pytest.mark.slow

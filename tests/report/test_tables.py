@@ -1,6 +1,9 @@
 import dataclasses
+import json
+import math
 
 import example_distributions
+import numpy as np
 import pdf_results
 import pytest
 import small_angle_data
@@ -12,6 +15,15 @@ from jaxstruc.report import tables
 @pytest.fixture
 def result():
     return pdf_results.result()
+
+
+def test_a_line_of_json_has_the_digits_of_the_table_and_the_units_of_its_columns():
+    row = {"file": "a\nb.gr", "rw": np.float64(0.123456789), "n_atoms": 146, "diameter": 19.5, "uiso_error": math.nan}
+    row |= {"noise_inferred": True, "radius_2": 12.0, "qmin_error": 0.01, "message": "", "moved": None}
+    assert json.loads(tables.json_line(row)) == {
+        "file": "a b.gr", "rw": 0.123457, "n_atoms": 146, "diameter": 19.5, "noise_inferred": True, "radius_2": 12.0,
+        "qmin_error": 0.01, "units": {"diameter": "Å", "radius_2": "Å", "qmin_error": "1/Å"},
+    }  # fmt: skip
 
 
 def test_tables_have_the_named_columns_and_six_digits(tmp_path):

@@ -1,0 +1,180 @@
+"""A paragraph for the methods section of a paper, and the papers to cite, from a result."""
+
+import re
+from collections.abc import Sequence
+from functools import singledispatch
+from pathlib import Path
+
+from jaxstruc.parameters import UNITS
+from jaxstruc.pdf.result import PdfResult
+from jaxstruc.result import Result
+from jaxstruc.small_angle.result import SaxsResult
+
+REFERENCES = Path(__file__).parent / "page_template" / "references.bib"
+"""Papers and programs in BibTeX. The text VERSION stands for the version of jaxstruc."""
+PDF_REFERENCES = ("jaxstruc", "jax", "ase", "debye1915", "farrow2009", "waasmaier1995", "banerjee2020")
+"""Keys of the references of each fit to a PDF."""
+SAXS_REFERENCES = ("jaxstruc", "jax", "mackay1992", "bardsley2014", "wuttke2021")
+"""Keys of the references of each fit to a small-angle curve."""
+PROGRAM_REFERENCES = ("jaxstruc", "jax")
+"""Keys of the references of a result without a fit."""
+FREE_PARAMETER_REFERENCES = {"delta1": "jeong2003", "delta2": "jeong2003", "relaxation": "cleri1993"}
+"""Keys of the references of fitted parameters."""
+SHOWN_CHECKSUM_DIGITS = 12
+"""Number of digits of a checksum in the paragraph. The page shows all of them elsewhere."""
+
+
+@singledispatch
+def methods_paragraph(result: Result) -> str:
+    """Return sentences on the data, the model, the fit and the answer."""
+    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
+
+
+@methods_paragraph.register
+def _(result: PdfResult) -> str:
+    if not result.candidates:
+        return _classifier_paragraph(result) if result.types else f"{_opening(result)} No answer was obtained."
+    settings = result.settings_by_name
+    sentences = [
+        _opening(result),
+        "G(r) of candidate structures was computed with the Debye equation (Debye 1915, Farrow and Billinge 2009) and "
+        f"form factors of free atoms (Waasmaier and Kirfel 1995), with {_settings_text(result, ('qmin', 'qmax'))}.",
+        f"{result.n_fitted} candidates, {_sources_text(result)}, were fitted "
+        f"from r = {settings.get('rmin', float('nan')):g} to {settings.get('rmax', float('nan')):g} Å.",
+        _parameters_text(result),
+        "Candidates were weighted by their posterior probability, as in cluster mining (Banerjee et al. 2020). "
+        f"The smallest set with 90 % of the probability has {_count(result.ties, 'candidate')}.",
+        f"The best structure ({result.best.label}) has Rw = {result.best.rw:.3f}.",
+        _sample_text(result),
+        "Intervals are 90 % credible intervals.",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+@methods_paragraph.register
+def _(result: SaxsResult) -> str:
+    if not result.candidates:
+        return f"{_opening(result)} No answer was obtained."
+    best, sizes = result.best, result.sizes
+    noise = "inferred from the scatter of the points" if result.facts.get("noise_inferred") else "taken from the file"
+    limits = (
+        f"The range of Q determines radii from {sizes.min_determined_radius:.3g} to "
+        f"{sizes.max_determined_radius:.3g} Å."
+        if sizes
+        else ""
+    )
+    sentences = [
+        _opening(result),
+        f"I(Q) was fitted with {_settings_text(result, ('qmin', 'qmax'))}. The standard errors of I(Q) were {noise}.",
+        f"{_count(result.n_fitted, 'combination')} of particle shapes and size distributions were compared by their "
+        "evidence in the Laplace approximation (MacKay 1992).",
+        "Form factors of polyhedra follow Wuttke (2021). Free distributions were drawn as in Bardsley et al. (2014).",
+        f"The best fit ({best.type}, {best.family} distribution) has a reduced chi-squared of "
+        f"{best.notes['chi2']:.3g}. Shape of the particles: {result.body}.",
+        limits,
+        "Intervals are 90 % credible intervals.",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def reference_keys(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return the keys of the references that the results need, without repetition."""
+    keys: dict[str, None] = {}
+    for result in results:
+        technique_references = SAXS_REFERENCES if isinstance(result, SaxsResult) else PDF_REFERENCES
+        keys |= dict.fromkeys(technique_references if result.candidates else PROGRAM_REFERENCES)
+        keys |= {FREE_PARAMETER_REFERENCES[name]: None for name in result.free if name in FREE_PARAMETER_REFERENCES}
+    return tuple(keys)
+
+
+def bibtex(keys: Sequence[str], *, version: str) -> str:
+    """Return the entries of these references in BibTeX.
+
+    Args:
+        keys: Keys of the references.
+        version: Version of jaxstruc.
+    """
+    entries = re.split(r"\n(?=@)", REFERENCES.read_text("utf-8").strip())
+    by_key = {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
+    return "\n".join(by_key[key] for key in keys).replace("VERSION", version) + "\n"
+
+
+def _opening(result: Result) -> str:
+    """Return the sentence that names the file, its checksum and the programs."""
+    names = [f"{name} {version}" for name, version in result.versions.items() if name != "jaxstruc"]
+    programs = f" ({', '.join(names)})" if names else ""
+    curve = "" if result.frame is None else f", curve {result.frame},"
+    checksum = f" (SHA-256 {result.sha256[:SHOWN_CHECKSUM_DIGITS]}...)" if result.sha256 else ""
+    version = result.versions.get("jaxstruc", "")
+    return f"The file {Path(result.name).name}{curve}{checksum} was analysed with jaxstruc {version}{programs}."
+
+
+def _settings_text(result: Result, names: Sequence[str]) -> str:
+    """Return settings with their units and origins, e.g. "qmin = 1 1/Å (header)"."""
+    settings = {setting.name: setting for setting in result.settings}
+    texts = [
+        f"{name} = {settings[name].value:g} {UNITS[name]} ({_plain_origin(settings[name].origin)})"
+        for name in names
+        if name in settings
+    ]
+    return " and ".join(texts) or "the range of the file"
+
+
+def _plain_origin(origin: str) -> str:
+    texts = {
+        "header": "from the header", "data": "from the data", "inferred": "inferred from the data",
+        "command line": "set by the user",
+    }  # fmt: skip
+    return texts.get(origin, origin)
+
+
+def _sources_text(result: PdfResult) -> str:
+    """Return the sources of the candidates in words."""
+    if result.best.source == "file":
+        return "given as structure files"
+    names = {
+        "library": "a library of clusters", "network": "a neural network", "search": "a search over lattice sites",
+    }  # fmt: skip
+    present = {candidate.source for candidate in result.candidates}
+    return "from " + " and ".join(text for name, text in names.items() if name in present)
+
+
+def _parameters_text(result: PdfResult) -> str:
+    """Return the sentence on the parameters that were fitted and on those that were kept."""
+    fixed = [
+        f"{name} at {value.value:.4g}{f' {value.unit}' if value.unit else ''}"
+        for name, value in result.best.values.items()
+        if name not in result.free
+    ]
+    fixed_text = f"; {', '.join(fixed)} stayed fixed" if fixed else ""
+    motion = " Correlated motion follows Jeong et al. (2003)." if {"delta1", "delta2"} & set(result.free) else ""
+    relaxed = (
+        " The displacements of the atoms come from a second-moment potential (Cleri and Rosato 1993)."
+        if "relaxation" in result.free
+        else ""
+    )
+    return f"The fitted parameters were {', '.join(result.free)}{fixed_text}.{motion}{relaxed}"
+
+
+def _sample_text(result: PdfResult) -> str:
+    """Return the sentence on the comparison of one structure with a distribution; empty without a comparison."""
+    ensemble = result.ensemble
+    if ensemble is None or not ensemble.holdouts:
+        return ""
+    decision = {
+        "single": "A single structure predicts G(r) better than a distribution of particles",
+        "distribution": "A distribution of particles predicts G(r) better than a single structure",
+    }.get(result.sample, "A single structure and a distribution of particles predict G(r) about equally well")
+    return f"{decision} beyond the distances at which they were fitted (mean Rw {ensemble.rw_holdout:.3f})."
+
+
+def _classifier_paragraph(result: PdfResult) -> str:
+    """Return the paragraph of a prediction of the classifier alone."""
+    return (
+        f"{_opening(result)} A neural network ({result.facts.get('model', 'the shipped classifier')}) predicted the "
+        "structure type and the size from G(r), without a fit of structures. Sizes are medians with 90 % intervals."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
