@@ -111,13 +111,19 @@ def bulk_expansion(potential: Potential) -> float:
     The change is small, because the parameters belong to the bond length 1. It is not 0, because they were fitted
     without the cut-off of this module.
     """
+    return float(_lowest_energy_factor(potential)) - 1
+
+
+@jax.jit
+def _lowest_energy_factor(potential: Potential) -> Float[Array, ""]:
+    """Return the factor on all distances of an fcc crystal at which its energy is lowest."""
     distances, counts = np.array(SHELLS).T
     factors = jnp.linspace(0.97, 1.03, 601)
     repulsion, attraction = _pair_terms(factors[:, None] * distances, potential)
     energies = potential.repulsion_energy * repulsion @ counts - potential.hopping_energy * jnp.sqrt(
         attraction @ counts
     )
-    return float(factors[jnp.argmin(energies)]) - 1
+    return factors[jnp.argmin(energies)]
 
 
 class Neighbours(NamedTuple):

@@ -89,18 +89,18 @@ def start_parameters(
         names: Names of the shared parameters.
         mean_size: First guess of the mean size, in Å.
     """
+    return _start_parameters(model, basis, values, jnp.asarray(mean_size, jnp.float32), names=names)
+
+
+@partial(jax.jit, static_argnames="names")
+def _start_parameters(
+    model: EnsembleModel, basis: FitBasis, values: FitValues, mean_size, *, names
+) -> EnsembleParameters:
     # All particles of the sample share the stretch of large particles. The fitted cluster is contracted.
     nearest = jnp.argmin(jnp.abs(jnp.log(model.size / mean_size)) + 10.0 * (model.expansion == 0))
     values = values._replace(stretch=values.stretch / (1 + values.relaxation * model.expansion[nearest]))
     shared_values = jnp.stack([jnp.asarray(getattr(values, name), jnp.float32) for name in names])
     normalized_values = jnp.clip(fit.values_to_fractions(shared_values, names, basis), 0.02, 0.98)
-    return _start_parameters(model, basis, normalized_values, jnp.asarray(mean_size, jnp.float32), names=names)
-
-
-@partial(jax.jit, static_argnames="names")
-def _start_parameters(
-    model: EnsembleModel, basis: FitBasis, normalized_values, mean_size, *, names
-) -> EnsembleParameters:
     n_modes = int(model.smooth_modes.shape[1])
     n_packings = model.n_packings
     curves_by_class = class_curves(model, normalized_values, names, basis)

@@ -339,9 +339,16 @@ def _add_changes(
         _cluster_tables(_scaled_histogram(histogram, bond, span), bond, span=span).shell_functions
         for histogram in relaxation.histograms
     ]
+    return _interpolate_changes(
+        class_tables, known_functions, relaxation.known_pair, relaxation.pair_weight.astype(np.float32)
+    )
+
+
+@jax.jit
+def _interpolate_changes(class_tables: ClusterTable, known_functions, known_pair, pair_weight) -> ClusterTable:
+    """Return the tables of the classes with the changes that are interpolated between known classes."""
     changes = jnp.concatenate([functions - known_functions[0] for functions in known_functions], axis=1)
-    pair_weight = _float32(relaxation.pair_weight)
-    lower, upper = (pair_weight[:, side, None, None, None] * changes[relaxation.known_pair[:, side]] for side in (0, 1))
+    lower, upper = (pair_weight[:, side, None, None, None] * changes[known_pair[:, side]] for side in (0, 1))
     return replace(
         class_tables,
         shell_functions=class_tables.shell_functions + lower + upper,

@@ -107,7 +107,7 @@ def approximate_rw(
     """
     projected_curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
     excluded_basis = jnp.asarray(np.pad(projected_curves, ((0, 0), (0, -projected_curves.shape[1] % 16))), jnp.float32)
-    trial_values, n_candidates = _trial_values(basis), len(distances.rows)
+    trial_values, n_candidates = np.asarray(_trial_values(basis)), len(distances.rows)
     explained_by_trial = np.asarray(_scan_trials(distances.pairs_per_atom, basis, excluded_basis, trial_values))[
         :, :n_candidates
     ]
@@ -118,12 +118,15 @@ def approximate_rw(
             chunk_rows = rows[start : start + CHUNK_SIZE]
             padded_rows = np.concatenate([chunk_rows, np.full(CHUNK_SIZE - len(chunk_rows), chunk_rows[-1])])
             stepped_squares = np.asarray(
-                _gauss_newton_squares(distances.pairs_per_atom[padded_rows], basis, excluded_basis, trial_values[trial])
+                _gauss_newton_squares(
+                    jnp.take(distances.pairs_per_atom, padded_rows, axis=0), basis, excluded_basis, trial_values[trial]
+                )
             )
             explained_squares[chunk_rows] = np.maximum(
                 explained_squares[chunk_rows], stepped_squares[: len(chunk_rows)]
             )
-    data = np.asarray(basis.data - excluded_basis @ (excluded_basis.T @ basis.data), float)
+    data = np.asarray(basis.data, float)
+    data = data - projected_curves @ (projected_curves.T @ data)
     residual_squares = data @ data + float(basis.unmodelled_squares) - explained_squares
     return np.sqrt(np.maximum(residual_squares, 0.0) / float(basis.norm))
 
@@ -136,10 +139,8 @@ def gauss_newton_rw(distances: BinnedDistances, basis: FitBasis, values: FitValu
         basis: Measured data in their compact basis.
         values: Fitted values of a similar cluster. Only stretch, Uiso and delta2 are used.
     """
-    n_candidates, no_curves = len(distances.rows), jnp.zeros((basis.data.shape[0], 0))
-    start_values = jnp.stack(
-        [jnp.asarray(value, jnp.float32) for value in (values.stretch, values.uiso, values.delta2)]
-    )
+    n_candidates, no_curves = len(distances.rows), np.zeros((basis.data.shape[0], 0), np.float32)
+    start_values = np.array([values.stretch, values.uiso, values.delta2], np.float32)
     chunk_starts = range(0, len(distances.pairs_per_atom), CHUNK_SIZE)
     explained_squares = np.concatenate(
         [
@@ -165,7 +166,7 @@ def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDis
     padded_rows = np.pad(
         selected_rows, (0, min(n_chunks * CHUNK_SIZE, len(distances.pairs_per_atom)) - len(selected_rows)), mode="edge"
     )
-    return BinnedDistances(distances.rows[selected_rows], distances.pairs_per_atom[padded_rows])
+    return BinnedDistances(distances.rows[selected_rows], jnp.take(distances.pairs_per_atom, padded_rows, axis=0))
 
 
 def best_rows(distances: BinnedDistances, rw: Float[np.ndarray, " candidate"], *, count: int) -> np.ndarray:
@@ -226,6 +227,7 @@ def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float
     return DiameterEstimate(best_estimate[1], bool(best_estimate[1] < sampled_r[-1] - 2.0), signal_end)
 
 
+@jax.jit
 def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
     """Return the combinations of trial values of stretch and Uiso, with the typical value of delta2."""
     stretch = jnp.clip(
