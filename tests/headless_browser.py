@@ -57,7 +57,13 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and return its answer. Events that arrive before are recorded."""
+        """Send a command and return its result."""
+        answer = self.exchange(method, parameters)
+        assert "error" not in answer, (method, answer["error"])
+        return answer["result"]
+
+    def exchange(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Send a command and return the answer, which may be an error. Events that arrive before are recorded."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
         message |= {"sessionId": self.session} if self.session else {}
@@ -65,8 +71,7 @@ class Browser:
         while True:
             answer = self.receive()
             if answer.get("id") == self.number:
-                assert "error" not in answer, (method, answer["error"])
-                return answer["result"]
+                return answer
 
     def receive(self) -> dict[str, Any]:
         """Return the next message of the browser, and record it if it is an event."""
@@ -99,9 +104,10 @@ class Browser:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str) -> None:
-        """Wait until an expression is true in the page. While a page is loaded, its names may be missing."""
+        """Wait until an expression is true in the page. While a page is loaded, the answer may be an error."""
         end = time.monotonic() + TIMEOUT
-        while not self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value"):
+        parameters = {"expression": f"Boolean({expression})", "returnByValue": True}
+        while not self.exchange("Runtime.evaluate", parameters).get("result", {}).get("result", {}).get("value"):
             assert time.monotonic() < end, expression
             time.sleep(0.02)
 

@@ -32,7 +32,7 @@ pdf: relaxed_screening classifier_prior cross_validation distribution site_moves
 pdf: site_search sources plan result candidate_fits solve classify
 small_angle: contrast data polyhedra form_factors named_polyhedra size_distributions smearing free_distribution
 small_angle: design_matrix fit evidence structure_factor simulate fitted_curves model_averaging result solve
-report: summary tables figures folder methods_text page_data page
+report: summary tables figures folder methods_text page_data page_entries page
 shards
 batch
 api

@@ -7,7 +7,6 @@ curve is opened. A folder with more than `MAX_CURVES` curves has several pages, 
 All texts from files are escaped: in HTML by `html.escape`, in JSON by `_json_text`.
 """
 
-import csv
 import importlib.util
 import json
 import math
@@ -19,15 +18,10 @@ from typing import Any, NamedTuple
 
 import jaxstruc
 from jaxstruc import files
-from jaxstruc.clusters.families import FAMILY_TYPES
-from jaxstruc.io.measurement import Setting
-from jaxstruc.pdf.result import PdfResult
-from jaxstruc.report import folder, methods_text, page_data, summary
+from jaxstruc.report import methods_text, page_data, page_entries
 from jaxstruc.report.page_data import COMPACT, DETAILED, MAX_DETAILED_CURVES, JsonData, PageEntry
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
-from jaxstruc.small_angle.result import SaxsResult
-from jaxstruc.statistics import Interval
 
 TEMPLATE = Path(__file__).parent / "page_template"
 """Folder of the template, the style and the scripts of the page."""
@@ -57,7 +51,7 @@ class Column(NamedTuple):
     """Explanation that a pointer on the title shows."""
 
 
-PDF_COLUMNS = (
+PDF_TABLE = (
     Column("Best structure", "description"),
     Column("Type", "type"),
     Column("Atoms", "n_atoms", ("n_low", "n_high"), ".0f", "Number of atoms of the best structure (90 % interval)"),
@@ -70,7 +64,7 @@ PDF_COLUMNS = (
     ),
 )  # fmt: skip
 """Columns of the table for `solve`, `mine` and `refine`."""
-CLASSIFY_COLUMNS = (
+CLASSIFY_TABLE = (
     Column("Type", "type"),
     Column("Probability", "type_probability", None, ".2f", "Probability of the type"),
     Column("Atoms", "n_atoms", ("n_low", "n_high"), ".0f", "Number of atoms (90 % interval)"),
@@ -78,7 +72,7 @@ CLASSIFY_COLUMNS = (
     Column("Width", "width", ("width_low", "width_high"), ".0%", "Relative width of the distribution of sizes"),
 )
 """Columns of the table for `classify`."""
-SAXS_COLUMNS = (
+SAXS_TABLE = (
     Column("Shape", "body"),
     Column("Probability", "p_body", None, ".2f", "Probability of the best shape"),
     Column("Mean diameter by volume (Å)", "mean_diameter", ("mean_diameter_low", "mean_diameter_high"), ".4g"),
@@ -99,13 +93,16 @@ def write_pages(out: Path, *, results: Mapping[str, Result] | None = None) -> li
     Raises:
         ValueError: If the folder has no results.
     """
-    rows = read_rows(out)
-    options = _read_options(out)
-    has_results = not _is_classification(rows)
+    rows = page_entries.read_rows(out)
+    options = page_entries.read_options(out)
+    has_results = not page_entries.is_classification(rows)
     groups = [range(start, min(start + MAX_CURVES, len(rows))) for start in range(0, len(rows), MAX_CURVES)]
     paths = []
     for number, group in enumerate(groups):
-        entries = (_entry(rows[index], out if has_results else None, options, results or {}) for index in group)
+        entries = (
+            page_entries.read_entry(rows[index], out if has_results else None, options, results or {})
+            for index in group
+        )
         text = _page_text(entries, rows, number=number, groups=groups, options=options)
         paths.append(out / page_name(number))
         files.write_text(paths[-1], text)
@@ -128,129 +125,6 @@ def _written_pages(out: Path) -> list[Path]:
 def page_name(number: int) -> str:
     """Return the name of a page, counted from 0."""
     return "index.html" if number == 0 else f"index-{number + 1}.html"
-
-
-def read_rows(out: Path) -> list[Row]:
-    """Return the rows of the summary of a folder, or of its saved results if the summary is missing.
-
-    Raises:
-        ValueError: If there is no folder, no row, or a table that is not a summary.
-    """
-    path = out / "summary.csv"
-    if not out.is_dir():
-        raise ValueError(f"Expected a folder of results, got {out}; name the --out of an earlier run.")
-    if not path.exists():
-        rows = [_saved_row(saved_path) for saved_path in sorted((out / "results").glob("*.npz"))]
-        if not rows:
-            raise ValueError(f"Expected results in {out}, got none; run e.g. jaxstruc solve with this --out first.")
-        return rows
-    try:
-        with path.open(newline="", encoding="utf-8", errors="backslashreplace") as stream:
-            reader = csv.DictReader(stream)
-            rows = [{name: cell for name, cell in row.items() if name and cell} for row in reader]
-        names = set(reader.fieldnames or ())
-    except csv.Error as error:
-        raise ValueError(f"Expected a table in {path}, got {error}; run the command again to make it.") from error
-    if not {"file", "status"} <= names:
-        raise ValueError(f"Expected the columns file and status in {path}; run the command again to make it.")
-    if not rows:
-        raise ValueError(f"Expected at least one curve in {path}, got a table without rows; run the command again.")
-    return rows
-
-
-def _saved_row(path: Path) -> Row:
-    """Return the row of a saved result, or a failed row if the result is damaged."""
-    try:
-        result = folder.load(path)
-        return summary.row(result, _columns_of(result)) | {"stem": path.stem}
-    except ValueError as error:
-        return {"file": path.name, "stem": path.stem, "status": "failed", "message": str(error)}
-
-
-def _columns_of(result: Result) -> Sequence[str]:
-    return summary.SAXS_SUMMARY_COLUMNS if isinstance(result, SaxsResult) else summary.SUMMARY_COLUMNS
-
-
-def _read_options(out: Path) -> dict[str, Any]:
-    """Return the recorded options of the run; empty if there are none."""
-    try:
-        options = json.loads((out / "settings.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return options if isinstance(options, dict) else {}
-
-
-def _is_classification(rows: Sequence[Row]) -> bool:
-    """Return whether rows are those of `classify`, which saves no results."""
-    return any("p_fcc" in row for row in rows)
-
-
-def _entry(row: Row, out: Path | None, options: Mapping[str, Any], results: Mapping[str, Result]) -> PageEntry:
-    """Return a curve of the page with its saved result, or with what its row states.
-
-    Args:
-        row: Row of the summary.
-        out: Folder of the results; None if the command saves none.
-        options: Recorded options of the run.
-        results: Results by stem that need not be read.
-    """
-    stem = str(row.get("stem") or Path(str(row["file"])).stem)
-    row = row | {"stem": stem}
-    stated_result = _stated_result(row, options)
-    if out is None or row["status"] == "failed":
-        return PageEntry(row, stated_result)
-    path = folder.result_file(out, stem)
-    if stem not in results and not path.exists():
-        return PageEntry(row, stated_result, f"The saved result {path} is missing, so there are no figures.")
-    try:
-        result = results[stem] if stem in results else folder.load(path)
-    except ValueError as error:
-        return PageEntry(row, stated_result, str(error))
-    if row.get("sha256") and result.sha256 != row["sha256"]:
-        remark = f"The saved result {path} belongs to other data than the summary, so there are no figures."
-        return PageEntry(row, stated_result, remark)
-    return PageEntry(row | summary.row(result, _columns_of(result)) | {"file": row["file"], "stem": stem}, result)
-
-
-def _stated_result(row: Row, options: Mapping[str, Any]) -> PdfResult:
-    """Return a result that only has what a row of the summary states: status, message, types, sizes and settings."""
-    probabilities = {name: number for name in set(FAMILY_TYPES.values()) if (number := _number(row, f"p_{name}"))}
-    sizes = {"n_atoms": "n", "diameter": "diameter", "width": "width", "hexagonal": "hexagonal"}
-    intervals = {name: _interval(row, name, ends) for name, ends in sizes.items()}
-    settings = [
-        Setting(name, number, str(row.get(f"{name}_origin") or _origin(name, options)))
-        for name in ("qmin", "qmax", "qdamp", "rmin", "rmax", "frame")
-        if (number := _number(row, name)) is not None
-    ]
-    return PdfResult(
-        str(row["file"]), str(row.get("sha256", "")), str(options.get("element", "")), str(row["status"]),
-        str(row.get("message", "")),
-        types=dict(sorted(probabilities.items(), key=lambda item: -item[1])),
-        intervals={name: interval for name, interval in intervals.items() if interval is not None},
-        settings=tuple(settings),
-        facts={"model": row["model"]} if "model" in row else {},
-        versions={"jaxstruc": str(row.get("version", ""))},
-    )  # fmt: skip
-
-
-def _origin(name: str, options: Mapping[str, Any]) -> str:
-    """Return the origin of a setting whose origin the summary does not state."""
-    return "command line" if options.get(name) is not None else "file or default"
-
-
-def _interval(row: Row, name: str, ends: str) -> Interval | None:
-    """Return a value with its interval; None if it is missing. Without an upper end the interval is open."""
-    value, low, high = (_number(row, column) for column in (name, f"{ends}_low", f"{ends}_high"))
-    return None if value is None or low is None else Interval(value, low, math.inf if high is None else high)
-
-
-def _number(row: Row, name: str) -> float | None:
-    """Return the number in a cell; None if the cell is missing or has no finite number."""
-    try:
-        value = float(row[name])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _page_text(
@@ -355,16 +229,16 @@ def _table(rows: Mapping[int, Row]) -> str:
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
     """Return the columns of the table that have a value in some row."""
-    if _is_classification(rows):
-        columns: Sequence[Column] = CLASSIFY_COLUMNS
+    if page_entries.is_classification(rows):
+        columns: Sequence[Column] = CLASSIFY_TABLE
     else:
-        columns = SAXS_COLUMNS if any("p_body" in row or "chi2" in row for row in rows) else PDF_COLUMNS
+        columns = SAXS_TABLE if any("p_body" in row or "chi2" in row for row in rows) else PDF_TABLE
     return [column for column in columns if any(column.name in row for row in rows)]
 
 
 def _table_row(index: int, row: Row, columns: Sequence[Column]) -> str:
     """Return the row of a curve as HTML."""
-    name, frame = Path(str(row["file"])).name, _number(row, "frame")
+    name, frame = Path(str(row["file"])).name, page_entries.cell_number(row, "frame")
     label = name if frame is None else f"{name}, curve {frame:.0f}"
     status, message = str(row["status"]), str(row.get("message", ""))
     cells = [
@@ -381,10 +255,10 @@ def _table_cell(row: Row, column: Column) -> str:
     if not column.form:
         text = str(row.get(column.name, ""))
         return f"<td{' class=words' if len(text) > MAX_SHORT_TEXT else ''}>{escape(text)}</td>"
-    value = _number(row, column.name)
+    value = page_entries.cell_number(row, column.name)
     if value is None:
         return '<td class="number"></td>'
-    low, high = (_number(row, end) for end in column.ends) if column.ends else (None, None)
+    low, high = (page_entries.cell_number(row, end) for end in column.ends) if column.ends else (None, None)
     interval = "" if low is None or high is None else f" <small>({low:{column.form}} to {high:{column.form}})</small>"
     prefix = "at least " if low is not None and high is None else ""
     return f'<td class="number" data-value="{value!r}">{prefix}{value:{column.form}}{interval}</td>'

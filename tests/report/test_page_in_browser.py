@@ -208,7 +208,7 @@ def test_a_curve_of_another_page_is_reached_by_its_row(browser, tmp_path):
     folder.write_summary(tmp_path, rows, columns=summary.CLASSIFY_SUMMARY_COLUMNS)
     browser.open(page.write_pages(tmp_path)[0])
     browser.wait_for("curve !== null")
-    browser.evaluate("document.querySelector('tr[data-curve=\"201\"]').click()")
+    browser.evaluate("setTimeout(() => document.querySelector('tr[data-curve=\"201\"]').click())")
     browser.wait_for("document.title && location.pathname.endsWith('index-2.html') && curve !== null")
     assert browser.evaluate("document.querySelector('#answer h2').innerText").startswith("201.gr")
     assert_quiet(browser)
