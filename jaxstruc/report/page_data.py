@@ -345,15 +345,19 @@ def structure_data(result: Result, thinning: Thinning) -> list[JsonData]:
 
 
 def _structure(rank: int, candidate: Candidate) -> JsonData:
-    """Return a structure with its positions about their centre, in steps of `POSITION_STEP`."""
+    """Return a structure with its positions about their centre, in steps of `POSITION_STEP`.
+
+    Whole numbers keep the page small: each atom has one digit for its layer, and its occupancy in percent.
+    """
     atoms = candidate.atoms
     assert atoms is not None
     positions = atoms.positions - atoms.positions.mean(axis=0)
     types = layer_types(positions)
     type_names = sorted(set(types), key=types.index)
-    colours: JsonData = {"layers": {"names": type_names, "codes": [type_names.index(name) for name in types]}}
+    codes = "".join(str(type_names.index(name)) for name in types)
+    colours: JsonData = {"layers": {"names": type_names, "codes": codes}}
     if candidate.occupancy is not None:
-        colours["occupancy"] = [round(float(value), 2) for value in candidate.occupancy]
+        colours["occupancy"] = np.round(100 * candidate.occupancy).astype(int).tolist()
     return {
         "rank": rank,
         "label": _label(candidate),

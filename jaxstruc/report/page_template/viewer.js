@@ -92,12 +92,12 @@ function addViewerKeys(canvas, view, draw) {
 // Name of the class of each atom in the legend: its layer, or "" for a scale of occupancies.
 function atomClass(view, index) {
   const layers = view.structure.colours.layers;
-  return view.colouring === "layers" ? layers.names[layers.codes[index]] : "";
+  return view.colouring === "layers" ? layers.names[Number(layers.codes[index])] : "";
 }
 
 function atomColour(view, index) {
   if (view.colouring === "layers") return LAYER_COLOURS[atomClass(view, index)] ?? LAYER_COLOURS.unknown;
-  return occupancyColour(view.structure.colours.occupancy[index]);
+  return occupancyColour(view.structure.colours.occupancy[index] / 100);
 }
 
 function occupancyColour(value) {
