@@ -278,6 +278,7 @@ def _(result: PdfResult) -> JsonData | None:
         "unit": "%",
         "limits": [None, round(data_end, 2) or None],
         "limits_text": limits_text if data_end else "",
+        "shade_text": "These diameters are shaded.",
         "types": [ensemble.types[row] for row in parts],
         "note": "Diameter of the sphere of equal volume. " + _preferred_model(result),
     }
@@ -306,6 +307,7 @@ def _(result: SaxsResult) -> JsonData | None:
         "unit": "density in ln R",
         "limits": [float(f"{limit:.4g}") if math.isfinite(limit) and limit > 0 else None for limit in limits],
         "limits_text": f"The range of Q determines radii from {limits[0]:.3g} to {limits[1]:.3g} Å.",
+        "shade_text": "Other radii are shaded.",
         "types": [],
         "note": f"Radius of the sphere of equal volume; best fit: {sizes.method}.",
     }
