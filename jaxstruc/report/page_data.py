@@ -278,6 +278,7 @@ def _(result: PdfResult) -> JsonData | None:
         "unit": "%",
         "limits": [None, round(data_end, 2) or None],
         "limits_text": limits_text if data_end else "",
+        "shade_text": "These diameters are shaded.",
         "types": [ensemble.types[row] for row in parts],
         "note": "Diameter of the sphere of equal volume. " + _preferred_model(result),
     }
@@ -306,6 +307,7 @@ def _(result: SaxsResult) -> JsonData | None:
         "unit": "density in ln R",
         "limits": [float(f"{limit:.4g}") if math.isfinite(limit) and limit > 0 else None for limit in limits],
         "limits_text": f"The range of Q determines radii from {limits[0]:.3g} to {limits[1]:.3g} Å.",
+        "shade_text": "Other radii are shaded.",
         "types": [],
         "note": f"Radius of the sphere of equal volume; best fit: {sizes.method}.",
     }
@@ -345,15 +347,19 @@ def structure_data(result: Result, thinning: Thinning) -> list[JsonData]:
 
 
 def _structure(rank: int, candidate: Candidate) -> JsonData:
-    """Return a structure with its positions about their centre, in steps of `POSITION_STEP`."""
+    """Return a structure with its positions about their centre, in steps of `POSITION_STEP`.
+
+    Whole numbers keep the page small: each atom has one digit for its layer, and its occupancy in percent.
+    """
     atoms = candidate.atoms
     assert atoms is not None
     positions = atoms.positions - atoms.positions.mean(axis=0)
     types = layer_types(positions)
     type_names = sorted(set(types), key=types.index)
-    colours: JsonData = {"layers": {"names": type_names, "codes": [type_names.index(name) for name in types]}}
+    codes = "".join(str(type_names.index(name)) for name in types)
+    colours: JsonData = {"layers": {"names": type_names, "codes": codes}}
     if candidate.occupancy is not None:
-        colours["occupancy"] = [round(float(value), 2) for value in candidate.occupancy]
+        colours["occupancy"] = np.round(100 * candidate.occupancy).astype(int).tolist()
     return {
         "rank": rank,
         "label": _label(candidate),

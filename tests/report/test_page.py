@@ -6,6 +6,7 @@ import re
 import numpy as np
 import page_results
 import pytest
+from ase.cluster import Octahedron
 from command_line import run_command
 from page_results import MESSAGE, pdf_result, saxs_result, write_folder, write_page_of_many
 
@@ -98,7 +99,7 @@ def test_structures_are_centred_and_their_distances_are_kept():
     np.testing.assert_allclose(positions.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(positions, expected - expected.mean(axis=0), atol=1e-3)
     assert sorted(best["colours"]["layers"]["names"]) == ["cubic", "outermost"]
-    assert best["colours"]["occupancy"][-1] == 1.0
+    assert best["colours"]["occupancy"][-1] == 100 and len(best["colours"]["layers"]["codes"]) == 405
     ranks = [structure["rank"] for structure in data_of(pdf_result(), COMPACT)["structures"]]
     assert ranks == [1, 2, 3]
 
@@ -137,6 +138,15 @@ def test_a_page_of_100_curves_is_small_and_further_pages_are_linked(tmp_path):
     assert path.stat().st_size < MAX_PAGE_BYTES
     html, data = page_texts(path)
     assert html.count("<tr data-curve=") == 100 and len(data) == 101
+
+
+def test_100_of_the_largest_structures_fit_on_a_page():
+    largest = Octahedron("Pt", 13, 2)
+    best = dataclasses.replace(pdf_result().best, atoms=largest, occupancy=np.full(len(largest), 0.97))
+    result = dataclasses.replace(pdf_result(), candidates=(best, *pdf_result().candidates[1:]))
+    data = data_of(result, COMPACT)
+    assert len(largest) == 1439 and [structure["rank"] for structure in data["structures"]] == [1]
+    assert len(page._plotly_source()) + 100 * (len(page._json_text(data)) + 1000) < MAX_PAGE_BYTES
 
 
 def test_more_than_200_curves_have_linked_pages(tmp_path):

@@ -154,6 +154,7 @@ def test_saved_structures_are_those_of_the_result(browser, three_curves):
     for expression, form in (("xyzText(curve.structures[0])", "extxyz"), ("cifText(curve.structures[0], 'a')", "cif")):
         atoms = ase.io.read(io.StringIO(browser.evaluate(expression)), format=form)
         assert atoms.get_chemical_formula() == "Pt405"
+        assert form == "cif" or (atoms.arrays["occupancy"].min(), atoms.arrays["occupancy"].max()) == (0, 1)
         np.testing.assert_allclose(atoms.get_all_distances()[0], expected.get_all_distances()[0], atol=5e-3)
     canvas_picture(browser)
     circles = ET.fromstring(browser.evaluate("viewer.svg()")).findall("{http://www.w3.org/2000/svg}circle")

@@ -154,7 +154,7 @@ function drawSizes(plot, curve, weighting) {
     shapes,
   }), config(plot));
   plot.parentElement.querySelector(".note").textContent =
-    [sizes.note, sizes.limits_text, shapes.length ? "The other sizes are shaded." : ""].filter(Boolean).join(" ");
+    [sizes.note, sizes.limits_text, shapes.length ? sizes.shade_text : ""].filter(Boolean).join(" ");
 }
 
 function candidateText(candidates, index) {

@@ -150,7 +150,7 @@ function showLegend() {
       viewer.redraw();
     });
     dot.style.background = LAYER_COLOURS[name] ?? LAYER_COLOURS.unknown;
-    label.append(box, dot, `${name} (${colours.layers.codes.filter((other) => other === code).length})`);
+    label.append(box, dot, `${name} (${[...colours.layers.codes].filter((digit) => Number(digit) === code).length})`);
     return label;
   }));
 }

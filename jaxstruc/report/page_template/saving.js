@@ -44,7 +44,7 @@ function xyzText(structure) {
   const label = structure.label.replaceAll('"', "'");
   const lines = positions.map((position, index) => {
     const words = [structure.symbols[0], ...position.map((value) => value.toFixed(3))];
-    return (occupancy ? [...words, occupancy[index]] : words).join(" ");
+    return (occupancy ? [...words, occupancy[index] / 100] : words).join(" ");
   });
   const comment = `Properties=${properties} description="${label}" rw=${structure.rw} weight=${structure.weight} pbc="F F F"`;
   return [positions.length, comment, ...lines].join("\n") + "\n";
@@ -59,7 +59,7 @@ function cifText(structure, name) {
   const symbol = structure.symbols[0];
   const atoms = positions.map((position, index) => {
     const fractions = position.map((value) => (value / extent + 0.5).toFixed(6)).join(" ");
-    return `${symbol}${index + 1} ${symbol} ${fractions} ${structure.colours.occupancy ? structure.colours.occupancy[index] : 1}`;
+    return `${symbol}${index + 1} ${symbol} ${fractions} ${structure.colours.occupancy ? structure.colours.occupancy[index] / 100 : 1}`;
   });
   const columns = ["label", "type_symbol", "fract_x", "fract_y", "fract_z", "occupancy"].map((column) => `_atom_site_${column}`);
   const head = [`data_${name.replace(/[^\w-]/g, "_")}`, `# ${structure.label.replace(/\s+/g, " ")}`, ...cell, ...angles];

@@ -3,7 +3,7 @@
 const LAYER_COLOURS = {
   cubic: "#0072b2", hexagonal: "#e69f00", outermost: "#8fa3b3", "five-fold": "#d55e00", inner: "#56b4e9", surface: "#b9c4cc", unknown: "#56b4e9",
 };
-const OCCUPANCY_STOPS = [[0.0, [253, 231, 55]], [0.5, [33, 145, 140]], [1.0, [68, 1, 84]]];
+const OCCUPANCY_STOPS = [[0.0, [230, 159, 0]], [0.5, [190, 196, 200]], [1.0, [0, 114, 178]]];
 const DEPTH_STEPS = 6;
 
 function createViewer(canvas) {
@@ -92,12 +92,12 @@ function addViewerKeys(canvas, view, draw) {
 // Name of the class of each atom in the legend: its layer, or "" for a scale of occupancies.
 function atomClass(view, index) {
   const layers = view.structure.colours.layers;
-  return view.colouring === "layers" ? layers.names[layers.codes[index]] : "";
+  return view.colouring === "layers" ? layers.names[Number(layers.codes[index])] : "";
 }
 
 function atomColour(view, index) {
   if (view.colouring === "layers") return LAYER_COLOURS[atomClass(view, index)] ?? LAYER_COLOURS.unknown;
-  return occupancyColour(view.structure.colours.occupancy[index]);
+  return occupancyColour(view.structure.colours.occupancy[index] / 100);
 }
 
 function occupancyColour(value) {
