@@ -21,7 +21,8 @@ from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.evidence import FREE_FIT_INDEX, SizeDraws
 from jaxstruc.small_angle.fit import MIXTURES, BodyFit, SaxsFits
 from jaxstruc.small_angle.fitted_curves import FittedCurve
-from jaxstruc.small_angle.model_averaging import FreeBodyFit, ModelAverage
+from jaxstruc.small_angle.model_averaging import FitGroup, FreeBodyFit, ModelAverage
+from jaxstruc.small_angle.shape_parameters import SHAPE_PARAMETERS
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, Moments, median_and_sigma, moments
 from jaxstruc.statistics import CENTRAL_90, Interval
 
@@ -146,7 +147,7 @@ def build_result(
         saxs_data,
         fits,
         usable_fits,
-        include_free_distribution="free" in distributions,
+        include_free_distribution="free" in distributions and bool(fits.free_problems),
         only_free_distribution=tuple(distributions) == ("free",),
     )
     listed_candidates, fitted_names = _list_candidates(saxs_data, model_average, scale_factor)
@@ -181,16 +182,16 @@ def _list_candidates(
 ) -> tuple[list[Candidate], tuple[str, ...]]:
     """Return all candidates, the best first, and the names of the fitted parameters of the best."""
     chi2_factor = model_average.noise.chi2_factor
-    best_curves = fitted_curves.fitted_curves(
-        saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, chi2_factor
-    )
+    groups = model_averaging.fit_groups(model_average)
+    written_fits = [model_average.body_fits[group.best] for group in groups[:MAX_WRITTEN_CANDIDATES]]
+    best_curves = fitted_curves.fitted_curves(saxs_data, written_fits, model_average.log_radius, chi2_factor)
     fit_sizes = moments(model_average.volume_shares, np.exp(model_average.log_radius))
     listed_candidates = [
         _body_candidate(
-            row, Moments(*(column[row] for column in fit_sizes)), model_average, scale_factor, saxs_data,
-            best_curves[row] if row < len(best_curves) else None,
+            group, Moments(*(column[group.best] for column in fit_sizes)), model_average, scale_factor, saxs_data,
+            best_curves[rank] if rank < len(best_curves) else None,
         )
-        for row in range(len(model_average.body_fits))
+        for rank, group in enumerate(groups)
     ]  # fmt: skip
     listed_candidates += [
         _free_candidate(free_fit, model_average, scale_factor, saxs_data) for free_fit in model_average.free_fits
@@ -205,27 +206,30 @@ def _list_candidates(
 
 
 def _body_candidate(
-    row: int,
+    group: FitGroup,
     size_moments: Moments,
     model_average: ModelAverage,
     scale_factor: float,
     saxs_data: SaxsData,
     fitted_curve: FittedCurve | None,
 ) -> Candidate:
-    """Return the candidate that describes one fit."""
-    body_fit = model_average.body_fits[row]
-    log_errors = (
-        dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True))
-        if fitted_curve
-        else _log_parameter_errors(body_fit, model_average.noise.chi2_factor)
-    )
+    """Return the candidate that describes one fit, or the best of the fits that differ in the shape parameter."""
+    body_fit = model_average.body_fits[group.best]
+    log_errors: dict[str, float] = {}
+    if fitted_curve:
+        log_errors = dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True))
+    elif body_fit.shape_value is None:  # The normal matrix has no row for a shape parameter.
+        log_errors = _log_parameter_errors(body_fit, model_average.noise.chi2_factor)
     values = (
-        _size_values(size_moments, model_average.draws, row)
+        _size_values(size_moments, model_average.draws, group.best)
         if len(body_fit.amplitude) > 1
         else _population_values(body_fit, log_errors)
     )
     values["r_eq"] = values["radius"]
     values |= _component_values(body_fit, log_errors) if len(body_fit.amplitude) > 1 else {}
+    if body_fit.shape_value is not None:
+        parameter = SHAPE_PARAMETERS[body_fit.body]
+        values[parameter.name] = Value(body_fit.shape_value, log_errors.get(parameter.name), parameter.unit)
     notes = _fit_notes(body_fit, size_moments, saxs_data)
     if fitted_curve:
         relative_error = next((log_errors[name] for name in log_errors if name.startswith("scale")), None)
@@ -246,7 +250,7 @@ def _body_candidate(
         n_atoms=0,
         diameter=2 * float(size_moments.mean),
         rw=math.sqrt(body_fit.chi2 / max(float(np.sum((saxs_data.intensity / saxs_data.sigma) ** 2)), 1e-300)),
-        weight=float(model_average.weight[row]),
+        weight=group.weight,
         in_90=False,
         converged=body_fit.converged,
         remark=", ".join(f"{name} at its bound" for name in bounded_names),
@@ -404,10 +408,29 @@ def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[st
         "mean_diameter": (best.notes["mean_volume"], 2 * size_moments.volume_weighted_mean),
         "width": (best.notes["width_volume"], size_moments.volume_weighted_width),
     }
-    return {
+    intervals = {
         name: statistics.credible_interval(float(value), draws, weight=weight)
         for name, (value, draws) in columns.items()
     }
+    return intervals | _shape_interval(model_average, best)
+
+
+def _shape_interval(model_average: ModelAverage, best: Candidate) -> dict[str, Interval]:
+    """Return the shape parameter of the best body with its 90 % credible interval, or nothing if it has none.
+
+    The interval includes all fits of this body. Each draw gets a random value between the limits of its fit.
+    """
+    if best.type not in SHAPE_PARAMETERS:
+        return {}
+    rows = [row for row, entry in enumerate(model_average.body_fits) if entry.body == best.type]
+    limits = np.array([entry.shape_limits for entry in model_average.body_fits])
+    draws = model_average.draws
+    is_draw_of_body = np.isin(draws.fit_index, rows)
+    low, high = limits[draws.fit_index[is_draw_of_body].astype(int)].T
+    values = low + (high - low) * np.random.default_rng(0).uniform(size=len(low))
+    name = SHAPE_PARAMETERS[best.type].name
+    weight = draws.weight[is_draw_of_body]
+    return {name: statistics.credible_interval(best.values[name].value, values, weight=weight / weight.sum())}
 
 
 def _size_distribution(model_average: ModelAverage, best: Candidate, saxs_data: SaxsData) -> SizeDistribution:
@@ -418,9 +441,10 @@ def _size_distribution(model_average: ModelAverage, best: Candidate, saxs_data: 
         share = free_fit.volume_shares(free_fit.distribution.amplitudes, model_average.log_radius)
     else:
         row = next(
-            index
-            for index, body_fit in enumerate(model_average.body_fits)
-            if (body_fit.body, body_fit.distribution) == (best.type, best.family)
+            group.best
+            for group in model_averaging.fit_groups(model_average)
+            if (model_average.body_fits[group.best].body, model_average.body_fits[group.best].distribution)
+            == (best.type, best.family)
         )
         share = model_average.volume_shares[row]
     columns: list[np.ndarray] = []
