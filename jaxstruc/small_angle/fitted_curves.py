@@ -175,7 +175,7 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
         background_coefficients,
         tuple(names),
         errors,
-        covariance / (errors[:, None] * errors[None, :]),
+        covariance / np.maximum(errors[:, None] * errors[None, :], 1e-300),
     )
 
 
