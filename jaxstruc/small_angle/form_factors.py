@@ -281,7 +281,11 @@ def tail_waves(body: Polyhedron) -> Float[np.ndarray, "wave 5"]:
 
 
 def table_from_values(
-    squared_amplitude: np.ndarray, mean_amplitude: np.ndarray, tail_waves: dict[float, np.ndarray]
+    squared_amplitude: np.ndarray,
+    mean_amplitude: np.ndarray,
+    tail_waves: dict[float, np.ndarray],
+    *,
+    step: float = STORED_STEP,
 ) -> FormFactorTable:
     """Return the table of a body.
 
@@ -289,30 +293,31 @@ def table_from_values(
         squared_amplitude: P at the stored x.
         mean_amplitude: <F> at the stored x.
         tail_waves: Four amplitudes of each oscillation beyond the table, by the distance d of the faces.
+        step: Step of the stored x.
     """
     envelope, distances, tail_amplitudes = (
-        1 + (STORED_STEP * np.arange(len(squared_amplitude))) ** 2 / 5,
+        1 + (step * np.arange(len(squared_amplitude))) ** 2 / 5,
         np.zeros(MAX_TAIL_WAVES),
         np.zeros((4, MAX_TAIL_WAVES)),
     )
     for n, distance in enumerate(sorted(tail_waves)):
         distances[n], tail_amplitudes[:, n] = distance, tail_waves[distance]
     return FormFactorTable(
-        _cubic_pieces(squared_amplitude * envelope**2),
-        _cubic_pieces(mean_amplitude * envelope),
+        _cubic_pieces(squared_amplitude * envelope**2, step),
+        _cubic_pieces(mean_amplitude * envelope, step),
         tail_amplitudes,
         distances,
     )
 
 
-def stored_x(max_x: float = MAX_TABLE_X) -> Float[np.ndarray, " x"]:
+def stored_x(max_x: float = MAX_TABLE_X, step: float = STORED_STEP) -> Float[np.ndarray, " x"]:
     """Return the values of x at which P and <F> are stored, up to `max_x`."""
-    return STORED_STEP * np.arange(round(max_x / STORED_STEP) + 1)
+    return step * np.arange(round(max_x / step) + 1)
 
 
-def stored_sphere_amplitude(max_x: float = MAX_TABLE_X) -> Float[np.ndarray, " x"]:
+def stored_sphere_amplitude(max_x: float = MAX_TABLE_X, step: float = STORED_STEP) -> Float[np.ndarray, " x"]:
     """Return the amplitude of a sphere at `stored_x`."""
-    x = stored_x(max_x)
+    x = stored_x(max_x, step)
     return np.append(1.0, 3 * spherical_jn(1, x[1:]) / x[1:])
 
 
@@ -440,14 +445,14 @@ def _interpolate_pieces(pieces, x):
     return ((cubic_coefficient * offset + quadratic_coefficient) * offset + slope) * offset + value
 
 
-def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
+def _cubic_pieces(values, step: float) -> Float[np.ndarray, "4 piece"]:
     """Return the coefficients of cubic polynomials on pieces of equal width, from stored values of an even function.
 
     A spline of degree 9 through the stored values gives the values and slopes at the ends of the pieces.
     """
-    x = STORED_STEP * np.arange(len(values))
+    x = step * np.arange(len(values))
     spline = make_interp_spline(np.append(-x[:0:-1], x), np.append(values[:0:-1], values), k=9)
-    nodes = PIECE_WIDTH * np.arange(round((len(values) - 1) * STORED_STEP / PIECE_WIDTH) + 1)
+    nodes = PIECE_WIDTH * np.arange(round((len(values) - 1) * step / PIECE_WIDTH) + 1)
     node_values, slopes = spline(nodes), PIECE_WIDTH * spline.derivative()(nodes)
     differences = np.diff(node_values)
     start_slopes, end_slopes = slopes[:-1], slopes[1:]

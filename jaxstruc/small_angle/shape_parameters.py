@@ -28,6 +28,8 @@ MAX_SHELL, N_SHELLS = 1.2, 31
 """Largest thickness of the shell, in units of the radius of the sphere that fits best, and number of trial values."""
 MAX_VOLUME_FRACTION, N_VOLUME_FRACTIONS = 0.55, 12
 """Largest volume fraction of hard spheres, and number of trial values. Hard spheres freeze at 0.49."""
+HARD_SPHERE_STEP = 0.05
+"""Step in x of the stored values of P(x) S(x). The maxima of S are narrow at high volume fractions."""
 MIN_STEP_VALUE = 0.1
 """Smallest value of a parameter, in its unit, to which the step of a difference is proportional."""
 
@@ -97,7 +99,8 @@ def shape_table(body: str, value: float, *, contrast_ratio: float) -> FormFactor
 @functools.lru_cache(maxsize=64)
 def hard_sphere_table(volume_fraction: float) -> FormFactorTable:
     """Return the table of P(x) S(x) of hard spheres. S approaches 1 beyond the table."""
-    amplitude = form_factors.stored_sphere_amplitude(MAX_FIT_X)
-    x = jnp.asarray(form_factors.stored_x(MAX_FIT_X))
+    amplitude = form_factors.stored_sphere_amplitude(MAX_FIT_X, HARD_SPHERE_STEP)
+    x = jnp.asarray(form_factors.stored_x(MAX_FIT_X, HARD_SPHERE_STEP))
     structure = np.asarray(structure_factor.hard_spheres(x, 1.0, volume_fraction), float)
-    return form_factors.table_from_values(amplitude**2 * structure, amplitude, form_factors.sphere_waves())
+    waves = form_factors.sphere_waves()
+    return form_factors.table_from_values(amplitude**2 * structure, amplitude, waves, step=HARD_SPHERE_STEP)
