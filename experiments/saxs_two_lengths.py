@@ -4,9 +4,9 @@
     python experiments/saxs_two_lengths.py --quick    # under 50 s
 
 The bodies with two lengths are the spheroid, the cylinder and the core-shell sphere. Hard spheres that interact are
-fitted in the same way, with their volume fraction. Each sample has Gaussian sizes about 40 Å, 120 points of Q from 0.008
-to 0.3 1/Å, and 1e4 to 1e6 counts in the first point. Aspect ratios are 0.2 to 5, shells are 2 to 16 Å thick and have
--0.5 to 3 times the contrast of the core, and volume fractions are 0.02 to 0.4. The right body is fitted with all
+fitted in the same way, with their volume fraction. Each sample has Gaussian sizes about 40 Å, 120 points of Q from
+0.008 to 0.3 1/Å, and 1e4 to 1e6 counts in the first point. Aspect ratios are 0.2 to 5, shells are 2 to 16 Å thick and
+have -0.5 to 3 times the contrast of the core, and volume fractions are 0.02 to 0.4. The right body is fitted with all
 distributions of one population. The 90 % intervals of radius, width and shape parameter are expected to contain the
 true values in 85 to 95 % of cases.
 
@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     parser.add_argument("--quick", action="store_true", help="use few cases, and write nothing without --out")
     parser.add_argument("--sets", type=int, help=f"number of samples of each body [{N_SETS}]")
     parser.add_argument("--compared", type=int, help=f"number of samples of each compared body [{N_COMPARED_SETS}]")
+    parser.add_argument("--first", type=int, default=0, help="number of the first sample of each body [0]")
     parser.add_argument("--seed", type=int, default=0, help="seed of the samples [0]; other seeds are for tuning")
     parser.add_argument("--out", type=Path, help="file of the rows [results/saxs_two_lengths.jsonl; with --quick none]")
     options = parser.parse_args(arguments)
@@ -100,11 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     n_compared = (0 if options.quick else N_COMPARED_SETS) if options.compared is None else options.compared
     rows = []
     for body in SHAPED_BODIES:
-        cases = [simulate_case(body, number, seed=options.seed) for number in range(n_sets)]
+        numbers = range(options.first, options.first + n_sets)
+        cases = [simulate_case(body, number, seed=options.seed) for number in numbers]
         rows += [row | {"model": "right body"} for row in fit_rows(cases, [body])]
-    cases = [
-        simulate_case(body, number, seed=options.seed + 1) for body in COMPARED_BODIES for number in range(n_compared)
-    ]
+    numbers = range(options.first, options.first + n_compared)
+    cases = [simulate_case(body, number, seed=options.seed + 1) for body in COMPARED_BODIES for number in numbers]
     rows += [row | {"model": "all bodies"} for row in fit_rows(cases, COMPARED_BODIES)]
     rows = [row | json_rows.provenance() for row in rows]
     print(summary_text(rows))
@@ -117,7 +118,7 @@ def summary_text(rows: list[dict]) -> str:
     """Return one line with the coverage of each body, and one with the bodies that are named."""
     lines = []
     right_rows = [row for row in rows if row["model"] == "right body"]
-    for body in (*SHAPED_BODIES, "all"):
+    for body in (*dict.fromkeys(row["truth"] for row in right_rows), "all") if right_rows else ():
         body_rows = [row for row in right_rows if body in (row["truth"], "all")]
         values = [row[f"{name}_held"] for row in body_rows for name in ("radius", "pd", "shape")]
         texts = [

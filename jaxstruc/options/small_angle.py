@@ -100,8 +100,8 @@ class SizeOptions(Options):
         tuple[BodyName, ...],
         tyro.conf.arg(
             help="Shapes of the particles that are fitted and compared. By default these are the sphere and the twelve "
-            "polyhedra. The other bodies have two lengths: spheroid and cylinder with any aspect ratio, core-shell with "
-            "any thickness of the shell (--shell-sld), and spheres that interact as hard spheres (hard-sphere).",
+            "polyhedra. The others are spheroid and cylinder with any aspect ratio, core-shell with any thickness of "
+            "the shell (--shell-sld), and spheres that interact as hard spheres (hard-sphere).",
             help_behavior_hint="",
         ),
     ] = ()
@@ -134,8 +134,8 @@ class SizeOptions(Options):
     solvent: Annotated[
         str,
         tyro.conf.arg(
-            help="Solvent of the particles, for --absolute or core-shell: vacuum, water, methanol, ethanol, acetone, chloroform, "
-            "hexane, cyclohexane or toluene, or a scattering length density in 10⁻⁶/Å²."
+            help="Solvent of the particles, for --absolute or core-shell: vacuum, water, methanol, ethanol, acetone, "
+            "chloroform, hexane, cyclohexane or toluene, or a scattering length density in 10⁻⁶/Å²."
         ),
     ] = "vacuum"
 

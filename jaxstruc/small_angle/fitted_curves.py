@@ -100,9 +100,7 @@ def size_curves(
     q = np.pad(q, padding, mode="edge").astype(np.float32)
     dq = None if dq is None else np.pad(dq.reshape(-1), padding, mode="edge").astype(np.float32)
     center = log_radius[len(log_radius) // 2]
-    unit_curves = np.asarray(
-        _size_curves(table, q, dq, jnp.asarray(log_radius, jnp.float32)), float
-    )[:n_values]
+    unit_curves = np.asarray(_size_curves(table, q, dq, jnp.asarray(log_radius, jnp.float32)), float)[:n_values]
     point_curves = unit_curves if groups is None else groups.at_points(unit_curves)
     return point_curves * SPHERE_FACTOR * np.exp(3 * center)
 
@@ -160,10 +158,7 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
         slopes.append(amplitudes[0] * (_shape_slope(saxs_data, body_fit, log_radius) @ columns[0, 0]))
     n_slopes = len(names)
     names += ["background" if power == 0 else "power_scale" for power in saxs_data.background_powers]
-    jacobian = (
-        np.concatenate([np.array(slopes).reshape(n_slopes, -1), background_terms.T]).T
-        / saxs_data.sigma[:, None]
-    )
+    jacobian = np.concatenate([np.array(slopes).reshape(n_slopes, -1), background_terms.T]).T / saxs_data.sigma[:, None]
     covariance = _covariance(jacobian, chi2_factor, n_log_parameters)
     errors = np.sqrt(np.diagonal(covariance))
     calculated = linear_columns @ coefficients

@@ -160,7 +160,8 @@ def squared_amplitude(
     For core-shell spheres it is P times the squared contrast, divided by the squared contrast of the core.
     """
     if isinstance(body, CoreShellSpheres):
-        return core_shell(q * radius, jnp.minimum(body.thickness / radius, 1.0), 1.0, body.contrast_ratio)
+        share = jnp.minimum(body.thickness / radius, 1.0)
+        return core_shell(q * radius, share, 1.0, jnp.asarray(body.contrast_ratio))
     return form_factor(body, q * radius)
 
 
@@ -477,8 +478,6 @@ def _revolution_table(amplitude_function, weight, tail_waves, max_x: float) -> F
     """
     amplitudes = np.concatenate([np.ones((1, len(weight))), amplitude_function(stored_x(max_x)[1:, None])])
     return table_from_values(amplitudes**2 @ weight, amplitudes @ weight, tail_waves)
-
-
 
 
 def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:

@@ -63,6 +63,8 @@ MAX_UNIFORM_Q = 0.4
 
 A cluster of 100 atoms of Pb scatters like a body to 0.1 % below this Q, and differs from it by 5 % at 1 1/Å.
 """
+MAX_RELATIVE_LOW = 0.1
+"""Lower end of the interval of a shell or volume fraction, relative to the upper end, below which it may be absent."""
 MAX_REDUCED_CHI2 = 2.0
 """Reduced chi-squared above which a fit does not explain data with stated errors."""
 
@@ -154,7 +156,8 @@ def build_result(
     types = model_averaging.body_probabilities(model_average)
     size_distribution = _size_distribution(model_average, listed_candidates[0], saxs_data)
     weak_reasons, remarks = _remarks(model_average, types, saxs_data, listed_candidates[0])
-    remarks += _size_remarks(model_average, listed_candidates[0], size_distribution)
+    intervals = _credible_intervals(model_average, listed_candidates[0])
+    remarks += _size_remarks(model_average, listed_candidates[0], size_distribution, intervals)
     return dataclasses.replace(
         empty_result,
         status="weak" if weak_reasons else "solved",
@@ -163,7 +166,7 @@ def build_result(
         n_fitted=len(listed_candidates),
         ties=sum(entry.in_90 for entry in listed_candidates),
         types=types,
-        intervals=_credible_intervals(model_average, listed_candidates[0]),
+        intervals=intervals,
         free=fitted_names,
         sizes=size_distribution,
         facts=_facts(model_average, saxs_data),
@@ -485,7 +488,7 @@ def _remarks(
     model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate
 ) -> tuple[list[str], list[str]]:
     """Return the reasons for the status "weak", and further remarks for the user."""
-    weak_reasons, remarks = _misfit_reasons(model_average, saxs_data, best), []
+    weak_reasons, remarks = _misfit_reasons(model_average, types, saxs_data, best), []
     best_probability = next(iter(types.values()))
     if len(types) > 1 and best_probability < MIN_BODY_PROBABILITY:
         body_texts = [f"{body} {probability:.2f}" for body, probability in types.items() if probability >= 0.05]
@@ -514,7 +517,9 @@ def _remarks(
     return weak_reasons, remarks
 
 
-def _misfit_reasons(model_average: ModelAverage, saxs_data: SaxsData, best: Candidate) -> list[str]:
+def _misfit_reasons(
+    model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate
+) -> list[str]:
     """Return the reason why the misfit makes the answer weak, or an empty list."""
     chi2 = best.notes["chi2"]
     if chi2 <= MAX_REDUCED_CHI2 or best.calculated is None:
@@ -536,17 +541,24 @@ def _misfit_reasons(model_average: ModelAverage, saxs_data: SaxsData, best: Cand
     if not model_average.free_fits:
         return [
             "no body explains the data within their errors with the distributions that were fitted (reduced "
-            f"chi-squared {chi2_text}): add free to --distribution, or leave out --distribution"
+            f"chi-squared {chi2_text}): add free to --distribution, or leave out --distribution{_body_advice(types)}"
         ]
     return [
         f"no body explains the data within their errors (reduced chi-squared {chi2_text}): check the errors, or "
-        "raise --qmin if aggregates scatter at low Q"
+        f"raise --qmin if aggregates scatter at low Q{_body_advice(types)}"
     ]
 
 
-def _size_remarks(model_average: ModelAverage, best: Candidate, sizes: SizeDistribution) -> list[str]:
-    """Return remarks on the size distribution."""
-    remarks = []
+def _body_advice(types: dict[str, float]) -> str:
+    """Return the advice to compare bodies with a shape parameter, or "" if they were compared."""
+    return "" if set(types) & set(SHAPE_PARAMETERS) else ", or compare rods and spheroids with --body cylinder spheroid"
+
+
+def _size_remarks(
+    model_average: ModelAverage, best: Candidate, sizes: SizeDistribution, intervals: dict[str, Interval]
+) -> list[str]:
+    """Return remarks on the shape parameter and the size distribution."""
+    remarks = _shape_remarks(best, intervals)
     radius_draws = model_average.draws.sizes.mean
     low, high = statistics.quantiles(radius_draws, CENTRAL_90, weight=model_average.draws.weight)
     if best.family == "free" and high > MAX_INTERVAL_RATIO * low:
@@ -562,3 +574,19 @@ def _size_remarks(model_average: ModelAverage, best: Candidate, sizes: SizeDistr
             f"{sizes.max_determined_radius:.3g} Å, which the range of Q does not determine"
         )
     return remarks
+
+
+def _shape_remarks(best: Candidate, intervals: dict[str, Interval]) -> list[str]:
+    """Return a remark if the data do not determine whether the shape of the best body differs from a simpler one."""
+    if best.type not in SHAPE_PARAMETERS:
+        return []
+    interval = intervals[SHAPE_PARAMETERS[best.type].name]
+    if SHAPE_PARAMETERS[best.type].is_logarithmic:
+        if interval.low < 1 < interval.high:
+            return [
+                f"the aspect ratio is not determined to be above or below 1: {interval.low:.2g} to {interval.high:.2g}"
+            ]
+    elif interval.low < MAX_RELATIVE_LOW * interval.high:
+        simple_body = "hard spheres that interact" if best.type == "hard-sphere" else "spheres with a shell"
+        return [f"the data do not distinguish {simple_body} from spheres without"]
+    return []

@@ -1,10 +1,10 @@
 """Fits of bodies with a shape parameter to I(Q), at as many values of the parameter as its posterior needs.
 
-The shape parameter, e.g. the aspect ratio of a spheroid, is a grid axis (`shape_parameters`). The size distributions are
-fitted at each trial value of its coordinate u. New values are then placed around each minimum of chi-squared and where
-chi-squared changes too much between neighbours, until the posterior of u is resolved. Each value of u is one fit of the
-model average, and its prior is the interval of u that it represents. The evidence is therefore summed over u by the
-trapezoidal rule, without a Gaussian approximation.
+The shape parameter, e.g. the aspect ratio of a spheroid, is a grid axis (`shape_parameters`). The size distributions
+are fitted at each trial value of its coordinate u. New values are then placed around each minimum of chi-squared, and
+where chi-squared changes too much between neighbours, until the posterior of u is resolved. Each value of u is one fit
+of the model average, and its prior is the interval of u that it represents. The evidence is therefore summed over u by
+the trapezoidal rule, without a Gaussian approximation.
 """
 
 import math
@@ -33,8 +33,8 @@ N_SEARCH_OFFSETS, MAX_TRUSTED_DISTANCE = 3, 6.0
 MIN_PEAK_SPACING = 0.4
 """Smallest distance of a new value from other values, in standard deviations."""
 MAX_EXCESS, MAX_DROP, MAX_STEP = 8.0, 12.0, 3.5
-"""Largest excess of chi-squared / 2 of a minimum that is resolved, largest excess of a value that belongs to the result,
-and largest change between neighbours. Chi-squared is in units of the variance of the residual."""
+"""Largest excess of chi-squared / 2 of a minimum that is resolved, and of a value that belongs to the result, and
+largest change between neighbours. Chi-squared is in units of the variance of the residual."""
 N_MINIMA = 4
 """Largest number of minima of chi-squared that are resolved for one size distribution."""
 MIN_SPACING = 1e-5
@@ -192,15 +192,13 @@ def _peak_proposals(u: np.ndarray, row: np.ndarray, index: int, limit: float) ->
     return [(float(u[index] + shift + deviation * offset), MIN_PEAK_SPACING * deviation) for offset in offsets]
 
 
-def _next_coordinates(
-    shape_fits: dict[float, ShapeFit], saxs_data: SaxsData, parameter: ShapeParameter
-) -> list[float]:
+def _next_coordinates(shape_fits: dict[float, ShapeFit], saxs_data: SaxsData, parameter: ShapeParameter) -> list[float]:
     """Return the values of u at which one pattern needs further fits."""
-    u, chi2 = _profile(shape_fits, saxs_data)
+    u, chi2 = _chi2_by_coordinate(shape_fits, saxs_data)
     return new_coordinates(u, 0.5 * chi2 / _variance(chi2, saxs_data))
 
 
-def _profile(shape_fits: dict[float, ShapeFit], saxs_data: SaxsData) -> tuple[np.ndarray, np.ndarray]:
+def _chi2_by_coordinate(shape_fits: dict[float, ShapeFit], saxs_data: SaxsData) -> tuple[np.ndarray, np.ndarray]:
     """Return all values of u in ascending order, and chi-squared as an array [distribution, value]."""
     u = np.array(sorted(shape_fits))
     chi2 = np.array([shape_fits[value].sizes.chi2 for value in u], float).T + saxs_data.discarded_chi2
@@ -222,7 +220,7 @@ def _nearest_window(shape_fits: dict[float, ShapeFit], coordinate: float) -> Rad
     log_mean, log_width = nearest.sizes.log_parameters[best, 0]
     width = float(np.clip(math.exp(log_width), *START_WIDTHS))
     step = float(np.clip(width / STEPS_PER_WIDTH, MIN_NODE_STEP, MAX_NODE_STEP))
-    return RadiusWindow(*(np.asarray(value, np.float32) for value in (log_mean, step, width)))
+    return RadiusWindow(*(jnp.asarray(value, jnp.float32) for value in (log_mean, step, width)))
 
 
 def _fit_requests(
@@ -267,7 +265,7 @@ def _body_fits(
     contrast_ratio: float,
 ) -> list[BodyFit]:
     """Return the fits at all values of u whose weight may be relevant, and the best fit of each distribution."""
-    u, chi2 = _profile(shape_fits, saxs_data)
+    u, chi2 = _chi2_by_coordinate(shape_fits, saxs_data)
     ends = np.concatenate([u[:1], (u[1:] + u[:-1]) / 2, u[-1:]])
     limit = chi2.min() + 2 * MAX_DROP * _variance(chi2, saxs_data)
     body_fits = []

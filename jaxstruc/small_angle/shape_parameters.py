@@ -1,9 +1,9 @@
 r"""Bodies that are fitted with one parameter of their shape, e.g. the aspect ratio of a spheroid.
 
-A body with two lengths at a fixed ratio has a form factor that depends on x = q R_eq alone, like a body with one length.
-Each value of the ratio therefore has a table of its own. The same holds for hard spheres that interact: in the local
-monodisperse approximation (`structure_factor.local_monodisperse`) their curve is a sum of P(x) S(x) over all sizes. Only
-the core-shell sphere has a shell of the same thickness for all sizes and no table.
+The form factor of a body with two lengths at a fixed ratio depends on x = q R_eq alone, like that of a body with one
+length. Each value of the ratio therefore has a table of its own. The same holds for hard spheres that interact: in the
+local monodisperse approximation (`structure_factor.local_monodisperse`) their curve is a sum of P(x) S(x) over all
+sizes. Only the core-shell sphere has a shell of the same thickness for all sizes and no table.
 
 The coordinate u of a parameter is ln(aspect ratio), the volume fraction, or the thickness of the shell divided by the
 radius of the sphere that fits best. The prior of u is uniform between its lowest and highest trial values.
@@ -102,5 +102,5 @@ def hard_sphere_table(volume_fraction: float) -> FormFactorTable:
     amplitude = form_factors.stored_sphere_amplitude(MAX_FIT_X, HARD_SPHERE_STEP)
     x = jnp.asarray(form_factors.stored_x(MAX_FIT_X, HARD_SPHERE_STEP))
     structure = np.asarray(structure_factor.hard_spheres(x, 1.0, volume_fraction), float)
-    waves = form_factors.sphere_waves()
-    return form_factors.table_from_values(amplitude**2 * structure, amplitude, waves, step=HARD_SPHERE_STEP)
+    tail_waves = form_factors.sphere_waves()
+    return form_factors.table_from_values(amplitude**2 * structure, amplitude, tail_waves, step=HARD_SPHERE_STEP)
