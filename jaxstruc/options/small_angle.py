@@ -51,6 +51,8 @@ DistributionName = Literal[SimulatedDistributionName, "two", "three", "free"]
 InteractionName = Literal["effective", "decoupling", "local"]
 BODIES: tuple[OneLengthBodyName, ...] = get_args(OneLengthBodyName)
 SHAPED_BODIES: tuple[ShapedBodyName, ...] = get_args(ShapedBodyName)
+DEFAULT_SHAPED_BODIES: tuple[ShapedBodyName, ...] = ("spheroid", "cylinder", "hard-sphere")
+"""Bodies that are fitted by default if no body with one length and one population explains the data."""
 DISTRIBUTIONS: tuple[DistributionName, ...] = get_args(DistributionName)
 """Names of the distributions of sizes that are fitted: none is a single size, two is a sum of two Gaussian
 distributions, three is a sum of three lognormal distributions, and free is a smooth histogram."""
@@ -100,8 +102,9 @@ class SizeOptions(Options):
         tuple[BodyName, ...],
         tyro.conf.arg(
             help="Shapes of the particles that are fitted and compared. By default these are the sphere and the twelve "
-            "polyhedra. The others are spheroid and cylinder with any aspect ratio, core-shell with any thickness of "
-            "the shell (--shell-sld), and spheres that interact as hard spheres (hard-sphere).",
+            "polyhedra. If none of them explains the data with one population, spheroid and cylinder with any aspect "
+            "ratio and spheres that interact as hard spheres (hard-sphere) are compared too. core-shell has any "
+            "thickness of the shell and needs --shell-sld.",
             help_behavior_hint="",
         ),
     ] = ()
@@ -152,12 +155,12 @@ class SizeOptions(Options):
         if not has_shell and self.shell_sld is not None:
             raise ValueError("Expected --body core-shell with --shell-sld, got none; add it, or drop --shell-sld.")
         single_populations = get_args(SimulatedDistributionName)
-        if self.body and self.distribution and set(self.body) <= set(SHAPED_BODIES):
-            if not set(self.distribution) & set(single_populations):
-                raise ValueError(
-                    f"Expected --distribution {', '.join(single_populations[:-1])} or {single_populations[-1]} with "
-                    f"--body {self.body[0]}, got {' '.join(self.distribution)}; other bodies have these."
-                )
+        shaped_bodies = [name for name in self.body if name in SHAPED_BODIES]
+        if shaped_bodies and self.distribution and not set(self.distribution) & set(single_populations):
+            raise ValueError(
+                f"Expected --distribution {', '.join(single_populations[:-1])} or {single_populations[-1]} with --body "
+                f"{shaped_bodies[0]}, got {' '.join(self.distribution)}; add one, or drop the body."
+            )
 
 
 @dataclass(frozen=True)

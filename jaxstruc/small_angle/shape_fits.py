@@ -21,7 +21,7 @@ from jaxstruc.small_angle import design_matrix, fit
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.design_matrix import MAX_NODE_STEP, MIN_NODE_STEP, STEPS_PER_WIDTH, RadiusWindow
 from jaxstruc.small_angle.fit import BATCH_SIZE, BodyFit, SaxsFits, SizeFit
-from jaxstruc.small_angle.shape_parameters import SHAPE_PARAMETERS, ShapeParameter, shape_table
+from jaxstruc.small_angle.shape_parameters import SHAPE_PARAMETERS, shape_table
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES
 
 MAX_ROUNDS = 8
@@ -39,6 +39,12 @@ N_MINIMA = 4
 """Largest number of minima of chi-squared that are resolved for one size distribution."""
 MIN_SPACING = 1e-5
 """Smallest distance of two values, relative to the range of u."""
+N_SIZE_PARAMETERS, MAX_CHI2_SIGMAS = 3, 3.0
+"""Number of parameters of a size distribution and its amplitude, and largest chi-squared that noise explains, in
+standard deviations above its expected value."""
+N_FIRST_ROUNDS, HOPELESS_EXCESS = 3, 60.0
+"""Number of rounds after which a body that fits much worse than another one is no longer refined, and the excess of its
+chi-squared, in units of the variance of the residual."""
 START_WIDTHS = 0.02, 0.35
 """Smallest and largest width of a size distribution from which a fit at a new value starts."""
 
@@ -91,10 +97,26 @@ def with_shape_fits(
                 body,
                 names,
                 contrast_ratio=contrast_ratio,
+                reference_chi2=[_lowest_chi2(all_fits[index], patterns[index]) for index in batch],
             )
             for index, body_fits in zip(batch, new_fits, strict=True):
                 all_fits[index] = _with_body_fits(all_fits[index], body_fits)
     return all_fits
+
+
+def _lowest_chi2(fits: SaxsFits, saxs_data: SaxsData) -> float:
+    """Return the lowest chi-squared of all fits of a pattern so far, including free distributions."""
+    chi2 = [entry.chi2 for entry in fits.body_fits if math.isfinite(entry.chi2)]
+    chi2 += [problem.lowest_chi2 + saxs_data.discarded_chi2 for problem in fits.free_problems.values()]
+    return min(chi2, default=math.inf)
+
+
+def is_explained(fits: SaxsFits, saxs_data: SaxsData) -> bool:
+    """Return whether the noise explains the misfit of the best fit with one population."""
+    chi2 = [entry.chi2 for entry in fits.body_fits if entry.distribution in DISTRIBUTION_SHAPES]
+    degrees_of_freedom = max(saxs_data.n_points - N_SIZE_PARAMETERS - len(saxs_data.background_powers), 1)
+    limit = degrees_of_freedom + MAX_CHI2_SIGMAS * math.sqrt(2 * degrees_of_freedom)
+    return min((value for value in chi2 if math.isfinite(value)), default=math.inf) <= limit
 
 
 def fit_shapes(
@@ -104,6 +126,7 @@ def fit_shapes(
     names: tuple[str, ...],
     *,
     contrast_ratio: float,
+    reference_chi2: Sequence[float],
 ) -> list[list[BodyFit]]:
     """Return the fits of one body to each pattern, at all values of the shape parameter that matter.
 
@@ -113,12 +136,13 @@ def fit_shapes(
         body: Name of the body.
         names: Names of the size distributions.
         contrast_ratio: Contrast of the shell of a core-shell sphere divided by that of the core.
+        reference_chi2: Lowest chi-squared of all other bodies, for each pattern.
     """
     parameter = SHAPE_PARAMETERS[body]
     radii = [math.exp(float(window.center)) for window in windows]
     shape_fits: list[dict[float, ShapeFit]] = [{} for _ in patterns]
     requests = [(index, float(u)) for index in range(len(patterns)) for u in parameter.trial_coordinates]
-    for _ in range(1 + MAX_ROUNDS):
+    for n_rounds in range(1 + MAX_ROUNDS):
         tables = [
             shape_table(body, parameter.value(u, radii[index]), contrast_ratio=contrast_ratio) for index, u in requests
         ]
@@ -126,10 +150,11 @@ def fit_shapes(
         new_fits = _fit_requests([patterns[index] for index, _ in requests], tables, new_windows, names)
         for (index, u), shape_fit in zip(requests, new_fits, strict=True):
             shape_fits[index][u] = shape_fit
+        limits = list(reference_chi2) if n_rounds >= N_FIRST_ROUNDS else [math.inf] * len(patterns)
         requests = [
             (index, u)
             for index, saxs_data in enumerate(patterns)
-            for u in _next_coordinates(shape_fits[index], saxs_data, parameter)
+            for u in _next_coordinates(shape_fits[index], saxs_data, limit=limits[index])
         ]
         if not requests:
             break
@@ -192,10 +217,19 @@ def _peak_proposals(u: np.ndarray, row: np.ndarray, index: int, limit: float) ->
     return [(float(u[index] + shift + deviation * offset), MIN_PEAK_SPACING * deviation) for offset in offsets]
 
 
-def _next_coordinates(shape_fits: dict[float, ShapeFit], saxs_data: SaxsData, parameter: ShapeParameter) -> list[float]:
-    """Return the values of u at which one pattern needs further fits."""
+def _next_coordinates(shape_fits: dict[float, ShapeFit], saxs_data: SaxsData, *, limit: float) -> list[float]:
+    """Return the values of u at which one pattern needs further fits.
+
+    Args:
+        shape_fits: Fits at all values so far.
+        saxs_data: Pattern that is fitted.
+        limit: Chi-squared of another body. A body that fits much worse gets no further values.
+    """
     u, chi2 = _chi2_by_coordinate(shape_fits, saxs_data)
-    return new_coordinates(u, 0.5 * chi2 / _variance(chi2, saxs_data))
+    variance = _variance(chi2.min(), saxs_data)
+    if chi2.min() > limit + HOPELESS_EXCESS * _variance(min(limit, chi2.min()), saxs_data):
+        return []
+    return new_coordinates(u, 0.5 * chi2 / variance)
 
 
 def _chi2_by_coordinate(shape_fits: dict[float, ShapeFit], saxs_data: SaxsData) -> tuple[np.ndarray, np.ndarray]:
@@ -205,9 +239,10 @@ def _chi2_by_coordinate(shape_fits: dict[float, ShapeFit], saxs_data: SaxsData) 
     return u, np.where(np.isfinite(chi2), chi2, np.nanmax(np.where(np.isfinite(chi2), chi2, 0.0)) + 1e6)
 
 
-def _variance(chi2: np.ndarray, saxs_data: SaxsData) -> float:
-    """Return the variance of the residual of the best fit, in units of the stated variance."""
-    reduced_chi2 = float(chi2.min()) / max(saxs_data.n_points - 4 - len(saxs_data.background_powers), 1)
+def _variance(chi2: float, saxs_data: SaxsData) -> float:
+    """Return the variance of the residual of a fit, in units of the stated variance."""
+    n_parameters = N_SIZE_PARAMETERS + 1 + len(saxs_data.background_powers)
+    reduced_chi2 = float(chi2) / max(saxs_data.n_points - n_parameters, 1)
     return max(reduced_chi2, 0.1 if saxs_data.noise_is_inferred else 1.0)
 
 
@@ -267,7 +302,7 @@ def _body_fits(
     """Return the fits at all values of u whose weight may be relevant, and the best fit of each distribution."""
     u, chi2 = _chi2_by_coordinate(shape_fits, saxs_data)
     ends = np.concatenate([u[:1], (u[1:] + u[:-1]) / 2, u[-1:]])
-    limit = chi2.min() + 2 * MAX_DROP * _variance(chi2, saxs_data)
+    limit = chi2.min() + 2 * MAX_DROP * _variance(chi2.min(), saxs_data)
     body_fits = []
     for row, name in enumerate(names):
         for index in np.flatnonzero((chi2[row] < limit) | (np.arange(len(u)) == chi2[row].argmin())):

@@ -17,7 +17,15 @@ from jaxstruc.io import points, read
 from jaxstruc.io.columns import ReadError, expect
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.reduction import subtract_background
-from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, SHAPED_BODIES, QOptions, SaxsOptions, SizeOptions
+from jaxstruc.options.small_angle import (
+    BODIES,
+    DEFAULT_SHAPED_BODIES,
+    DISTRIBUTIONS,
+    SHAPED_BODIES,
+    QOptions,
+    SaxsOptions,
+    SizeOptions,
+)
 from jaxstruc.small_angle import contrast, fit, result, shape_fits
 from jaxstruc.small_angle.data import SaxsData, prepare_saxs_data
 from jaxstruc.small_angle.result import SaxsResult
@@ -180,18 +188,34 @@ def solve_saxs_measurements(
             progress(start, len(measurements), f"{batch[0].name}: {len(plan.bodies)} bodies")
         start_time = time.perf_counter()
         batch_data = [prepare_saxs_data(batch_measurement, plan.fit) for batch_measurement in batch]
-        bodies = tuple(body for body in plan.bodies if body in BODIES)
-        shaped_bodies = tuple(body for body in plan.bodies if body in SHAPED_BODIES)
-        batch_fits = shape_fits.with_shape_fits(
-            fit.fit_all(batch_data, bodies, plan.distributions), batch_data, shaped_bodies, plan.distributions,
-            contrast_ratio=plan.contrast_ratio,
-        )  # fmt: skip
+        batch_fits = fit_bodies(batch_data, plan)
         shared_seconds = (time.perf_counter() - start_time) / len(batch)
         for measurement, saxs_data, fits in zip(batch, batch_data, batch_fits, strict=True):
             start_time = time.perf_counter()
             result = saxs_result_from_fits(measurement, saxs_data, fits, plan)
             seconds = shared_seconds + time.perf_counter() - start_time
             yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
+
+
+def fit_bodies(patterns: Sequence[SaxsData], plan: SaxsPlan) -> list[fit.SaxsFits]:
+    """Return the fits of all bodies to each pattern.
+
+    If the plan names no bodies, those with a shape parameter are fitted only to patterns that no body with one length
+    and one population explains.
+    """
+    all_fits = fit.fit_all(patterns, tuple(body for body in plan.bodies if body in BODIES), plan.distributions)
+    shaped_bodies: tuple[str, ...] = tuple(body for body in plan.bodies if body in SHAPED_BODIES)
+    indices = list(range(len(patterns)))
+    if not plan.fit.body:
+        shaped_bodies = DEFAULT_SHAPED_BODIES
+        indices = [index for index in indices if not shape_fits.is_explained(all_fits[index], patterns[index])]
+    new_fits = shape_fits.with_shape_fits(
+        [all_fits[index] for index in indices], [patterns[index] for index in indices], shaped_bodies,
+        plan.distributions, contrast_ratio=plan.contrast_ratio,
+    )  # fmt: skip
+    for index, fits in zip(indices, new_fits, strict=True):
+        all_fits[index] = fits
+    return all_fits
 
 
 @with_one_blas_thread

@@ -6,7 +6,7 @@ import small_angle_data
 
 import jaxstruc
 from jaxstruc import SimulateSaxsOptions
-from jaxstruc.options.small_angle import SaxsOptions, SizeOptions
+from jaxstruc.options.small_angle import BODIES, SaxsOptions, SizeOptions
 from jaxstruc.small_angle import shape_fits
 
 
@@ -95,6 +95,13 @@ def test_a_sphere_has_an_undetermined_aspect_ratio_about_one():
     assert "aspect ratio is not determined" in spheroid_result.message
 
 
+def test_rods_are_compared_by_default_only_if_no_body_with_one_length_explains_the_data():
+    measurements = [simulated_measurement("cylinder", aspect=4.0), small_angle_data.measurement()]
+    results = jaxstruc.saxs(measurements, distribution=["gaussian"])
+    assert results[0].body == "cylinder" and {"spheroid", "hard-sphere"} < set(results[0].types)
+    assert set(results[1].types) == set(BODIES)
+
+
 def test_a_file_alone_has_the_shape_that_it_has_among_others():
     measurements = [simulated_measurement("spheroid", aspect=2.0, seed=seed) for seed in (1, 2)]
     results = jaxstruc.saxs(measurements, body=["spheroid"], distribution=["gaussian"])
@@ -110,7 +117,10 @@ def test_a_file_alone_has_the_shape_that_it_has_among_others():
         ({"body": ("core-shell",), "shell_sld": 1.0, "sld": 1.0}, "the shell is not visible"),
         ({"body": ("core-shell",), "shell_sld": 1.0, "sld": 9.0, "solvent": "9"}, "no contrast"),
         ({"body": ("sphere",), "shell_sld": 1.0}, "--body core-shell with --shell-sld"),
-        ({"body": ("cylinder",), "distribution": ("free",)}, "--distribution none, .* with --body cylinder, got free"),
+        (
+            {"body": ("sphere", "cylinder"), "distribution": ("free",)},
+            "--distribution none, .* with --body cylinder, got free",
+        ),
     ],
 )
 def test_incomplete_options_are_refused_in_one_line(options, message):
