@@ -160,6 +160,14 @@ def likely_types(types: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {probability:.2f}" for name, probability in types.items() if probability >= MIN_SHARE)
 
 
+def shape_text(result: SaxsResult) -> str:
+    """Return the shape parameter of the best body with its interval, as the end of a sentence, or ""."""
+    intervals = [(name, result.intervals[name]) for name in SHAPE_COLUMNS if name in result.intervals]
+    return "".join(
+        f", {name} {interval.value:.3g} ({interval.low:.3g} to {interval.high:.3g})" for name, interval in intervals
+    )
+
+
 def candidate_cells(candidate: Candidate) -> Row:
     """Return the cells of a candidate that the summary and the table of candidates share."""
     names = ("description", "source", "type", "family", "recipe", "n_atoms", "diameter", "rw", "weight")

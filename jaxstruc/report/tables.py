@@ -25,6 +25,7 @@ from jaxstruc.report.summary import (
     candidate_cells,
     fit_cells,
     likely_types,
+    shape_text,
 )
 from jaxstruc.result import Candidate, Result
 from jaxstruc.small_angle.result import SaxsResult
@@ -78,11 +79,7 @@ def _(result: SaxsResult) -> str:
     text += f"pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}) by number, "
     text += f"mean diameter {mean_diameter.value:.4g} Å ({mean_diameter.low:.4g} to {mean_diameter.high:.4g}), "
     text += f"width {width.value:.3g} ({width.low:.3g} to {width.high:.3g}) by volume, chi2 {best.notes['chi2']:.3g}"
-    for name in SHAPE_COLUMNS:
-        if name in result.intervals:
-            shape = result.intervals[name]
-            text += f", {name} {shape.value:.3g} ({shape.low:.3g} to {shape.high:.3g})"
-    return text + _message(result)
+    return text + shape_text(result) + _message(result)
 
 
 @singledispatch

@@ -7,6 +7,7 @@ import small_angle_data
 import jaxstruc
 from jaxstruc import SimulateSaxsOptions
 from jaxstruc.options.small_angle import BODIES, SaxsOptions, SizeOptions
+from jaxstruc.report import summary, tables
 from jaxstruc.small_angle import shape_fits
 
 
@@ -84,6 +85,9 @@ def test_size_width_and_shape_come_back_within_four_standard_errors(body):
         half_width = (interval.high - interval.low) / 2
         assert half_width == pytest.approx(1.645 * fitted.error, rel=0.4)
     assert result.free[:3] == ("radius", "pd", "scale") and result.free[3] == name
+    row = summary.row(result)
+    assert row[name] == result.best.values[name].value and row[f"{name}_low"] < row[name] < row[f"{name}_high"]
+    assert f", {name} " in tables.headline(result) and f"{name}_error" in tables.candidates(result)[0]
 
 
 def test_a_sphere_has_an_undetermined_aspect_ratio_about_one():
