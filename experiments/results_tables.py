@@ -234,6 +234,11 @@ PAGES: dict[str, ResultPage] = {
         {"Bodies": saxs_tables.shapes_table},
         "The probability is that of the body that is named first.",
     ),
+    "saxs_two_lengths": ResultPage(
+        {"saxs_two_lengths": saxs_tables.two_lengths_block},
+        {"Intervals": saxs_tables.two_lengths_table},
+        "The shape is the aspect ratio, the thickness of the shell or the volume fraction of the hard spheres.",
+    ),
     "benchmark_saxs": ResultPage(
         {"benchmark_saxs": benchmark_tables.saxs_block},
         {"Times": benchmark_tables.saxs_table},

@@ -7,6 +7,8 @@ SPHERE_TRUTHS = {"radius": 34.907, "pd": 0.062}
 """Mean radius in Å and relative width of the simulated spheres."""
 SPHERE_SLIDES = {"radius": 0.071, "pd": 0.004}
 """Standard errors that the course's slides state."""
+TWO_LENGTH_BODIES = ("core-shell", "spheroid", "cylinder", "hard-sphere")
+"""Bodies with a parameter of their shape."""
 PARAMETER_TITLES = {"radius": "mean radius, Å", "pd": "relative width"}
 MAX_SPHERE_EXCESS, MIN_CLEAR_EXCESS = 9, 20
 """Excess in chi-squared below which a sphere fits within the noise, and above which a wrong body is excluded."""
@@ -75,6 +77,46 @@ def populations_block(rows: Rows) -> str:
         )
         median = number(float(np.median([row["chi2"] for row in case_rows])), 2) if case_rows else "–"
         lines.append([label, str(len(case_rows)), *(percent(cell, 1) for cell in cells), median])
+    return markdown_table(lines)
+
+
+def two_lengths_block(rows: Rows) -> str:
+    """Return a sentence on the bodies that are named, and the table of the intervals."""
+    compared_rows = [row for row in rows if row["model"] == "all bodies"]
+    one_length_rows = [row for row in compared_rows if "shape" not in row]
+    two_length_rows = [row for row in compared_rows if "shape" in row]
+    n_claims = sum(row["body"] in TWO_LENGTH_BODIES for row in one_length_rows)
+    n_wrong = sum(row["body"] not in (row["truth"], "not determined") for row in two_length_rows)
+    n_right = sum(row["body"] == row["truth"] for row in two_length_rows)
+    sentence = (
+        f"A body with two lengths is claimed for {n_claims} of {len(one_length_rows)} samples of bodies with one. Of "
+        f"{len(two_length_rows)} spheroids, cylinders and hard spheres, {n_right} are named rightly and {n_wrong} "
+        "wrongly."
+    )
+    return f"{sentence}\n\n{two_lengths_table(rows)}"
+
+
+def two_lengths_table(rows: Rows) -> str:
+    """Return the share of true values in the 90 % intervals and the median errors, for each body and for all."""
+    lines = [
+        "body;samples;radius in its interval;width in its interval;shape in its interval;all three;"
+        "median error of radius;median error of shape".split(";")
+    ]
+    right_rows = [row for row in rows if row["model"] == "right body"]
+    for body in (*dict.fromkeys(row["truth"] for row in right_rows), "all"):
+        body_rows = [row for row in right_rows if body in (row["truth"], "all")]
+        is_held = [[row[f"{name}_held"] for row in body_rows] for name in ("radius", "pd", "shape")]
+        errors = [
+            100 * float(np.median([abs(row[f"{name}_fit"] / row[name] - 1) for row in body_rows]))
+            for name in ("radius", "shape")
+        ]
+        lines.append(
+            [
+                *(body, str(len(body_rows))),
+                *(percent(column, 1) for column in (*is_held, [value for column in is_held for value in column])),
+                *(f"{error:.2g} %" for error in errors),
+            ]
+        )
     return markdown_table(lines)
 
 

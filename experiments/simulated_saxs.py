@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import j1
 
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.small_angle import form_factors, simulate
@@ -71,6 +72,61 @@ def sizes_intensity(name: str, q: np.ndarray, radius: np.ndarray, weight: np.nda
         form_factors.form_factor(table, jnp.asarray(q[:, None] * radius, jnp.float32)), float
     )
     return np.asarray(simulate.mean_over_sizes(squared_form_factor, distribution_by_number(radius, weight)), float)
+
+
+def shaped_intensity(body: str, q: np.ndarray, mean: float, width: float, shape: float, ratio: float) -> np.ndarray:
+    """Return I(Q) of a body with two lengths, or of hard spheres, with Gaussian sizes, from formulas in NumPy.
+
+    Args:
+        body: Name of the body.
+        q: Values of Q, in 1/Å.
+        mean: Mean R_eq in Å.
+        width: Relative width of the sizes.
+        shape: Aspect ratio, thickness of the shell in Å, or volume fraction of the hard spheres.
+        ratio: Contrast of the shell divided by that of the core.
+    """
+    radius, weight = gaussian_sizes(mean, width)
+    qr = q[:, None] * radius
+    if body == "core-shell":
+        inner = np.maximum(1 - shape / radius, 0.0)
+        squares = (ratio * _amplitude(qr) + (1 - ratio) * inner**3 * _amplitude(qr * inner)) ** 2
+    elif body == "hard-sphere":
+        squares = sphere_form_factor(qr) * hard_sphere_structure(2 * qr, shape)
+    else:
+        grid = np.linspace(0, 1.02 * qr.max(), 2000)
+        squares = np.interp(qr, grid, _revolution_form_factor(body, grid, shape))
+    return squares @ (weight * radius**6) / (weight @ radius**3)
+
+
+def _amplitude(x: np.ndarray) -> np.ndarray:
+    x = np.maximum(x, 1e-3)
+    return 3 * (np.sin(x) - x * np.cos(x)) / x**3
+
+
+def _revolution_form_factor(body: str, x: np.ndarray, aspect: float) -> np.ndarray:
+    """Return P of a spheroid or cylinder at x = q R_eq, as a sum over 400 orientations."""
+    node, weight = np.polynomial.legendre.leggauss(400)
+    cosine, weight = (node + 1) / 2, weight / 2
+    x = np.maximum(x, 1e-3)[:, None]
+    if body == "spheroid":
+        return _amplitude(x * aspect ** (-1 / 3) * np.sqrt(1 + (aspect**2 - 1) * cosine**2)) ** 2 @ weight
+    radius = x * (2 / (3 * aspect)) ** (1 / 3)
+    radial_phase = radius * np.sqrt(1 - cosine**2)
+    return (2 * j1(radial_phase) / radial_phase * np.sinc(radius * aspect * cosine / np.pi)) ** 2 @ weight
+
+
+def hard_sphere_structure(x: np.ndarray, fraction: float) -> np.ndarray:
+    """Return the structure factor of Percus and Yevick at x = 2 Q R, in the form of N. W. Ashcroft and J. Lekner.
+
+    Phys. Rev. 145, 83 (1966), doi 10.1103/PhysRev.145.83. The integral over the distance is a sum over Gauss points.
+    """
+    node, weight = np.polynomial.legendre.leggauss(200)
+    s, weight = (node + 1) / 2, weight / 2
+    alpha = (1 + 2 * fraction) ** 2 / (1 - fraction) ** 4
+    beta = -6 * fraction * (1 + fraction / 2) ** 2 / (1 - fraction) ** 4
+    kernel = weight * s**2 * (alpha + beta * s + fraction * alpha / 2 * s**3)
+    grid = np.linspace(0, 1.01 * x.max(), 4000)
+    return np.interp(x, grid, 1 / (1 + 24 * fraction * (np.sinc(grid[:, None] * s / np.pi) @ kernel)))
 
 
 def simulate_measurement(

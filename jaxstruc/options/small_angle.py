@@ -27,7 +27,7 @@ from jaxstruc.options.validation import (
 )
 from jaxstruc.parameters import option_help
 
-BodyName = Literal[
+OneLengthBodyName = Literal[
     "sphere",
     "cube",
     "octahedron",
@@ -42,12 +42,18 @@ BodyName = Literal[
     "rhombic-dodecahedron",
     "hexagonal-prism",
 ]
-"""Names of the bodies that are fitted. A body is the shape of a particle of uniform density."""
-SimulatedBodyName = Literal[BodyName, "core-shell", "spheroid", "cylinder"]
+"""Names of the bodies that are fitted by default. A body is the shape of a particle, and these have one length."""
+ShapedBodyName = Literal["core-shell", "spheroid", "cylinder", "hard-sphere"]
+"""Names of the bodies that are fitted with a parameter of their shape, or with the volume fraction of hard spheres."""
+BodyName = Literal[OneLengthBodyName, ShapedBodyName]
+SimulatedBodyName = Literal[OneLengthBodyName, "core-shell", "spheroid", "cylinder"]
 SimulatedDistributionName = Literal["none", "gaussian", "lognormal", "schulz", "uniform"]
 DistributionName = Literal[SimulatedDistributionName, "two", "three", "free"]
 InteractionName = Literal["effective", "decoupling", "local"]
-BODIES: tuple[BodyName, ...] = get_args(BodyName)
+BODIES: tuple[OneLengthBodyName, ...] = get_args(OneLengthBodyName)
+SHAPED_BODIES: tuple[ShapedBodyName, ...] = get_args(ShapedBodyName)
+DEFAULT_SHAPED_BODIES: tuple[ShapedBodyName, ...] = ("spheroid", "cylinder", "hard-sphere")
+"""Bodies that are fitted by default if no body with one length and one population explains the data."""
 DISTRIBUTIONS: tuple[DistributionName, ...] = get_args(DistributionName)
 """Names of the distributions of sizes that are fitted: none is a single size, two is a sum of two Gaussian
 distributions, three is a sum of three lognormal distributions, and free is a smooth histogram."""
@@ -93,8 +99,16 @@ class QOptions(Options):
 class SizeOptions(Options):
     """Shapes, distributions of sizes and backgrounds that are fitted."""
 
-    body: Annotated[tuple[BodyName, ...], Unset] = ()
-    """Shapes of the particles that are fitted and compared. Without this option all shapes are compared."""
+    body: Annotated[
+        tuple[BodyName, ...],
+        tyro.conf.arg(
+            help="Shapes of the particles that are fitted and compared. By default these are the sphere and the twelve "
+            "polyhedra. If none of them explains the data with one population, spheroid and cylinder with any aspect "
+            "ratio and spheres that interact as hard spheres (hard-sphere) are compared too. core-shell has any "
+            "thickness of the shell and needs --shell-sld.",
+            help_behavior_hint="",
+        ),
+    ] = ()
     distribution: Annotated[
         tuple[DistributionName, ...],
         tyro.conf.arg(
@@ -118,19 +132,36 @@ class SizeOptions(Options):
         ),
     ] = False
     sld: Annotated[float | None, tyro.conf.arg(help_behavior_hint="(default: X-ray value of --element)")] = None
-    """Scattering length density of the particles, in 10⁻⁶/Å², for --absolute."""
+    """Scattering length density of the particles or of their cores, in 10⁻⁶/Å², for --absolute or core-shell."""
+    shell_sld: Annotated[float | None, Unset] = None
+    """Scattering length density of the shells, in 10⁻⁶/Å². It is needed for --body core-shell."""
     solvent: Annotated[
         str,
         tyro.conf.arg(
-            help="Solvent of the particles, for --absolute: vacuum, water, methanol, ethanol, acetone, chloroform, "
-            "hexane, cyclohexane or toluene, or a scattering length density in 10⁻⁶/Å²."
+            help="Solvent of the particles, for --absolute or core-shell: vacuum, water, methanol, ethanol, acetone, "
+            "chloroform, hexane, cyclohexane or toluene, or a scattering length density in 10⁻⁶/Å²."
         ),
     ] = "vacuum"
 
     def check_together(self) -> None:
-        """Check that scattering length densities are given only for an absolute scale."""
-        if not self.absolute and (self.sld is not None or self.solvent != "vacuum"):
+        """Check that scattering length densities are given only if they are used, and that each body can be fitted."""
+        has_shell = "core-shell" in self.body
+        if not self.absolute and not has_shell and (self.sld is not None or self.solvent != "vacuum"):
             raise ValueError("Expected --absolute with --sld or --solvent, got none; add --absolute, or drop them.")
+        if has_shell and self.shell_sld is None:
+            raise ValueError(
+                "Expected --shell-sld with --body core-shell, got none: the thickness of a shell is not determined "
+                "without its contrast; pass the scattering length density of the shell in 10⁻⁶/Å²."
+            )
+        if not has_shell and self.shell_sld is not None:
+            raise ValueError("Expected --body core-shell with --shell-sld, got none; add it, or drop --shell-sld.")
+        single_populations = get_args(SimulatedDistributionName)
+        shaped_bodies = [name for name in self.body if name in SHAPED_BODIES]
+        if shaped_bodies and self.distribution and not set(self.distribution) & set(single_populations):
+            raise ValueError(
+                f"Expected --distribution {', '.join(single_populations[:-1])} or {single_populations[-1]} with --body "
+                f"{shaped_bodies[0]}, got {' '.join(self.distribution)}; add one, or drop the body."
+            )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxstruc import files
 from jaxstruc.pdf.distribution import Distribution
 from jaxstruc.pdf.result import PdfResult
-from jaxstruc.report.summary import MIN_SHARE
+from jaxstruc.report.summary import MIN_SHARE, shape_text
 from jaxstruc.result import Result
 from jaxstruc.small_angle.result import SaxsResult
 
@@ -283,6 +283,6 @@ def _saxs_title(result: SaxsResult, rank: int) -> str:
     )
     return (
         f"{Path(result.label).name}: {best.type}, {best.family}, $\\chi^2$ {best.notes['chi2']:.3g}; "
-        f"body: {result.body}\nby number: radius {radius} Å, pd {pd}; "
+        f"body: {result.body}{shape_text(result)}\nby number: radius {radius} Å, pd {pd}; "
         f"by volume: mean diameter {mean_diameter} Å, width {width}"
     )

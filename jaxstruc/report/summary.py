@@ -12,6 +12,7 @@ from jaxstruc.pdf.distribution import Distribution
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.result import Candidate, Result
 from jaxstruc.small_angle.result import SaxsResult
+from jaxstruc.small_angle.shape_parameters import SHAPE_PARAMETERS
 
 Row = dict[str, Any]
 
@@ -78,6 +79,8 @@ CLASSIFY_SUMMARY_COLUMNS = (
 )
 """Columns of `classify`: medians with 90 % intervals, and the probability of each type. `distance` is the distance from
 the PDFs of the training, of which 95 % have a distance below 1."""
+SHAPE_COLUMNS = tuple(dict.fromkeys(parameter.name for parameter in SHAPE_PARAMETERS.values()))
+"""Parameters of the shape of some bodies: aspect ratio, thickness of the shell, and volume fraction of hard spheres."""
 SAXS_SUMMARY_COLUMNS = (
     *"file status body p_body n_populations distribution".split(),
     *"radius radius_low radius_high pd pd_low pd_high".split(),
@@ -85,6 +88,7 @@ SAXS_SUMMARY_COLUMNS = (
     *"chi2 message stem frame radius_error pd_error r_eq r_eq_low r_eq_high".split(),
     *"rw scale scale_error background background_error power_scale power_scale_error".split(),
     *(f"{name}_{k}{end}" for k in (1, 2, 3) for name in ("radius", "pd", "share") for end in ("", "_error")),
+    *(f"{name}{end}" for name in SHAPE_COLUMNS for end in ("", "_error", "_low", "_high")),
     *"median sigma best types weight ties points noise_scale noise_inferred smeared qmin qmax background_scale".split(),
     *"seconds version sha256".split(),
 )
@@ -97,6 +101,8 @@ SAXS_SUMMARY_COLUMNS = (
   values of the best fit. `mean_diameter` and `width` are volume-weighted.
 - `radius_1`, `pd_1` and `share_1` (share of the volume) to `radius_3`, `pd_3` and `share_3` belong to two or three
   populations.
+- `aspect_ratio` (spheroid, cylinder), `shell_thickness` in Å (core-shell) and `volume_fraction` (hard-sphere) are
+  parameters of the best body.
 - `median` (of R) and `sigma` (of ln R) are the parameters of a lognormal distribution, as in sasmodels.
 - `chi2` is divided by the number of degrees of freedom. `noise_scale` is the factor on the variance of the noise."""
 COLUMN_UNITS = UNITS | {
@@ -163,6 +169,14 @@ def unit(column: str) -> str:
 def likely_types(types: Mapping[str, float]) -> str:
     """Return the likely types with their probabilities, the largest first."""
     return ", ".join(f"{name} {probability:.2f}" for name, probability in types.items() if probability >= MIN_SHARE)
+
+
+def shape_text(result: SaxsResult) -> str:
+    """Return the shape parameter of the best body with its interval, as the end of a sentence, or ""."""
+    intervals = [(name, result.intervals[name]) for name in SHAPE_COLUMNS if name in result.intervals]
+    return "".join(
+        f", {name} {interval.value:.3g} ({interval.low:.3g} to {interval.high:.3g})" for name, interval in intervals
+    )
 
 
 def candidate_cells(candidate: Candidate) -> Row:

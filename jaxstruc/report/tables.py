@@ -22,11 +22,13 @@ from jaxstruc.report import summary
 from jaxstruc.report.summary import (
     MIN_SHARE,
     NOTE_COLUMNS,
+    SHAPE_COLUMNS,
     VALUE_COLUMNS,
     Row,
     candidate_cells,
     fit_cells,
     likely_types,
+    shape_text,
 )
 from jaxstruc.result import Candidate, Result
 from jaxstruc.small_angle.result import SaxsResult
@@ -46,6 +48,7 @@ SAXS_CANDIDATE_COLUMNS = (
     *"rank body distribution weight in_90 chi2 rw radius radius_error pd pd_error r_eq mean_diameter width".split(),
     *"scale scale_error background background_error power_scale power_scale_error median sigma".split(),
     *(f"{name}_{k}{end}" for k in (1, 2, 3) for name in ("radius", "pd", "share") for end in ("", "_error")),
+    *(f"{name}{end}" for name in SHAPE_COLUMNS for end in ("", "_error")),
     *"converged remark".split(),
 )
 """Columns of candidates/STEM.csv for SAXS."""
@@ -79,7 +82,7 @@ def _(result: SaxsResult) -> str:
     text += f"pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}) by number, "
     text += f"mean diameter {mean_diameter.value:.4g} Å ({mean_diameter.low:.4g} to {mean_diameter.high:.4g}), "
     text += f"width {width.value:.3g} ({width.low:.3g} to {width.high:.3g}) by volume, chi2 {best.notes['chi2']:.3g}"
-    return text + _message(result)
+    return text + shape_text(result) + _message(result)
 
 
 @singledispatch

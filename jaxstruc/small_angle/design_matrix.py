@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxstruc.small_angle import form_factors, size_distributions, smearing
 from jaxstruc.small_angle.data import WhitenedData
-from jaxstruc.small_angle.form_factors import FormFactorTable
+from jaxstruc.small_angle.form_factors import CoreShellSpheres, FormFactorTable
 
 N_NODES = 192
 """Number of nodes of ln R in a window."""
@@ -77,11 +77,11 @@ class DesignMatrix(NamedTuple):
 
 
 class StartGrid(NamedTuple):
-    """Trial curves of the coarse search: spheres with size distributions of many means and widths."""
+    """Trial curves of the coarse search: a body, e.g. spheres, with size distributions of many means and widths."""
 
     size_parameters: Float[Array, "column 2"]
     """ln of the mean radius in Å, and relative width, of each distribution."""
-    sphere_curves: Float[Array, "q column"]
+    trial_curves: Float[Array, "q column"]
     """Curve of each distribution at every n-th point of Q, not divided by the noise."""
 
 
@@ -91,7 +91,7 @@ def log_radius_nodes(window: RadiusWindow, n_nodes: int = N_NODES) -> Float[Arra
 
 
 def design_matrix(
-    table: FormFactorTable, data: WhitenedData, window: RadiusWindow, *, n_nodes: int = N_NODES
+    table: FormFactorTable | CoreShellSpheres, data: WhitenedData, window: RadiusWindow, *, n_nodes: int = N_NODES
 ) -> DesignMatrix:
     """Return the curves of a body at the nodes of a window, divided by the noise and without the background."""
     log_radius = log_radius_nodes(window, n_nodes)
@@ -99,8 +99,8 @@ def design_matrix(
     return DesignMatrix(log_radius, jnp.asarray(whitened_curves))
 
 
-def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
-    """Return the trial curves of spheres, for all mean radii that the range of Q can distinguish."""
+def start_grid(table: FormFactorTable | CoreShellSpheres, q: Float[Array, " q"]) -> StartGrid:
+    """Return the trial curves of a body, e.g. of spheres, for all mean radii that the range of Q can distinguish."""
     coarse_q = q[:: q.shape[0] // min(N_GRID_POINTS, q.shape[0])]
     log_radius = jnp.linspace(jnp.log(MIN_START_QR / q[-1]), jnp.log(MAX_START_QR / q[0]), N_GRID_NODES)
     step = log_radius[1] - log_radius[0]
@@ -114,7 +114,7 @@ def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
     # because it is fitted.
     columns = columns * jnp.exp(3 * (log_radius - size_parameters[:, :1]))
     return StartGrid(
-        size_parameters, form_factors.form_factor(table, coarse_q[:, None] * jnp.exp(log_radius)) @ columns.T
+        size_parameters, form_factors.squared_amplitude(table, coarse_q[:, None], jnp.exp(log_radius)) @ columns.T
     )
 
 
@@ -130,11 +130,11 @@ def unexplained_fractions(grid: StartGrid, data: WhitenedData) -> Float[Array, "
 
     The fit has the scale and the background as parameters.
     """
-    stride = data.q.shape[0] // grid.sphere_curves.shape[0]
+    stride = data.q.shape[0] // grid.trial_curves.shape[0]
     inverse_sigma, background_terms = data.inverse_sigma[::stride], data.background_basis[::stride]
     basis = jnp.linalg.qr(background_terms)[0]
     residual = data.data[::stride] - basis @ (basis.T @ data.data[::stride])
-    whitened_curves = grid.sphere_curves * inverse_sigma[:, None]
+    whitened_curves = grid.trial_curves * inverse_sigma[:, None]
     whitened_curves = whitened_curves - basis @ (basis.T @ whitened_curves)
     projections = residual @ whitened_curves
     squared_norms = jnp.maximum(jnp.sum(whitened_curves**2, axis=0), 1e-30)
@@ -228,7 +228,7 @@ def nonnegative_pair(projections: Float[Array, "*batch 2"], cosine: Float[Array,
 
 
 def size_curves(
-    table: FormFactorTable, q: Float[Array, " q"], dq: Float[Array, " q"] | None, log_radius
+    table: FormFactorTable | CoreShellSpheres, q: Float[Array, " q"], dq: Float[Array, " q"] | None, log_radius
 ) -> Float[Array, "q node"]:
     """Return volume V times form factor P(QR) at each size. The curves are smeared by the resolution if `dq` is given.
 
@@ -236,7 +236,7 @@ def size_curves(
     """
 
     def unit_curves(shifted_q):
-        return form_factors.form_factor(table, shifted_q[:, None] * jnp.exp(log_radius))
+        return form_factors.squared_amplitude(table, shifted_q[:, None], jnp.exp(log_radius))
 
     volume = jnp.exp(3 * (log_radius - log_radius[log_radius.shape[0] // 2]))
     return volume * (unit_curves(q) if dq is None else smearing.smear(unit_curves, q, dq))

@@ -9,7 +9,9 @@ amplitude, C is their covariance, and $\pi$ is their prior density (D. J. C. Mac
 All bodies have the same prior probability. All distributions of a body also have the same prior probability, except a
 single size (`SINGLE_SIZE_PRIOR`). The priors of ln mean, relative width, ln amplitude and the volume fractions of
 several populations are uniform. The prior of ln mean covers the sizes that the range of Q can distinguish. The prior of
-the relative width covers 0 to `MAX_PRIOR_WIDTH`. The prior of ln amplitude covers a range of `LOG_AMPLITUDE_RANGE`.
+the relative width covers 0 to `MAX_PRIOR_WIDTH`. The prior of ln amplitude covers a range of `LOG_AMPLITUDE_RANGE`. A
+body with a shape parameter, e.g. an aspect ratio, has a fit for each value of the parameter (`shape_fits`), and the
+prior of a fit is the part of the parameter's range that it represents.
 Each fitted parameter lowers the evidence, because its prior is wide. A parameter that is known to 1 %, for example,
 lowers ln Z by about 3.
 
@@ -161,6 +163,7 @@ def log_evidence(body_fit: BodyFit, chi2_factor: float, *, log_radius_range: flo
         total_amplitude = body_fit.amplitude.sum()
         log_prior += float(np.sum(np.log(np.maximum(body_fit.amplitude / total_amplitude, 1e-12))))
         log_prior += math.lgamma(n_populations) + math.lgamma(n_populations + 1)
+    log_prior += math.log(body_fit.shape_prior)
     return -0.5 * chi2_factor * body_fit.chi2 + float(log_volume) + log_prior
 
 

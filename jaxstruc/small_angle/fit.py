@@ -14,7 +14,7 @@ Anal. 10, 413 (1973), doi 10.1137/0710036), with the approximate derivatives of 
 10.1007/BF01932995.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -119,6 +119,14 @@ class BodyFit(NamedTuple):
     at_bound: np.ndarray
     """Whether ln mean and ln width are at a bound, [population, 2]."""
     converged: bool
+    shape_value: float | None = None
+    """Value of the body's shape parameter (`shape_parameters`), or None for a body with one length."""
+    shape_limits: tuple[float, float] = (0.0, 0.0)
+    """Lowest and highest value of the shape parameter that this value represents."""
+    shape_prior: float = 1.0
+    """Prior probability of these values."""
+    contrast_ratio: float = 1.0
+    """Contrast of the shell of a core-shell sphere divided by that of the core."""
 
     @property
     def distribution_shape(self) -> str:
@@ -128,7 +136,8 @@ class BodyFit(NamedTuple):
     @property
     def n_parameters(self) -> int:
         """Number of fitted parameters, including the amplitudes."""
-        return len(self.amplitude) * (DISTRIBUTION_SHAPES[self.distribution_shape].n_parameters + 1)
+        n_size_parameters = len(self.amplitude) * (DISTRIBUTION_SHAPES[self.distribution_shape].n_parameters + 1)
+        return n_size_parameters + (self.shape_value is not None)
 
 
 class SaxsFits(NamedTuple):
@@ -232,10 +241,19 @@ def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions
 
     Args:
         patterns: Patterns with any number of points. Patterns whose arrays have equal shapes are fitted in one batch.
-        bodies: Names of the bodies.
+        bodies: Names of the bodies with one length. Without a body, only the ranges of sizes are returned.
         distributions: Names of the distributions. "free" is skipped here (`free_distribution` fits it).
     """
     fits_by_pattern: list[SaxsFits | None] = [None] * len(patterns)
+    for batch in pattern_batches(patterns):
+        batch_fits = _fit_batch([patterns[pattern_index] for pattern_index in batch], bodies, distributions)
+        for index, fits in zip(batch, batch_fits, strict=True):
+            fits_by_pattern[index] = fits
+    return [entry for entry in fits_by_pattern if entry is not None]
+
+
+def pattern_batches(patterns: Sequence[SaxsData]) -> Iterator[list[int]]:
+    """Yield the indices of at most `BATCH_SIZE` patterns whose arrays have equal shapes."""
     indices_by_shape: dict[tuple, list[int]] = {}
     for index, entry in enumerate(patterns):
         whitened_data = entry.whitened_data
@@ -243,14 +261,7 @@ def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions
         indices_by_shape.setdefault(shape, []).append(index)
     for indices in indices_by_shape.values():
         for start in range(0, len(indices), BATCH_SIZE):
-            batch = indices[start : start + BATCH_SIZE]
-            for index, fits in zip(
-                batch,
-                _fit_batch([patterns[pattern_index] for pattern_index in batch], bodies, distributions),
-                strict=True,
-            ):
-                fits_by_pattern[index] = fits
-    return [entry for entry in fits_by_pattern if entry is not None]
+            yield indices[start : start + BATCH_SIZE]
 
 
 def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
@@ -444,11 +455,16 @@ def _solve_cholesky(matrix, right_side):
 
 def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
     """Return all fits to at most `BATCH_SIZE` patterns whose arrays have equal shapes."""
+    windows = _start_windows(patterns)
+    if not bodies:
+        return [
+            SaxsFits((), window, free_distribution.size_bins(entry.q[0], entry.q[-1]), {})
+            for entry, window in zip(patterns, windows, strict=True)
+        ]
     single_distributions = tuple(name for name in distributions if name in DISTRIBUTION_SHAPES)
     if not single_distributions and not set(distributions) & set(MIXTURES):
         single_distributions = ("gaussian",)  # This fit gives the range of sizes that are reported.
     whitened_data, body_tables = [saxs_data.whitened_data for saxs_data in patterns], form_factor_tables(bodies)
-    windows = _start_windows(patterns)
     body_fits: list[list[BodyFit]] = [[] for _ in patterns]
     pattern_bodies = [(pattern_index, body) for pattern_index in range(len(patterns)) for body in range(len(bodies))]
     if single_distributions:
@@ -457,10 +473,10 @@ def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions:
             whitened_data,
             windows,
             body_tables,
-            partial(_fit_single_populations, names=single_distributions),
+            partial(fit_single_populations, names=single_distributions),
         ):
             body_fits[pattern_index] += [
-                _body_fit(size_fits, row, bodies[body], name, patterns[pattern_index].discarded_chi2)
+                select_body_fit(size_fits, row, bodies[body], name, patterns[pattern_index].discarded_chi2)
                 for row, name in enumerate(single_distributions)
             ]
     if "two" in distributions:
@@ -473,7 +489,7 @@ def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions:
             pattern_bodies, whitened_data, windows, body_tables, _fit_pair_populations
         ):
             body_fits[pattern_index].append(
-                _body_fit(size_fits, 0, bodies[body], "two", patterns[pattern_index].discarded_chi2)
+                select_body_fit(size_fits, 0, bodies[body], "two", patterns[pattern_index].discarded_chi2)
             )
     all_fits = [
         SaxsFits(tuple(pattern_fits), window, *_free_problems(saxs_data, pattern_fits, bodies, distributions))
@@ -545,7 +561,7 @@ def _with_mixtures(
             np.asarray, _fit_mixture_populations(body_tables, body_indices, data, windows, starts, shape=shape)
         )
         for row, (index, body, _) in enumerate(batch):
-            mixture_fit = _body_fit(
+            mixture_fit = select_body_fit(
                 _order_populations(jax.tree.map(lambda leaf, row=row: leaf[row], size_fits), n_populations),
                 0, bodies[body], name, patterns[index].discarded_chi2,
             )  # fmt: skip
@@ -684,7 +700,8 @@ def _fit_in_batches(
             yield pattern_body, jax.tree.map(lambda leaf, row=row: leaf[row], size_fits)
 
 
-def _body_fit(size_fits: SizeFit, row: int, body: str, distribution: str, discarded_chi2: float) -> BodyFit:
+def select_body_fit(size_fits: SizeFit, row: int, body: str, distribution: str, discarded_chi2: float) -> BodyFit:
+    """Return one of several fits [fit] of a body, with its names and in double precision."""
     size_fit = jax.tree.map(lambda leaf: np.asarray(leaf[row], bool if leaf.dtype == bool else float), size_fits)
     return BodyFit(
         body,
@@ -703,7 +720,7 @@ def _design_matrix(body_tables: FormFactorTable, body, data: WhitenedData, windo
 
 
 @partial(jax.jit, static_argnames="names")
-def _fit_single_populations(
+def fit_single_populations(
     body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow, *, names: tuple[str, ...]
 ) -> SizeFit:
     """Return the fits of all distributions with one population, each from the best of several starting points."""

@@ -13,14 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.small_angle import data, design_matrix, evidence, fit
+from jaxstruc.small_angle import data, design_matrix, evidence, fit, shape_parameters
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.fit import BodyFit
+from jaxstruc.small_angle.form_factors import CoreShellSpheres, FormFactorTable
+from jaxstruc.small_angle.shape_parameters import SHAPE_PARAMETERS
 from jaxstruc.small_angle.simulate import INTENSITY_UNIT
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES
 
 POINT_MULTIPLE = 256
 """Multiple to which the number of points of a curve is padded."""
+RELATIVE_SHAPE_STEP = 0.01
+"""Step of the derivative with respect to the shape parameter, relative to the value (`ShapeParameter.neighbours`)."""
 SPHERE_FACTOR = 4 / 3 * np.pi
 """Volume of a sphere divided by the cube of its radius."""
 
@@ -40,10 +44,11 @@ class FittedCurve(NamedTuple):
     parameter_names: tuple[str, ...]
     """Names of the fitted parameters that are not at a bound.
 
-    The order is radius, pd and scale of each population, then background and power_scale.
+    The order is radius, pd and scale of each population, then the parameter of the body's shape, background and
+    power_scale.
     """
     errors: Float[np.ndarray, " name"]
-    """Standard errors of ln radius, ln pd, ln scale and the background coefficients, in the order of the names."""
+    """Standard errors of ln radius, ln pd, ln scale, the shape parameter and the background coefficients."""
     correlation: Float[np.ndarray, "name name"]
 
 
@@ -58,23 +63,35 @@ def fitted_curves(
         log_radius: ln R (R in Å) of nodes that cover the sizes of all fits.
         chi2_factor: Factor on chi-squared (`evidence.NoiseEstimate.chi2_factor`).
     """
-    curves_by_body = {
-        body: size_curves(saxs_data, body, log_radius)
-        for body in dict.fromkeys(body_fit.body for body_fit in body_fits)
+    shapes = {_shape_key(body_fit): body_fit for body_fit in body_fits}
+    curves_by_shape = {
+        key: size_curves(saxs_data, body_table(entry, entry.shape_value), log_radius) for key, entry in shapes.items()
     }
     return [
-        _fitted_curve(saxs_data, body_fit, curves_by_body[body_fit.body], log_radius, chi2_factor)
+        _fitted_curve(saxs_data, body_fit, curves_by_shape[_shape_key(body_fit)], log_radius, chi2_factor)
         for body_fit in body_fits
     ]
 
 
+def _shape_key(body_fit: BodyFit) -> tuple:
+    return body_fit.body, body_fit.shape_value
+
+
+def body_table(body_fit: BodyFit, shape_value: float | None) -> FormFactorTable | CoreShellSpheres:
+    """Return the form factor of the body of a fit, with a given value of its shape parameter if it has one."""
+    if shape_value is None:
+        return jax.tree.map(lambda leaf: leaf[0], fit.form_factor_tables((body_fit.body,)))
+    table = shape_parameters.shape_table(body_fit.body, shape_value, contrast_ratio=body_fit.contrast_ratio)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), table)
+
+
 def size_curves(
-    saxs_data: SaxsData, body: str, log_radius: Float[np.ndarray, " node"]
+    saxs_data: SaxsData, table: FormFactorTable | CoreShellSpheres, log_radius: Float[np.ndarray, " node"]
 ) -> Float[np.ndarray, "point node"]:
     """Return V P(QR), the curve of each size, at all points of the data.
 
-    V is the volume of a particle in Å³, P its form factor, and R the radius of the sphere of equal volume in Å. If the
-    data state a Q resolution, the curves are smeared by it.
+    V is the volume of a particle in Å³, P the form factor of the table, and R the radius of the sphere of equal volume
+    in Å. If the data state a Q resolution, the curves are smeared by it.
     """
     groups = saxs_data.groups
     q, dq = (saxs_data.q, saxs_data.dq) if groups is None else (groups.q.reshape(-1), groups.dq)
@@ -83,9 +100,7 @@ def size_curves(
     q = np.pad(q, padding, mode="edge").astype(np.float32)
     dq = None if dq is None else np.pad(dq.reshape(-1), padding, mode="edge").astype(np.float32)
     center = log_radius[len(log_radius) // 2]
-    unit_curves = np.asarray(
-        _size_curves(fit.form_factor_tables((body,)), q, dq, jnp.asarray(log_radius, jnp.float32)), float
-    )[:n_values]
+    unit_curves = np.asarray(_size_curves(table, q, dq, jnp.asarray(log_radius, jnp.float32)), float)[:n_values]
     point_curves = unit_curves if groups is None else groups.at_points(unit_curves)
     return point_curves * SPHERE_FACTOR * np.exp(3 * center)
 
@@ -138,11 +153,12 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
         names.append("scale" + suffix)
         slopes.append(amplitudes[population] * population_curves[population, 0])
     n_log_parameters = len(names)
+    if body_fit.shape_value is not None:
+        names.append(SHAPE_PARAMETERS[body_fit.body].name)
+        slopes.append(amplitudes[0] * (_shape_slope(saxs_data, body_fit, log_radius) @ columns[0, 0]))
+    n_slopes = len(names)
     names += ["background" if power == 0 else "power_scale" for power in saxs_data.background_powers]
-    jacobian = (
-        np.concatenate([np.array(slopes).reshape(n_log_parameters, -1), background_terms.T]).T
-        / saxs_data.sigma[:, None]
-    )
+    jacobian = np.concatenate([np.array(slopes).reshape(n_slopes, -1), background_terms.T]).T / saxs_data.sigma[:, None]
     covariance = _covariance(jacobian, chi2_factor, n_log_parameters)
     errors = np.sqrt(np.diagonal(covariance))
     calculated = linear_columns @ coefficients
@@ -154,8 +170,20 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
         background_coefficients,
         tuple(names),
         errors,
-        covariance / (errors[:, None] * errors[None, :]),
+        covariance / np.maximum(errors[:, None] * errors[None, :], 1e-300),
     )
+
+
+def _shape_slope(
+    saxs_data: SaxsData, body_fit: BodyFit, log_radius: Float[np.ndarray, " node"]
+) -> Float[np.ndarray, "point node"]:
+    """Return the derivative of the curve of each size with respect to the shape parameter, as a central difference."""
+    value = float(body_fit.shape_value or 0.0)
+    low, high = SHAPE_PARAMETERS[body_fit.body].neighbours(value, RELATIVE_SHAPE_STEP)
+    low_curves, high_curves = (
+        size_curves(saxs_data, body_table(body_fit, shape_value), log_radius) for shape_value in (low, high)
+    )
+    return (high_curves - low_curves) / (high - low)
 
 
 def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarray:
@@ -179,7 +207,7 @@ def _least_squares(columns, data):
 
 @jax.jit
 def _size_curves(table, q, dq, log_radius):
-    return design_matrix.size_curves(jax.tree.map(lambda leaf: leaf[0], table), q, dq, log_radius)
+    return design_matrix.size_curves(table, q, dq, log_radius)
 
 
 def _jitted_columns(distribution_shape: str):

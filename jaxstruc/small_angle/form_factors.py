@@ -19,6 +19,7 @@ They keep the precision of x and are differentiable in x and in the parameters o
 """
 
 import functools
+import math
 from collections.abc import Callable
 from importlib.resources import files
 from typing import NamedTuple
@@ -27,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.interpolate import make_interp_spline
-from scipy.special import j1, spherical_jn
+from scipy.special import j1, roots_legendre, spherical_jn
 
 from jaxstruc.scattering.sincos import polynomial, sine_and_cosine
 from jaxstruc.small_angle import polyhedra
@@ -50,6 +51,8 @@ N_ORIENTATIONS = 96
 
 This number is sufficient if q times the difference of the half axes is below about 70.
 """
+NODE_MULTIPLE = 64
+"""Multiple to which the number of Gauss points of a table is rounded up, so that few sets of points are computed."""
 MAX_SERIES_X = 1.5
 """Largest x at which the amplitude of a sphere is computed by its power series."""
 _SERIES_COEFFICIENTS = np.cumprod([1.0, *[-1 / (2 * n * (2 * n + 3)) for n in range(1, 10)]])
@@ -82,6 +85,15 @@ class FormFactorTable(NamedTuple):
     """
     tail_distances: Float[Array | np.ndarray, "*body wave"]
     """Distance d of two parallel faces for each oscillation, in units of R_eq."""
+
+
+class CoreShellSpheres(NamedTuple):
+    """Core-shell spheres whose shells have the same thickness for all sizes. It takes the place of a table in fits."""
+
+    thickness: Float[Array | np.ndarray, "*body"]
+    """Thickness of the shell in Å. A sphere whose radius is smaller than the thickness consists of shell only."""
+    contrast_ratio: Float[Array | np.ndarray, "*body"]
+    """Contrast of the shell divided by the contrast of the core."""
 
 
 class Body(NamedTuple):
@@ -140,6 +152,19 @@ def form_factor(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "
     )
 
 
+def squared_amplitude(
+    body: FormFactorTable | CoreShellSpheres, q: Float[Array, "*#x"], radius: Float[Array, "*#x"]
+) -> Float[Array, "*x"]:
+    """Return P at Q in 1/Å of one body with the radius R_eq in Å, in the precision of Q.
+
+    For core-shell spheres it is P times the squared contrast, divided by the squared contrast of the core.
+    """
+    if isinstance(body, CoreShellSpheres):
+        share = jnp.minimum(body.thickness / radius, 1.0)
+        return core_shell(q * radius, share, 1.0, jnp.asarray(body.contrast_ratio))
+    return form_factor(body, q * radius)
+
+
 @functools.cache
 def named_bodies() -> dict[str, Body]:
     """Return the bodies by name, the sphere first."""
@@ -160,9 +185,8 @@ def named_table(name: str) -> FormFactorTable:
     if name not in named_bodies():
         raise ValueError(f"Unknown body {name!r}. Choose one of: {', '.join(named_bodies())}.")
     if name == "sphere":
-        x = _stored_x()
-        mean_amplitude = np.where(x > 0, 3 * spherical_jn(1, x) / np.where(x > 0, x, 1), 1.0)
-        return table_from_values(mean_amplitude**2, mean_amplitude, {0.0: _cosine_wave(4.5), 2.0: _cosine_wave(4.5)})
+        mean_amplitude = stored_sphere_amplitude()
+        return table_from_values(mean_amplitude**2, mean_amplitude, sphere_waves())
     arrays = _read_table_file()
     squared_amplitude, mean_amplitude, tail_rows = (
         arrays[f"{name}/{array_name}"] for array_name in ("square", "mean", "tail")
@@ -176,31 +200,33 @@ def stack_tables(names: tuple[str, ...]) -> FormFactorTable:
 
 
 @functools.lru_cache(maxsize=64)
-def spheroid_table(aspect: float) -> FormFactorTable:
+def spheroid_table(aspect: float, *, max_x: float = MAX_TABLE_X) -> FormFactorTable:
     """Return the table of a spheroid.
 
     Args:
         aspect: Length of the axis of revolution divided by the length of the other axes.
+        max_x: Largest x of the table. Porod's law and its oscillations replace the table beyond it.
     """
     equatorial_radius = aspect ** (-1 / 3)
-    mu, weight = _cosine_nodes(MAX_TABLE_X * equatorial_radius * abs(aspect - 1))
+    mu, weight = _cosine_nodes(max_x * equatorial_radius * abs(aspect - 1))
     relative_radius = equatorial_radius * np.sqrt(1 + (aspect**2 - 1) * mu**2)
     tail_waves = {0.0: _cosine_wave(4.5 * float(np.sum(weight / relative_radius**4)))}
     if aspect != 1:  # The method of stationary phase gives the oscillation that the equator causes.
         wave_amplitude = 4.5 / equatorial_radius**4 * np.sqrt(np.pi / (8 * equatorial_radius * abs(aspect**2 - 1)))
         tail_waves[2 * equatorial_radius] = np.array([0, 0, wave_amplitude, -np.sign(aspect - 1) * wave_amplitude])
-    return _revolution_table(lambda x: _spherical_amplitude(x * relative_radius), weight, tail_waves)
+    return _revolution_table(lambda x: _spherical_amplitude(x * relative_radius), weight, tail_waves, max_x)
 
 
 @functools.lru_cache(maxsize=64)
-def cylinder_table(aspect: float) -> FormFactorTable:
+def cylinder_table(aspect: float, *, max_x: float = MAX_TABLE_X) -> FormFactorTable:
     """Return the table of a cylinder.
 
     Args:
         aspect: Length divided by diameter.
+        max_x: Largest x of the table. Porod's law and its oscillations replace the table beyond it.
     """
     radius = (2 / (3 * aspect)) ** (1 / 3)
-    mu, weight = _cosine_nodes(MAX_TABLE_X * radius * np.hypot(1, aspect))
+    mu, weight = _cosine_nodes(max_x * radius * np.hypot(1, aspect))
     radial_projection, axial_projection = radius * np.sqrt(1 - mu**2), radius * aspect * mu
     factor, length = 2 * np.pi / (4 / 3 * np.pi) ** 2, 2 * radius * aspect
     cap_area, side_area = np.pi * radius**2, 2 * np.pi * radius * length
@@ -214,6 +240,7 @@ def cylinder_table(aspect: float) -> FormFactorTable:
         lambda x: 2 * j1(x * radial_projection) / (x * radial_projection) * np.sinc(x * axial_projection / np.pi),
         weight,
         tail_waves,
+        max_x,
     )
 
 
@@ -237,7 +264,7 @@ def polyhedron_arrays(
     """Return the arrays that are stored for a polyhedron in `TABLE_FILE`, up to x = `max_x`."""
     volume = body.volume
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
-    squared_amplitude, mean_amplitude = polyhedra.orientation_averages(body, _stored_x(max_x) / radius, domain)
+    squared_amplitude, mean_amplitude = polyhedra.orientation_averages(body, stored_x(max_x) / radius, domain)
     shortest_edge = np.linalg.norm(body.edge_ends - body.edge_starts, axis=1).min() / radius
     lengths = [
         shortest_edge,
@@ -255,7 +282,11 @@ def tail_waves(body: Polyhedron) -> Float[np.ndarray, "wave 5"]:
 
 
 def table_from_values(
-    squared_amplitude: np.ndarray, mean_amplitude: np.ndarray, tail_waves: dict[float, np.ndarray]
+    squared_amplitude: np.ndarray,
+    mean_amplitude: np.ndarray,
+    tail_waves: dict[float, np.ndarray],
+    *,
+    step: float = STORED_STEP,
 ) -> FormFactorTable:
     """Return the table of a body.
 
@@ -263,20 +294,37 @@ def table_from_values(
         squared_amplitude: P at the stored x.
         mean_amplitude: <F> at the stored x.
         tail_waves: Four amplitudes of each oscillation beyond the table, by the distance d of the faces.
+        step: Step of the stored x.
     """
     envelope, distances, tail_amplitudes = (
-        1 + (STORED_STEP * np.arange(len(squared_amplitude))) ** 2 / 5,
+        1 + (step * np.arange(len(squared_amplitude))) ** 2 / 5,
         np.zeros(MAX_TAIL_WAVES),
         np.zeros((4, MAX_TAIL_WAVES)),
     )
     for n, distance in enumerate(sorted(tail_waves)):
         distances[n], tail_amplitudes[:, n] = distance, tail_waves[distance]
     return FormFactorTable(
-        _cubic_pieces(squared_amplitude * envelope**2),
-        _cubic_pieces(mean_amplitude * envelope),
+        _cubic_pieces(squared_amplitude * envelope**2, step),
+        _cubic_pieces(mean_amplitude * envelope, step),
         tail_amplitudes,
         distances,
     )
+
+
+def stored_x(max_x: float = MAX_TABLE_X, step: float = STORED_STEP) -> Float[np.ndarray, " x"]:
+    """Return the values of x at which P and <F> are stored, up to `max_x`."""
+    return step * np.arange(round(max_x / step) + 1)
+
+
+def stored_sphere_amplitude(max_x: float = MAX_TABLE_X, step: float = STORED_STEP) -> Float[np.ndarray, " x"]:
+    """Return the amplitude of a sphere at `stored_x`."""
+    x = stored_x(max_x, step)
+    return np.append(1.0, 3 * spherical_jn(1, x[1:]) / x[1:])
+
+
+def sphere_waves() -> dict[float, np.ndarray]:
+    """Return the four amplitudes of each oscillation beyond the table of a sphere, by the distance d."""
+    return {0.0: _cosine_wave(4.5), 2.0: _cosine_wave(4.5)}
 
 
 def sphere_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
@@ -398,14 +446,14 @@ def _interpolate_pieces(pieces, x):
     return ((cubic_coefficient * offset + quadratic_coefficient) * offset + slope) * offset + value
 
 
-def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
+def _cubic_pieces(values, step: float) -> Float[np.ndarray, "4 piece"]:
     """Return the coefficients of cubic polynomials on pieces of equal width, from stored values of an even function.
 
     A spline of degree 9 through the stored values gives the values and slopes at the ends of the pieces.
     """
-    x = STORED_STEP * np.arange(len(values))
+    x = step * np.arange(len(values))
     spline = make_interp_spline(np.append(-x[:0:-1], x), np.append(values[:0:-1], values), k=9)
-    nodes = PIECE_WIDTH * np.arange(round((len(values) - 1) * STORED_STEP / PIECE_WIDTH) + 1)
+    nodes = PIECE_WIDTH * np.arange(round((len(values) - 1) * step / PIECE_WIDTH) + 1)
     node_values, slopes = spline(nodes), PIECE_WIDTH * spline.derivative()(nodes)
     differences = np.diff(node_values)
     start_slopes, end_slopes = slopes[:-1], slopes[1:]
@@ -419,21 +467,17 @@ def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
     )
 
 
-def _revolution_table(amplitude_function, weight, tail_waves) -> FormFactorTable:
+def _revolution_table(amplitude_function, weight, tail_waves, max_x: float) -> FormFactorTable:
     """Return the table of a body of revolution.
 
     Args:
         amplitude_function: Function of x that returns the amplitude for each cosine of the angle between q and axis.
         weight: Quadrature weights of the cosines.
         tail_waves: Four amplitudes of each oscillation beyond the table, by the distance d of the faces.
+        max_x: Largest x of the table.
     """
-    amplitudes = np.array([np.ones_like(weight), *map(amplitude_function, _stored_x()[1:])])
+    amplitudes = np.concatenate([np.ones((1, len(weight))), amplitude_function(stored_x(max_x)[1:, None])])
     return table_from_values(amplitudes**2 @ weight, amplitudes @ weight, tail_waves)
-
-
-def _stored_x(max_x: float = MAX_TABLE_X) -> np.ndarray:
-    """Return the values of x at which P and <F> are stored, up to `max_x`."""
-    return STORED_STEP * np.arange(round(max_x / STORED_STEP) + 1)
 
 
 def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:
@@ -442,12 +486,19 @@ def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:
     Args:
         phase: Change of the phase of the amplitude between the cosines 0 and 1. A larger change needs more points.
     """
-    node, weight = np.polynomial.legendre.leggauss(int(40 + 1.2 * phase))
+    return _gauss_points(NODE_MULTIPLE * math.ceil((40 + 1.2 * phase) / NODE_MULTIPLE))
+
+
+@functools.cache
+def _gauss_points(n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return Gauss points from 0 to 1 and their weights."""
+    node, weight = roots_legendre(n_nodes)
     return (node + 1) / 2, weight / 2
 
 
 def _spherical_amplitude(x):
-    return 3 * spherical_jn(1, x) / x
+    """Return the amplitude of a sphere at x > 0.01 in double precision."""
+    return 3 * (np.sin(x) - x * np.cos(x)) / x**3
 
 
 @functools.cache

@@ -64,6 +64,17 @@ class FreeBodyFit(NamedTuple):
         return node_shares / np.maximum(node_shares.sum(axis=-1, keepdims=True), 1e-300)
 
 
+class FitGroup(NamedTuple):
+    """All fits of one body with one size distribution, which differ in the value of the shape parameter."""
+
+    rows: Float[np.ndarray, " row"]
+    """Indices of the fits."""
+    best: int
+    """Index of the fit with the lowest chi-squared."""
+    weight: float
+    """Weight of all fits of the group."""
+
+
 class ModelAverage(NamedTuple):
     """All fits to a measured I(Q), with their weights."""
 
@@ -145,6 +156,22 @@ def body_probabilities(average: ModelAverage) -> dict[str, float]:
     return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))
 
 
+def fit_groups(average: ModelAverage) -> list[FitGroup]:
+    """Return the fits with parametric distributions by body and distribution, the most probable first."""
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row, body_fit in enumerate(average.body_fits):
+        rows.setdefault((body_fit.body, body_fit.distribution), []).append(row)
+    groups = [
+        FitGroup(
+            np.array(group_rows, float),
+            min(group_rows, key=lambda row: average.body_fits[row].chi2),
+            float(average.weight[group_rows].sum()),
+        )
+        for group_rows in rows.values()
+    ]
+    return sorted(groups, key=lambda group: -group.weight)
+
+
 def count_populations(saxs_data: SaxsData, fits: SaxsFits, average: ModelAverage) -> int:
     """Return the number of populations of the best fit.
 
@@ -152,13 +179,14 @@ def count_populations(saxs_data: SaxsData, fits: SaxsFits, average: ModelAverage
     of their standard deviations (`MIN_SEPARATION`). The populations of a free distribution are the maxima that the data
     separate. A fit of three has at most as many populations as the free distribution of its body.
     """
-    body_fit, chi2_factor = average.body_fits[0], average.noise.chi2_factor
+    group, chi2_factor = fit_groups(average)[0], average.noise.chi2_factor
+    body_fit = average.body_fits[group.best]
 
     def count_maxima(free_fit: FreeBodyFit) -> int:
         problem = fits.free_problems[free_fit.body]
         return free_distribution.count_populations(problem, free_fit.distribution, chi2_factor)
 
-    if average.free_fits and average.free_fits[0].weight >= average.weight[0]:
+    if average.free_fits and average.free_fits[0].weight >= group.weight:
         return count_maxima(average.free_fits[0])
     means, widths = np.exp(body_fit.log_parameters[body_fit.amplitude > 0]).T
     order = np.argsort(means)

@@ -21,7 +21,8 @@ from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.evidence import FREE_FIT_INDEX, SizeDraws
 from jaxstruc.small_angle.fit import MIXTURES, BodyFit, SaxsFits
 from jaxstruc.small_angle.fitted_curves import FittedCurve
-from jaxstruc.small_angle.model_averaging import FreeBodyFit, ModelAverage
+from jaxstruc.small_angle.model_averaging import FitGroup, FreeBodyFit, ModelAverage
+from jaxstruc.small_angle.shape_parameters import SHAPE_PARAMETERS
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, Moments, median_and_sigma, moments
 from jaxstruc.statistics import CENTRAL_90, Interval
 
@@ -62,6 +63,8 @@ MAX_UNIFORM_Q = 0.4
 
 A cluster of 100 atoms of Pb scatters like a body to 0.1 % below this Q, and differs from it by 5 % at 1 1/Å.
 """
+MAX_RELATIVE_LOW = 0.1
+"""Lower end of the interval of a shell or volume fraction, relative to the upper end, below which it may be absent."""
 MAX_REDUCED_CHI2 = 2.0
 """Reduced chi-squared above which a fit does not explain data with stated errors."""
 
@@ -146,14 +149,15 @@ def build_result(
         saxs_data,
         fits,
         usable_fits,
-        include_free_distribution="free" in distributions,
+        include_free_distribution="free" in distributions and bool(fits.free_problems),
         only_free_distribution=tuple(distributions) == ("free",),
     )
     listed_candidates, fitted_names = _list_candidates(saxs_data, model_average, scale_factor)
     types = model_averaging.body_probabilities(model_average)
     size_distribution = _size_distribution(model_average, listed_candidates[0], saxs_data)
     weak_reasons, remarks = _remarks(model_average, types, saxs_data, listed_candidates[0])
-    remarks += _size_remarks(model_average, listed_candidates[0], size_distribution)
+    intervals = _credible_intervals(model_average, listed_candidates[0])
+    remarks += _size_remarks(model_average, listed_candidates[0], size_distribution, intervals)
     return dataclasses.replace(
         empty_result,
         status="weak" if weak_reasons else "solved",
@@ -162,7 +166,7 @@ def build_result(
         n_fitted=len(listed_candidates),
         ties=sum(entry.in_90 for entry in listed_candidates),
         types=types,
-        intervals=_credible_intervals(model_average, listed_candidates[0]),
+        intervals=intervals,
         free=fitted_names,
         sizes=size_distribution,
         facts=_facts(model_average, saxs_data),
@@ -181,16 +185,16 @@ def _list_candidates(
 ) -> tuple[list[Candidate], tuple[str, ...]]:
     """Return all candidates, the best first, and the names of the fitted parameters of the best."""
     chi2_factor = model_average.noise.chi2_factor
-    best_curves = fitted_curves.fitted_curves(
-        saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, chi2_factor
-    )
+    groups = model_averaging.fit_groups(model_average)
+    written_fits = [model_average.body_fits[group.best] for group in groups[:MAX_WRITTEN_CANDIDATES]]
+    best_curves = fitted_curves.fitted_curves(saxs_data, written_fits, model_average.log_radius, chi2_factor)
     fit_sizes = moments(model_average.volume_shares, np.exp(model_average.log_radius))
     listed_candidates = [
         _body_candidate(
-            row, Moments(*(column[row] for column in fit_sizes)), model_average, scale_factor, saxs_data,
-            best_curves[row] if row < len(best_curves) else None,
+            group, Moments(*(column[group.best] for column in fit_sizes)), model_average, scale_factor, saxs_data,
+            best_curves[rank] if rank < len(best_curves) else None,
         )
-        for row in range(len(model_average.body_fits))
+        for rank, group in enumerate(groups)
     ]  # fmt: skip
     listed_candidates += [
         _free_candidate(free_fit, model_average, scale_factor, saxs_data) for free_fit in model_average.free_fits
@@ -205,27 +209,30 @@ def _list_candidates(
 
 
 def _body_candidate(
-    row: int,
+    group: FitGroup,
     size_moments: Moments,
     model_average: ModelAverage,
     scale_factor: float,
     saxs_data: SaxsData,
     fitted_curve: FittedCurve | None,
 ) -> Candidate:
-    """Return the candidate that describes one fit."""
-    body_fit = model_average.body_fits[row]
-    log_errors = (
-        dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True))
-        if fitted_curve
-        else _log_parameter_errors(body_fit, model_average.noise.chi2_factor)
-    )
+    """Return the candidate that describes one fit, or the best of the fits that differ in the shape parameter."""
+    body_fit = model_average.body_fits[group.best]
+    log_errors: dict[str, float] = {}
+    if fitted_curve:
+        log_errors = dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True))
+    elif body_fit.shape_value is None:  # The normal matrix has no row for a shape parameter.
+        log_errors = _log_parameter_errors(body_fit, model_average.noise.chi2_factor)
     values = (
-        _size_values(size_moments, model_average.draws, row)
+        _size_values(size_moments, model_average.draws, group.best)
         if len(body_fit.amplitude) > 1
         else _population_values(body_fit, log_errors)
     )
     values["r_eq"] = values["radius"]
     values |= _component_values(body_fit, log_errors) if len(body_fit.amplitude) > 1 else {}
+    if body_fit.shape_value is not None:
+        parameter = SHAPE_PARAMETERS[body_fit.body]
+        values[parameter.name] = Value(body_fit.shape_value, log_errors.get(parameter.name), parameter.unit)
     notes = _fit_notes(body_fit, size_moments, saxs_data)
     if fitted_curve:
         relative_error = next((log_errors[name] for name in log_errors if name.startswith("scale")), None)
@@ -246,7 +253,7 @@ def _body_candidate(
         n_atoms=0,
         diameter=2 * float(size_moments.mean),
         rw=math.sqrt(body_fit.chi2 / max(float(np.sum((saxs_data.intensity / saxs_data.sigma) ** 2)), 1e-300)),
-        weight=float(model_average.weight[row]),
+        weight=group.weight,
         in_90=False,
         converged=body_fit.converged,
         remark=", ".join(f"{name} at its bound" for name in bounded_names),
@@ -404,10 +411,29 @@ def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[st
         "mean_diameter": (best.notes["mean_volume"], 2 * size_moments.volume_weighted_mean),
         "width": (best.notes["width_volume"], size_moments.volume_weighted_width),
     }
-    return {
+    intervals = {
         name: statistics.credible_interval(float(value), draws, weight=weight)
         for name, (value, draws) in columns.items()
     }
+    return intervals | _shape_interval(model_average, best)
+
+
+def _shape_interval(model_average: ModelAverage, best: Candidate) -> dict[str, Interval]:
+    """Return the shape parameter of the best body with its 90 % credible interval, or nothing if it has none.
+
+    The interval includes all fits of this body. Each draw gets a random value between the limits of its fit.
+    """
+    if best.type not in SHAPE_PARAMETERS:
+        return {}
+    rows = [row for row, entry in enumerate(model_average.body_fits) if entry.body == best.type]
+    limits = np.array([entry.shape_limits for entry in model_average.body_fits])
+    draws = model_average.draws
+    is_draw_of_body = np.isin(draws.fit_index, rows)
+    low, high = limits[draws.fit_index[is_draw_of_body].astype(int)].T
+    values = low + (high - low) * np.random.default_rng(0).uniform(size=len(low))
+    name = SHAPE_PARAMETERS[best.type].name
+    weight = draws.weight[is_draw_of_body]
+    return {name: statistics.credible_interval(best.values[name].value, values, weight=weight / weight.sum())}
 
 
 def _size_distribution(model_average: ModelAverage, best: Candidate, saxs_data: SaxsData) -> SizeDistribution:
@@ -418,9 +444,10 @@ def _size_distribution(model_average: ModelAverage, best: Candidate, saxs_data: 
         share = free_fit.volume_shares(free_fit.distribution.amplitudes, model_average.log_radius)
     else:
         row = next(
-            index
-            for index, body_fit in enumerate(model_average.body_fits)
-            if (body_fit.body, body_fit.distribution) == (best.type, best.family)
+            group.best
+            for group in model_averaging.fit_groups(model_average)
+            if (model_average.body_fits[group.best].body, model_average.body_fits[group.best].distribution)
+            == (best.type, best.family)
         )
         share = model_average.volume_shares[row]
     columns: list[np.ndarray] = []
@@ -461,7 +488,7 @@ def _remarks(
     model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate
 ) -> tuple[list[str], list[str]]:
     """Return the reasons for the status "weak", and further remarks for the user."""
-    weak_reasons, remarks = _misfit_reasons(model_average, saxs_data, best), []
+    weak_reasons, remarks = _misfit_reasons(model_average, types, saxs_data, best), []
     best_probability = next(iter(types.values()))
     if len(types) > 1 and best_probability < MIN_BODY_PROBABILITY:
         body_texts = [f"{body} {probability:.2f}" for body, probability in types.items() if probability >= 0.05]
@@ -490,7 +517,9 @@ def _remarks(
     return weak_reasons, remarks
 
 
-def _misfit_reasons(model_average: ModelAverage, saxs_data: SaxsData, best: Candidate) -> list[str]:
+def _misfit_reasons(
+    model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate
+) -> list[str]:
     """Return the reason why the misfit makes the answer weak, or an empty list."""
     chi2 = best.notes["chi2"]
     if chi2 <= MAX_REDUCED_CHI2 or best.calculated is None:
@@ -512,17 +541,24 @@ def _misfit_reasons(model_average: ModelAverage, saxs_data: SaxsData, best: Cand
     if not model_average.free_fits:
         return [
             "no body explains the data within their errors with the distributions that were fitted (reduced "
-            f"chi-squared {chi2_text}): add free to --distribution, or leave out --distribution"
+            f"chi-squared {chi2_text}): add free to --distribution, or leave out --distribution{_body_advice(types)}"
         ]
     return [
         f"no body explains the data within their errors (reduced chi-squared {chi2_text}): check the errors, or "
-        "raise --qmin if aggregates scatter at low Q"
+        f"raise --qmin if aggregates scatter at low Q{_body_advice(types)}"
     ]
 
 
-def _size_remarks(model_average: ModelAverage, best: Candidate, sizes: SizeDistribution) -> list[str]:
-    """Return remarks on the size distribution."""
-    remarks = []
+def _body_advice(types: dict[str, float]) -> str:
+    """Return the advice to compare bodies with a shape parameter, or "" if they were compared."""
+    return "" if set(types) & set(SHAPE_PARAMETERS) else ", or compare rods and spheroids with --body cylinder spheroid"
+
+
+def _size_remarks(
+    model_average: ModelAverage, best: Candidate, sizes: SizeDistribution, intervals: dict[str, Interval]
+) -> list[str]:
+    """Return remarks on the shape parameter and the size distribution."""
+    remarks = _shape_remarks(best, intervals)
     radius_draws = model_average.draws.sizes.mean
     low, high = statistics.quantiles(radius_draws, CENTRAL_90, weight=model_average.draws.weight)
     if best.family == "free" and high > MAX_INTERVAL_RATIO * low:
@@ -538,3 +574,19 @@ def _size_remarks(model_average: ModelAverage, best: Candidate, sizes: SizeDistr
             f"{sizes.max_determined_radius:.3g} Å, which the range of Q does not determine"
         )
     return remarks
+
+
+def _shape_remarks(best: Candidate, intervals: dict[str, Interval]) -> list[str]:
+    """Return a remark if the data do not determine whether the shape of the best body differs from a simpler one."""
+    if best.type not in SHAPE_PARAMETERS:
+        return []
+    interval = intervals[SHAPE_PARAMETERS[best.type].name]
+    if SHAPE_PARAMETERS[best.type].is_logarithmic:
+        if interval.low < 1 < interval.high:
+            return [
+                f"the aspect ratio is not determined to be above or below 1: {interval.low:.2g} to {interval.high:.2g}"
+            ]
+    elif interval.low < MAX_RELATIVE_LOW * interval.high:
+        simple_body = "hard spheres that interact" if best.type == "hard-sphere" else "spheres with a shell"
+        return [f"the data do not distinguish {simple_body} from spheres without"]
+    return []

@@ -17,8 +17,16 @@ from jaxstruc.io import points, read
 from jaxstruc.io.columns import ReadError, expect
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.reduction import subtract_background
-from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, QOptions, SaxsOptions, SizeOptions
-from jaxstruc.small_angle import contrast, fit, result
+from jaxstruc.options.small_angle import (
+    BODIES,
+    DEFAULT_SHAPED_BODIES,
+    DISTRIBUTIONS,
+    SHAPED_BODIES,
+    QOptions,
+    SaxsOptions,
+    SizeOptions,
+)
+from jaxstruc.small_angle import contrast, fit, result, shape_fits
 from jaxstruc.small_angle.data import SaxsData, prepare_saxs_data
 from jaxstruc.small_angle.result import SaxsResult
 
@@ -57,8 +65,18 @@ class SaxsPlan(NamedTuple):
     @property
     def contrast(self) -> float:
         """Contrast of the particles in the solvent in 10⁻⁶/Å², or 1 if the scale is arbitrary."""
-        if not self.fit.absolute:
+        return self.particle_contrast if self.fit.absolute else 1.0
+
+    @property
+    def contrast_ratio(self) -> float:
+        """Contrast of the shell divided by that of the core, or 1 if no core-shell sphere is fitted."""
+        if self.fit.shell_sld is None:
             return 1.0
+        return (self.fit.shell_sld - _solvent_sld(self.fit.solvent)) / self.particle_contrast
+
+    @property
+    def particle_contrast(self) -> float:
+        """Contrast of the particles, or of their cores, in 10⁻⁶/Å²."""
         particle_sld = contrast.element_sld(self.element) if self.fit.sld is None else self.fit.sld
         return particle_sld - _solvent_sld(self.fit.solvent)
 
@@ -84,14 +102,20 @@ def check_saxs_plan(plan: SaxsPlan, *, background: Measurement | None = None) ->
         raise ValueError(f"Expected the symbol of an element in --element, e.g. Au, got {plan.element}; correct it.")
     if plan.data.background_scale != 1 and plan.data.background is None and background is None:
         raise ValueError("Expected --background with --background-scale, got none; pass the file of the solvent.")
-    if not plan.fit.absolute:
+    if not plan.fit.absolute and plan.fit.shell_sld is None:
         return
     if not plan.element and plan.fit.sld is None:
-        raise ValueError("Expected --element or --sld with --absolute, got neither; pass one of them.")
-    if abs(plan.contrast) < 1e-6:
+        name = "--absolute" if plan.fit.absolute else "--body core-shell"
+        raise ValueError(f"Expected --element or --sld with {name}, got neither; pass one of them.")
+    if abs(plan.particle_contrast) < 1e-6:
         raise ValueError(
             "Particles and solvent have the same scattering length density, so there is no contrast. "
             "Check --sld and --solvent."
+        )
+    if plan.fit.shell_sld is not None and abs(plan.contrast_ratio - 1) < 1e-6:
+        raise ValueError(
+            "Shell and core have the same scattering length density, so that the shell is not visible. "
+            "Check --shell-sld and --sld."
         )
 
 
@@ -164,13 +188,34 @@ def solve_saxs_measurements(
             progress(start, len(measurements), f"{batch[0].name}: {len(plan.bodies)} bodies")
         start_time = time.perf_counter()
         batch_data = [prepare_saxs_data(batch_measurement, plan.fit) for batch_measurement in batch]
-        batch_fits = fit.fit_all(batch_data, plan.bodies, plan.distributions)
+        batch_fits = fit_bodies(batch_data, plan)
         shared_seconds = (time.perf_counter() - start_time) / len(batch)
         for measurement, saxs_data, fits in zip(batch, batch_data, batch_fits, strict=True):
             start_time = time.perf_counter()
             result = saxs_result_from_fits(measurement, saxs_data, fits, plan)
             seconds = shared_seconds + time.perf_counter() - start_time
             yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
+
+
+def fit_bodies(patterns: Sequence[SaxsData], plan: SaxsPlan) -> list[fit.SaxsFits]:
+    """Return the fits of all bodies to each pattern.
+
+    If the plan names no bodies, those with a shape parameter are fitted only to patterns that no body with one length
+    and one population explains.
+    """
+    all_fits = fit.fit_all(patterns, tuple(body for body in plan.bodies if body in BODIES), plan.distributions)
+    shaped_bodies: tuple[str, ...] = tuple(body for body in plan.bodies if body in SHAPED_BODIES)
+    indices = list(range(len(patterns)))
+    if not plan.fit.body:
+        shaped_bodies = DEFAULT_SHAPED_BODIES
+        indices = [index for index in indices if not shape_fits.is_explained(all_fits[index], patterns[index])]
+    new_fits = shape_fits.with_shape_fits(
+        [all_fits[index] for index in indices], [patterns[index] for index in indices], shaped_bodies,
+        plan.distributions, contrast_ratio=plan.contrast_ratio,
+    )  # fmt: skip
+    for index, fits in zip(indices, new_fits, strict=True):
+        all_fits[index] = fits
+    return all_fits
 
 
 @with_one_blas_thread

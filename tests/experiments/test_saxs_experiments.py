@@ -24,6 +24,38 @@ def test_simulated_spheres_are_those_of_another_sum(experiments):
     )
 
 
+def test_simulated_bodies_with_two_lengths_are_those_of_the_package(experiments):
+    import simulated_saxs
+
+    from jaxstruc import SimulateSaxsOptions, simulate_saxs
+
+    grid = {"radius": 40.0, "pd": 0.1, "qmin": 0.01, "qmax": 0.31, "qstep": 0.02}
+    for body, simulated_body, shape, ratio, options in (
+        ("spheroid", "spheroid", 0.4, 1.0, {"aspect": 0.4}),
+        ("cylinder", "cylinder", 3.0, 1.0, {"aspect": 3.0}),
+        ("core-shell", "core-shell", 8.0, -0.5, {"shell": 8.0, "contrast": 1.0, "shell_contrast": -0.5}),
+        ("hard-sphere", "sphere", 0.3, 1.0, {"volume_fraction": 0.3, "interaction": "local"}),
+    ):
+        q, expected, _ = simulate_saxs(simulated_body, **grid, options=SimulateSaxsOptions(**options))
+        intensity = simulated_saxs.shaped_intensity(body, q, 40.0, 0.1, shape, ratio)
+        np.testing.assert_allclose(intensity / intensity[0], expected / expected[0], rtol=2e-3, err_msg=body)
+
+
+def test_a_sample_with_two_lengths_is_the_same_each_time_and_its_intervals_are_counted(experiments):
+    import saxs_tables
+    import saxs_two_lengths
+
+    (truth, sample), (_, repeated_sample) = (saxs_two_lengths.simulate_case("cylinder", 3, seed=0) for _ in range(2))
+    np.testing.assert_array_equal(sample.intensity, repeated_sample.intensity)
+    fitted = {f"{name}_fit": 1.01 * truth[name] for name in ("radius", "pd", "shape")}
+    fitted |= {"radius_held": True, "pd_held": True, "shape_held": False, "body": "cylinder", "model": "right body"}
+    sphere = {"truth": "cube", "body": "spheroid", "model": "all bodies"}
+    rows = [truth | fitted, truth | fitted | {"model": "all bodies"}, sphere, sphere | {"body": "not determined"}]
+    assert "| cylinder | 1 | 100.0 % | 100.0 % | 0.0 % | 66.7 % | 1 % | 1 % |" in saxs_tables.two_lengths_block(rows)
+    assert "claimed for 1 of 2 samples of bodies with one" in saxs_tables.two_lengths_block(rows)
+    assert "one length: 2 samples, right body 0.0%, wrong body 50.0%" in saxs_two_lengths.summary_text(rows)
+
+
 def test_a_sample_of_the_round_robin_is_the_same_each_time_and_has_means_a_factor_apart(experiments):
     import saxs_round_robin
 

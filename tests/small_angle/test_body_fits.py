@@ -27,9 +27,9 @@ def test_a_fit_alone_is_the_same_as_among_others_of_other_sizes():
 
 def test_a_second_call_does_not_compile_again():
     fit.fit_all([make_saxs_data()], ("sphere",), ("gaussian",))
-    n_compiled = fit._fit_single_populations._cache_size()
+    n_compiled = fit.fit_single_populations._cache_size()
     fit.fit_all([make_saxs_data((33.0, 0.07, 1.0), seed=4)] * 2, ("sphere",), ("gaussian",))
-    assert fit._fit_single_populations._cache_size() == n_compiled
+    assert fit.fit_single_populations._cache_size() == n_compiled
 
 
 @pytest.mark.slow

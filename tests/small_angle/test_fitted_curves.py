@@ -48,7 +48,9 @@ def test_shares_give_the_same_curve_and_scale(sphere_fit):
 
     volume_fractions = evidence.volume_shares([body_fit], log_radius)[0]
     curve, background, scale, _ = fitted_curves.distribution_curve(
-        saxs_data, fitted_curves.size_curves(saxs_data, "sphere", log_radius), volume_fractions
+        saxs_data,
+        fitted_curves.size_curves(saxs_data, fitted_curves.body_table(body_fit, None), log_radius),
+        volume_fractions,
     )
     np.testing.assert_allclose(curve, fitted_curve.calculated, rtol=1e-3)
     assert scale == pytest.approx(fitted_curve.scale, rel=1e-3) and background[0] == pytest.approx(
