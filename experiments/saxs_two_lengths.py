@@ -1,6 +1,6 @@
 """Claim: bodies with two lengths are fitted with honest intervals, and bodies with one length are not taken for them.
 
-    python experiments/saxs_two_lengths.py            # an hour on 2 CPU cores
+    python experiments/saxs_two_lengths.py            # half an hour on 2 CPU cores
     python experiments/saxs_two_lengths.py --quick    # under 50 s
 
 The bodies with two lengths are the spheroid, the cylinder and the core-shell sphere. Hard spheres that interact are

@@ -239,7 +239,8 @@ def saxs(
         options: All options. Each of the following keywords that is not None overrides its field.
         qmin: Start of the fit, in 1/Å.
         qmax: End of the fit, in 1/Å.
-        body: Shapes of the particles that are compared. With None all shapes are compared.
+        body: Shapes of the particles that are compared. With None these are the sphere and the polyhedra, and also
+            spheroid, cylinder and hard-sphere if none of them explains the data with one population.
         distribution: Distributions of sizes that are compared. With None all distributions are compared.
         background: I(Q) of the solvent. It is multiplied by `background_scale` of the options and subtracted.
         progress: Function that is called with the number of finished measurements, the number of all measurements, and

@@ -106,7 +106,7 @@ SAXS_SUMMARY_COLUMNS = (
 - `median` (of R) and `sigma` (of ln R) are the parameters of a lognormal distribution, as in sasmodels.
 - `chi2` is divided by the number of degrees of freedom. `noise_scale` is the factor on the variance of the noise."""
 COLUMN_UNITS = UNITS | {
-    name: "Å" for name in "diameter mean_diameter diameter_estimate radius r_eq median moved".split()
+    name: "Å" for name in "diameter mean_diameter diameter_estimate radius r_eq shell_thickness median moved".split()
 } | {"seconds": "s"}  # fmt: skip
 """Units of columns. The ends of an interval, the error and the value of one population have the unit of the value."""
 MIN_SHARE = 0.02

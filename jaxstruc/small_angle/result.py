@@ -75,7 +75,7 @@ class SaxsResult(Result):
 
     `intervals` contains the credible intervals of the number-weighted radius, pd and r_eq, and of the volume-weighted
     mean_diameter and width. pd is the relative standard deviation of the radius, and r_eq is the radius of the sphere
-    of equal volume.
+    of equal volume. If the best body has a shape parameter, e.g. aspect_ratio, its interval is included.
     """
 
     technique: ClassVar[str] = "saxs"
