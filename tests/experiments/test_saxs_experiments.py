@@ -120,3 +120,15 @@ def test_the_slides_sphere_is_fitted_and_tabled(experiments, tmp_path):
     assert [json.loads(line) for line in rows_path.read_text().splitlines()] == rows
     assert all(abs(row["radius"] - 34.907) < 0.4 and row["body"] == "sphere" for row in rows)
     assert "| sphere, Gaussian sizes | 3 | mean radius, Å |" in saxs_tables.sphere_block(rows)
+
+
+@pytest.mark.long
+def test_bodies_with_two_lengths_are_fitted_and_tabled(experiments, tmp_path):
+    import saxs_tables
+    import saxs_two_lengths
+
+    rows_path = tmp_path / "saxs_two_lengths.jsonl"
+    rows = saxs_two_lengths.main(["--sets", "1", "--compared", "0", "--out", str(rows_path)])
+    assert [json.loads(line) for line in rows_path.read_text().splitlines()] == rows
+    assert all(row["body"] == row["truth"] and abs(row["radius_fit"] / row["radius"] - 1) < 0.1 for row in rows)
+    assert "| all | 4 |" in saxs_tables.two_lengths_block(rows)
