@@ -3,6 +3,7 @@
     python experiments/deepstruc.py                       (trains missing models: about an hour each on one core)
     python experiments/deepstruc.py --trained-only        (minutes; leaves out missing models)
     python experiments/deepstruc.py --splits range        (one split)
+    python experiments/deepstruc.py --data DIR            (measured files too)
     python experiments/deepstruc.py --quick               (under 50 s: a tiny training; writes nothing)
 
 DeepStruc (Digital Discovery 2, 69 (2023), doi 10.1039/D2DD00086E) is a conditional variational autoencoder for 3743
@@ -16,13 +17,20 @@ There are two splits:
 - range: shapes in whole ranges of their parameters are the test (`deepstruc_shapes.HELD_OUT_RANGES`), and bond lengths
   are drawn continuously on both sides.
 
+The network has two variants. The occupancy of each site is a free function of the PDF (`plain`), or a smooth function
+of the place of the site (`smooth`). `no-type-head` is `plain` without the head that predicts the type from the latent
+vector alone.
+
 Each row has the measures of one model for one type, or for all types. The models are one draw of the network (`draw`),
-the decoded mean of its prior (`mean`) and, as the control, the structure of the nearest training PDF (`template`). The
-error is the mean distance of the atoms from their true positions after the best rotation, mirror and pairing (see
-`evaluation.coordinate_error`). It is reported as decoded (`error`), and after a fit of stretch, Uiso and scale to the
+the decoded mean of its prior (`mean`) and, as the control, the structure of the nearest training PDF (`template`),
+which is scaled by the neighbour distance as the network's input is. The error is the mean distance of the atoms from
+their true positions after the best rotation, mirror and pairing (see `evaluation.coordinate_error`). It is reported as decoded (`error`), and after a fit of stretch, Uiso and scale to the
 PDF (`fitted_error`). Atoms without a partner are left out, so that the error means little if the number of atoms is
-wrong. Rows of the part `latent` state how many of all PDFs have another type than most of their five nearest neighbours
-in the plane of the prior's means. Rows of the part `draws` compare several draws for one PDF.
+wrong. A structure is solved if its number of atoms is exact and its error after the fit is below 0.1 Å. Rows of the
+part `latent` state how many of all PDFs have another type than most of their five nearest neighbours in the plane of
+the prior's means. Rows of the part `draws` compare several draws for one PDF. Rows of the part `measured` need the
+folder of the measured files (`--data DIR`). They have the best of 200 draws, fitted from 1.5 to 20 Å with scale,
+stretch and Uiso. The authors' released network reaches Rw 0.245 and 0.198 with the same fit.
 """
 
 import argparse
@@ -49,8 +57,10 @@ from jaxtyping import Array, Float
 from jaxstruc.cli import progress
 from jaxstruc.clusters.deepstruc_shapes import STRUCTURE_TYPES, deepstruc_family
 from jaxstruc.clusters.distances import distances
+from jaxstruc.io.read import read_curve
 from jaxstruc.network.cvae import dataset
 from jaxstruc.network.cvae.dataset import Dataset, Split
+from jaxstruc.network.cvae.propose import model_input
 from jaxstruc.network.deepstruc import scaled_pdf
 from jaxstruc.network.deepstruc.model import ParticleCVAE
 from jaxstruc.network.deepstruc.propose import propose_particles
@@ -65,18 +75,28 @@ NAME = "deepstruc"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
 SPLITS: dict[str, Preset] = {"random": "deepstruc", "range": "deepstruc-continuous"}
 EPOCHS = {"random": 12, "range": 8}
+VARIANTS: dict[str, dict[str, bool]] = {
+    "plain": {},
+    "smooth": {"smooth_sites": True},
+    "no-type-head": {"type_head": False},
+}
+"""Variants of the network, with the sizes that differ from their defaults (see `ParticleModelSizes`)."""
+SPLIT_VARIANTS = {"random": ("plain", "no-type-head"), "range": ("plain", "smooth")}
+"""Variants that are trained for each split."""
 MODELS = {"draw": True, "mean": False}
 """Models of the network, and whether each draws its latent vector."""
 FREE_PARAMETERS = ("scale", "stretch", "uiso")
 TABLE_RANGE = TableRange(36.0, 34.0)
 """Longest distance in Å, and largest product of Q and stretch in 1/Å, of the fits. The PDFs end at 30 Å."""
-MIN_R = 1.5
-"""Start of the fitted range of r, in Å."""
 BATCH_SIZE = 32
 N_DRAWS, N_DRAWN_PDFS = 16, 24
 """Number of draws for each PDF, and number of PDFs, in the part `draws`."""
+MAX_TEST_PDFS = {"random": 748, "range": 400}
+"""Largest number of test PDFs of each split. They are drawn at random."""
 N_NEIGHBOURS = 5
 """Number of neighbours in the latent plane."""
+MEASURED_FILES, MEASURED_DRAWS = ("Pt_1.8nm_S3.gr", "Au144_pMBA.gr"), 200
+"""Measured files, and number of draws for each."""
 MIN_SEPARATION = 0.1
 """Error in Å above which two draws for one PDF count as different structures."""
 
@@ -92,6 +112,26 @@ class Structures(NamedTuple):
     def atoms(self) -> list[np.ndarray]:
         """Positions of the atoms of each structure."""
         return [positions[mask] for positions, mask in zip(self.positions, self.mask, strict=True)]
+
+
+class FitSettings(NamedTuple):
+    """The r range in Å, the Q range in 1/Å and qdamp in 1/Å of a fit."""
+
+    rmin: float = 1.5
+    rmax: float = dataset.PDF_GRID.rmax
+    qmin: float = dataset.PDF_GRID.qmin
+    qmax: float = dataset.PDF_GRID.qmax
+    qdamp: float = 0.0
+
+    @property
+    def r_mask(self) -> np.ndarray:
+        """True for the points of `PDF_GRID` in the r range."""
+        r = dataset.PDF_GRID.r
+        return (r >= self.rmin - 1e-6) & (r <= self.rmax + 1e-6)
+
+
+IDEAL_FIT = FitSettings()
+"""Settings of the fits to simulated PDFs."""
 
 
 class StructureFits(NamedTuple):
@@ -119,13 +159,13 @@ def load_dataset(split: str, *, quick: bool = False) -> Dataset:
 
 
 def train_or_read(
-    data: Dataset, split: str, seed: int, *, type_head: bool, runs: Path, quick: bool = False
+    data: Dataset, split: str, seed: int, *, variant: str, runs: Path, quick: bool = False
 ) -> tuple[Any, ParticleCVAE, Split]:
     """Return the parameters of a training, which is read if it is finished, its network and its split."""
     options = dataclasses.replace(make_options(split, quick=quick), seed=seed)
-    network = ParticleCVAE(dataclasses.replace(sizes_from_options(options), type_head=type_head))
+    network = ParticleCVAE(dataclasses.replace(sizes_from_options(options), **VARIANTS[variant]))
     data_split = dataset.split(data, strategy=split, seed=seed)
-    folder = training_folder(split, seed, type_head=type_head, runs=runs)
+    folder = training_folder(split, seed, variant=variant, runs=runs)
     with progress.progress_bar(folder.name) as advance_bar:
 
         def report(epoch, metrics):
@@ -135,9 +175,9 @@ def train_or_read(
     return params[0], network, data_split
 
 
-def training_folder(split: str, seed: int, *, type_head: bool, runs: Path) -> Path:
+def training_folder(split: str, seed: int, *, variant: str, runs: Path) -> Path:
     """Return the folder of a training."""
-    return runs / f"{NAME}-{split}{'' if type_head else '-no-type-head'}-seed{seed}"
+    return runs / f"{NAME}-{split}-{variant}-seed{seed}"
 
 
 def is_finished(folder: Path, split: str) -> bool:
@@ -164,43 +204,52 @@ def propose(params, network: ParticleCVAE, pdf: np.ndarray, key: Array, *, draw:
     return Structures(np.asarray(proposals.positions), np.asarray(proposals.mask)), np.asarray(proposals.structure_type)
 
 
-def nearest_training_rows(data: Dataset, train: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the training PDF with the highest cosine to each PDF."""
-    training_pdfs, pdfs = (np.asarray(dataset.normalise(jnp.asarray(data.pdf[part]))) for part in (train, rows))
-    return train[np.argmax(pdfs @ training_pdfs.T, axis=1)]
+def nearest_structures(data: Dataset, train: np.ndarray, rows: np.ndarray) -> tuple[Structures, np.ndarray]:
+    """Return the structure of the training PDF with the most similar scaled PDF, and its type, for each PDF.
+
+    It is stretched by the ratio of the neighbour distances of both PDFs. This control has the input of the network.
+    """
+    training_pdfs, pdfs = (scaled_pdf.scale_pdfs(data.pdf[part]) for part in (train, rows))
+    nearest = np.asarray(jnp.argmax(pdfs.values @ training_pdfs.values.T, axis=1))
+    ratio = np.asarray(pdfs.neighbour / training_pdfs.neighbour[nearest])
+    structures = true_structures(data, train[nearest])
+    scaled_structures = structures._replace(positions=structures.positions * ratio[:, None, None])
+    return scaled_structures, shape_types(data)[data.shape_index[train[nearest]]]
 
 
-def fit_structures(structures: Structures, pdf: np.ndarray) -> StructureFits:
+def fit_structures(structures: Structures, pdf: np.ndarray, settings: FitSettings = IDEAL_FIT) -> StructureFits:
     """Return the fits of scale, stretch and Uiso of each structure to its PDF."""
-    r_mask = dataset.PDF_GRID.r >= MIN_R - 1e-6
-    batches = []
+    r_mask, batches = settings.r_mask, []
     for start in range(0, len(pdf), BATCH_SIZE):
         rows = np.arange(start, start + BATCH_SIZE).clip(max=len(pdf) - 1)
         batch = (structures.positions[rows], structures.mask[rows], pdf[rows][:, r_mask])
-        batches.append(_fit_batch(*(jnp.asarray(column, jnp.float32) for column in batch)))
+        batches.append(_fit_batch(*(jnp.asarray(column, jnp.float32) for column in batch), settings=settings))
     return jax.tree.map(lambda *columns: np.concatenate(columns)[: len(pdf)], *batches)
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="settings")
 def _fit_batch(
-    positions: Float[Array, "pdf atom 3"], mask: Float[Array, "pdf atom"], pdf: Float[Array, "pdf r"]
+    positions: Float[Array, "pdf atom 3"],
+    mask: Float[Array, "pdf atom"],
+    pdf: Float[Array, "pdf r"],
+    *,
+    settings: FitSettings,
 ) -> StructureFits:
     def fit_structure(positions, mask, curve):
         bond = jnp.asarray(2.7, curve.dtype)
         table = cluster_tables.tabulate_distances(distances(positions), mask, bond, span=TABLE_RANGE)
-        return fit.refine(table, point_basis(curve), free=FREE_PARAMETERS)
+        return fit.refine(table, point_basis(curve, settings), free=FREE_PARAMETERS)
 
     fits = jax.vmap(fit_structure)(positions, mask, pdf)
     return StructureFits(fits.values.stretch, fits.rw)
 
 
-def point_basis(curve: Float[Array, " r"]) -> FitBasis:
-    """Return the data of a fit whose basis is the points of a PDF on `PDF_GRID` from `MIN_R`."""
-    grid = dataset.PDF_GRID
-    r = grid.r[grid.r >= MIN_R - 1e-6]
-    nodes, weights = np.polynomial.legendre.leggauss(target.n_q_nodes(grid.rmax, grid.qmin, grid.qmax, TABLE_RANGE))
-    q = grid.qmin + (grid.qmax - grid.qmin) * (nodes + 1) / 2
-    transform = (grid.qmax - grid.qmin) / np.pi * weights[:, None] * np.sin(q[:, None] * r)
+def point_basis(curve: Float[Array, " r"], settings: FitSettings) -> FitBasis:
+    """Return the data of a fit whose basis is the points of `PDF_GRID` in the range of a PDF."""
+    r, (qmin, qmax) = dataset.PDF_GRID.r[settings.r_mask], settings[2:4]
+    nodes, weights = np.polynomial.legendre.leggauss(target.n_q_nodes(settings.rmax, qmin, qmax, TABLE_RANGE))
+    q = qmin + (qmax - qmin) * (nodes + 1) / 2
+    transform = (qmax - qmin) / np.pi * weights[:, None] * np.sin(q[:, None] * r)
     zero, unit = jnp.zeros((), curve.dtype), jnp.ones((), curve.dtype)
     return FitBasis(
         q=jnp.asarray(q, curve.dtype),
@@ -210,10 +259,10 @@ def point_basis(curve: Float[Array, " r"]) -> FitBasis:
         data=curve,
         norm=curve @ curve,
         unmodelled_squares=zero,
-        n_independent=(r[-1] - r[0]) * (grid.qmax - grid.qmin) / np.pi * unit,
+        n_independent=(r[-1] - r[0]) * (qmax - qmin) / np.pi * unit,
         stretch=unit,
         bond=2.7 * unit,
-        qdamp=zero,
+        qdamp=settings.qdamp * unit,
         qbroad=zero,
         scale_bounds=jnp.asarray((target.MIN_SCALE, jnp.inf), curve.dtype),
         span=TABLE_RANGE,
@@ -228,13 +277,16 @@ def structure_measures(
     fits = fit_structures(structures, data.pdf[rows])
     true_types = shape_types(data)[data.shape_index[rows]]
     error = evaluation.coordinate_error
+    count_exact = np.array([len(a) == len(b) for a, b in zip(true_atoms, structures.atoms, strict=True)])
+    fitted_error = np.array(
+        [error(a, b * s) for a, b, s in zip(true_atoms, structures.atoms, fits.stretch, strict=True)]
+    )
     return {
         "type_right": structure_types == true_types,
-        "count_exact": np.array([len(a) == len(b) for a, b in zip(true_atoms, structures.atoms, strict=True)]),
+        "count_exact": count_exact,
+        "solved": count_exact & (fitted_error < evaluation.MAX_SOLVED_ERROR),
         "error": np.array([error(a, b) for a, b in zip(true_atoms, structures.atoms, strict=True)]),
-        "fitted_error": np.array(
-            [error(a, b * s) for a, b, s in zip(true_atoms, structures.atoms, fits.stretch, strict=True)]
-        ),
+        "fitted_error": fitted_error,
         "fitted_rw": np.asarray(fits.rw),
     }
 
@@ -314,8 +366,8 @@ def draws_row(data: Dataset, rows: np.ndarray, params, network: ParticleCVAE, se
 def evaluate_training(
     data: Dataset, params, network: ParticleCVAE, data_split: Split, seed: int, shared: dict
 ) -> list[dict]:
-    """Return the rows of one training and of its nearest templates."""
-    rows, types = data_split.test, shape_types(data)
+    """Return the rows of one training."""
+    rows, types = test_rows(data_split, shared), shape_types(data)
     true_types, result = types[data.shape_index[rows]], []
     for model, draw in MODELS.items():
         start = time.perf_counter()
@@ -323,12 +375,39 @@ def evaluate_training(
         seconds = time.perf_counter() - start
         measures = structure_measures(data, rows, structures, structure_types)
         result += measure_rows(measures, true_types, {**shared, "model": model, "seconds": round(seconds, 2)})
-    nearest_rows = nearest_training_rows(data, data_split.train, rows)
-    measures = structure_measures(
-        data, rows, true_structures(data, nearest_rows), types[data.shape_index[nearest_rows]]
-    )
-    result += measure_rows(measures, true_types, {**shared, "model": "template"})
     result.append(draws_row(data, rows, params, network, seed, shared))
+    return result
+
+
+def test_rows(data_split: Split, shared: dict) -> np.ndarray:
+    """Return the test PDFs of a split and a seed."""
+    rows = np.random.default_rng(shared["seed"]).permutation(data_split.test)
+    return np.sort(rows[: MAX_TEST_PDFS[shared["split"]]])
+
+
+def template_rows(data: Dataset, data_split: Split, shared: dict) -> list[dict]:
+    """Return the rows of the structures of the nearest training PDFs."""
+    rows, types = test_rows(data_split, shared), shape_types(data)
+    measures = structure_measures(data, rows, *nearest_structures(data, data_split.train, rows))
+    return measure_rows(measures, types[data.shape_index[rows]], {**shared, "model": "template"})
+
+
+def measured_rows(folder: Path, params, network: ParticleCVAE, shared: dict) -> list[dict]:
+    """Return the rows of the best of many draws for each measured file. No row holds measured data."""
+    result = []
+    for name in MEASURED_FILES:
+        measurement = read_curve(folder / name)
+        pdf = model_input(measurement, rmin=IDEAL_FIT.rmin)[None].astype(np.float32)
+        repeated = np.repeat(pdf, MEASURED_DRAWS, axis=0)
+        structures, structure_types = propose(params, network, repeated, jax.random.key(0), draw=True)
+        qmin, qmax = (float(measurement.header[key]) for key in ("qmin", "qmax"))
+        fits = fit_structures(structures, repeated, FitSettings(1.5, 20.0, qmin, qmax, 0.03))
+        best = int(np.argmin(fits.rw))
+        result.append({
+            **shared, "part": "measured", "file": name, "draws": MEASURED_DRAWS, "rw": round(float(fits.rw[best]), 4),
+            "rw_median": round(float(np.median(fits.rw)), 4), "atoms": int(structures.mask[best].sum()),
+            "type": STRUCTURE_TYPES[structure_types[best]], "stretch": round(float(fits.stretch[best]), 4),
+        })  # fmt: skip
     return result
 
 
@@ -349,21 +428,23 @@ def training_rows(split: str, seed: int, options: argparse.Namespace, runs: Path
     """Train or read the model of a split and a seed, and return its rows."""
     data = load_dataset(split, quick=options.quick)
     result = []
-    for type_head in (True,) if options.quick else (True, False):
-        folder = training_folder(split, seed, type_head=type_head, runs=runs)
-        if not options.quick and not is_finished(folder, split) and (options.trained_only or not type_head):
+    for variant in SPLIT_VARIANTS[split][: 1 if options.quick else None]:
+        folder = training_folder(split, seed, variant=variant, runs=runs)
+        if options.trained_only and not is_finished(folder, split):
             print(f"Left out: {folder.name} is not trained.", file=sys.stderr)
             continue
-        params, network, data_split = train_or_read(
-            data, split, seed, type_head=type_head, runs=runs, quick=options.quick
-        )
-        shared = {"split": split, "seed": seed, "type_head": type_head}
+        params, network, data_split = train_or_read(data, split, seed, variant=variant, runs=runs, quick=options.quick)
+        shared = {"split": split, "seed": seed, "variant": variant}
         z = prior_means(params, network, data.pdf)
         result.append(latent_row(data, z, shared))
-        if type_head:
+        if variant != "no-type-head":
             result += evaluate_training(data, params, network, data_split, seed, shared)
-            if options.out is not None and seed == 0:
-                draw_latent_map(data, z, data_split.test, options.out.with_name(f"{NAME}_{split}.png"))
+        if options.data is not None and split == "random":
+            result += measured_rows(options.data, params, network, shared)
+        if options.out is not None and seed == 0:
+            draw_latent_map(data, z, data_split.test, options.out.with_name(f"{NAME}_{split}_{variant}.png"))
+    if result:
+        result += template_rows(data, data_split, {"split": split, "seed": seed, "variant": "template"})
     config = make_options(split, quick=options.quick).recorded_values
     return [{**row, "config": config, **json_rows.provenance()} for row in result]
 
@@ -374,6 +455,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--trained-only", action="store_true", help="leave out models whose training is not finished")
+    parser.add_argument("--data", type=Path, help="folder of the measured files; rows of the random split only")
     parser.add_argument("--quick", action="store_true", help="run a tiny training, and write nothing")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)

@@ -1,9 +1,9 @@
 """The sites of each structure type, in a canonical order and orientation. A particle is the set of its occupied sites.
 
 The shapes of a type have common axes: the cubic axes along x, y and z, and the hexagonal or five-fold axis along z. The
-mean of the atoms lies at the origin, but in hcp a corner does, because the shapes are blocks of cells that grow from
-it. The sites of a type are the positions of all its shapes in the list of DeepStruc. Octahedra have two lattices of
-sites, and decahedra two columns, for the two parities of their edges.
+mean of the atoms lies at the origin, but in hcp the first atom does, because the shapes are blocks of cells that grow
+from it. The sites of a type are the positions of all its shapes in the list of DeepStruc. Octahedra have two lattices
+of sites, and decahedra two columns, for the two parities of their edges.
 """
 
 import functools
@@ -33,7 +33,7 @@ class SiteTable(NamedTuple):
 def canonical_positions(shape: Cluster) -> Float[np.ndarray, "atom 3"]:
     """Return the positions of a shape with the origin of its type (see the module), in bond lengths."""
     positions = shape.positions
-    return positions - (positions.min(axis=0) if shape.family == "hcp" else positions.mean(axis=0))
+    return positions - (positions[0] if shape.family == "hcp" else positions.mean(axis=0))
 
 
 @functools.cache
@@ -48,6 +48,33 @@ def site_table() -> SiteTable:
         positions.append(distinct[np.lexsort((x, y, z, np.round(np.linalg.norm(distinct, axis=1), 3)))])
         structure_types.append(np.full(len(distinct), type_index))
     return SiteTable(np.concatenate(positions), np.concatenate(structure_types))
+
+
+@functools.cache
+def site_features() -> Float[np.ndarray, "site feature"]:
+    """Return numbers that describe the place of each site within its type, for a decoder that is smooth over the sites.
+
+    They are the position, its distance from the origin and from the axis, its largest projections on the directions
+    (100), (110) and (111) and on the side faces of a decahedron, its hexagonal cell, and the type. Lengths are in units
+    of 5 bond lengths.
+    """
+    table = site_table()
+    x, y, z = table.positions.T
+    largest = np.sort(np.abs(table.positions), axis=1)[:, ::-1]
+    five_fold = np.arange(10) * np.pi / 5
+    sides = (x[:, None] * np.cos(five_fold) + y[:, None] * np.sin(five_fold)).reshape(-1, 2, 5, order="F").max(axis=2)
+    hexagonal_cell = np.stack([x + y / np.sqrt(3), 2 * y / np.sqrt(3), z / 1.633], axis=1)
+    lengths = [
+        table.positions,
+        np.abs(table.positions),
+        np.cumsum(largest, axis=1),
+        np.hypot(x, y)[:, None],
+        np.linalg.norm(table.positions, axis=1)[:, None],
+        sides,
+        hexagonal_cell,
+    ]
+    types = np.eye(len(STRUCTURE_TYPES))[table.structure_type]
+    return np.concatenate([np.concatenate(lengths, axis=1) / 5, types], axis=1)
 
 
 def site_occupancy(shapes: Sequence[Cluster]) -> Bool[np.ndarray, "shape site"]:
