@@ -17,19 +17,19 @@ There are two splits:
 - range: shapes in whole ranges of their parameters are the test (`deepstruc_shapes.HELD_OUT_RANGES`), and bond lengths
   are drawn continuously on both sides.
 
-The network has two variants. The occupancy of each site is a free function of the PDF (`plain`), or a smooth function
-of the place of the site (`smooth`). `no-type-head` is `plain` without the head that predicts the type from the latent
-vector alone.
+The variant `no-type-head` of the network lacks the head that predicts the type from the latent vector alone.
 
 Each row has the measures of one model for one type, or for all types. The models are one draw of the network (`draw`),
 the decoded mean of its prior (`mean`) and, as the control, the structure of the nearest training PDF (`template`),
 which is scaled by the neighbour distance as the network's input is. The error is the mean distance of the atoms from
-their true positions after the best rotation, mirror and pairing (see `evaluation.coordinate_error`). It is reported as decoded (`error`), and after a fit of stretch, Uiso and scale to the
-PDF (`fitted_error`). Atoms without a partner are left out, so that the error means little if the number of atoms is
-wrong. A structure is solved if its number of atoms is exact and its error after the fit is below 0.1 Å. Rows of the
-part `latent` state how many of all PDFs have another type than most of their five nearest neighbours in the plane of
-the prior's means. Rows of the part `draws` compare several draws for one PDF. Rows of the part `measured` need the
-folder of the measured files (`--data DIR`). They have the best of 200 draws, fitted from 1.5 to 20 Å with scale,
+their true positions after the best rotation, mirror and pairing (see `evaluation.coordinate_error`). It is reported as
+decoded (`error`), and after a fit of stretch, Uiso and scale to the PDF (`fitted_error`). Atoms without a partner are
+left out, so that the error means little if the number of atoms is wrong. A structure is solved if its number of atoms
+is exact and its error after the fit is below 0.1 Å.
+
+Rows of the part `latent` state how many of all PDFs have another type than most of their five nearest neighbours in the
+plane of the prior's means. Rows of the part `draws` compare several draws for one PDF. Rows of the part `measured` need
+the folder of the measured files (`--data DIR`). They have the best of 200 draws, fitted from 1.5 to 20 Å with scale,
 stretch and Uiso. The authors' released network reaches Rw 0.245 and 0.198 with the same fit.
 """
 
@@ -77,11 +77,10 @@ SPLITS: dict[str, Preset] = {"random": "deepstruc", "range": "deepstruc-continuo
 EPOCHS = {"random": 12, "range": 8}
 VARIANTS: dict[str, dict[str, bool]] = {
     "plain": {},
-    "smooth": {"smooth_sites": True},
     "no-type-head": {"type_head": False},
 }
 """Variants of the network, with the sizes that differ from their defaults (see `ParticleModelSizes`)."""
-SPLIT_VARIANTS = {"random": ("plain", "no-type-head"), "range": ("plain", "smooth")}
+SPLIT_VARIANTS = {"random": ("plain", "no-type-head"), "range": ("plain",)}
 """Variants that are trained for each split."""
 MODELS = {"draw": True, "mean": False}
 """Models of the network, and whether each draws its latent vector."""

@@ -5,7 +5,7 @@ from table_cells import Rows, group_rows, markdown_table, number
 
 SPLIT_NAMES = {"random": "random", "range": "held-out ranges"}
 MODEL_NAMES = {"draw": "one draw", "mean": "mean of the prior", "template": "nearest training PDF"}
-VARIANT_NAMES = {"plain": "free sites", "smooth": "smooth sites", "no-type-head": "no type head", "template": "–"}
+VARIANT_NAMES = {"plain": "full", "no-type-head": "no type head", "template": "–"}
 MEASURED_TARGETS = {"Pt_1.8nm_S3.gr": 0.245, "Au144_pMBA.gr": 0.198}
 """Rw of the structures that DeepStruc's authors' released network proposes, with the same fit."""
 PUBLISHED_ERROR = 0.093
@@ -24,11 +24,10 @@ def deepstruc_block(rows: Rows) -> str:
         "median, Å",
     ]
     lines = [head]
-    for (split, variant, model), group in group_rows(_all_types(rows), ("split", "variant", "model")).items():
+    for (split, model), group in group_rows(_all_types(rows), ("split", "model")).items():
         lines.append(
             [
                 SPLIT_NAMES[split],
-                VARIANT_NAMES[variant],
                 MODEL_NAMES[model],
                 *(f"{100 * _mean(group, name):.1f} %" for name in ("type_right", "count_exact", "solved")),
                 *(number(_mean(group, name), 2) for name in ("error", "fitted_error")),
@@ -39,7 +38,7 @@ def deepstruc_block(rows: Rows) -> str:
 
 def deepstruc_types_table(rows: Rows) -> str:
     """Return the table of all models and types."""
-    head = ["split", "seed", "network", "structure", "type", "PDFs", "type right", "atoms exact", "solved"]
+    head = ["split", "seed", "structure", "type", "PDFs", "type right", "atoms exact", "solved"]
     head += ["error, Å", "after the fit, Å", "median", "Rw after the fit"]
     lines = [head]
     for row in (row for row in rows if row["part"] == "structures"):
@@ -47,7 +46,6 @@ def deepstruc_types_table(rows: Rows) -> str:
             [
                 SPLIT_NAMES[row["split"]],
                 str(row["seed"]),
-                VARIANT_NAMES[row["variant"]],
                 MODEL_NAMES[row["model"]],
                 row["type"],
                 str(row["n"]),

@@ -17,7 +17,6 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxstruc.clusters.deepstruc_shapes import STRUCTURE_TYPES
 from jaxstruc.network.cvae.model import Gaussian, sample_latent
 from jaxstruc.network.deepstruc.scaled_pdf import ScaledPdf
-from jaxstruc.network.deepstruc.type_sites import site_features
 
 N_COMPONENTS, MIN_VARIANCE = 128, 1e-3
 """Number of principal components of a PDF, and number added to their variances. A PDF has a mean square of 1."""
@@ -35,8 +34,6 @@ class ParticleModelSizes:
     """Number of latent dimensions."""
     width: int = 256
     """Number of features of the PDF and of the hidden layers of the decoder."""
-    smooth_sites: bool = False
-    """Whether the occupancy is a smooth function of the place of a site, instead of a free function of each site."""
     type_head: bool = True
     """Whether the loss contains the structure type that the latent vector alone predicts."""
 
@@ -109,23 +106,6 @@ class ParticleEncoder(nn.Module):
         return split_gaussian(nn.Dense(2 * self.latent)(hidden))
 
 
-class SmoothOccupancy(nn.Module):
-    """The occupancy of sites as a product of features of the particle and of features of their places.
-
-    Neighbouring sites have similar features. The surface of a particle between those of two training particles is thus
-    an interpolation.
-    """
-
-    width: int
-
-    @nn.compact
-    def __call__(self, hidden: Float[Array, "*batch width"]) -> Float[Array, "*batch site"]:
-        """Return the logits of all sites."""
-        places = jnp.asarray(site_features(), hidden.dtype)
-        embedding = nn.Dense(self.width)(nn.tanh(nn.Dense(self.width)(places)))
-        return nn.Dense(self.width)(hidden) @ embedding.T / jnp.sqrt(self.width)
-
-
 class ParticleDecoder(nn.Module):
     """The decoder p(particle | z, PDF) with the head that predicts the type from the latent vector."""
 
@@ -137,9 +117,8 @@ class ParticleDecoder(nn.Module):
         hidden = nn.relu(nn.Dense(self.sizes.width)(jnp.concatenate([z, pdf_features], axis=-1)))
         hidden = hidden + nn.Dense(self.sizes.width)(nn.relu(nn.Dense(self.sizes.width)(hidden)))
         n_types = len(STRUCTURE_TYPES)
-        occupancy = SmoothOccupancy(128) if self.sizes.smooth_sites else nn.Dense(self.sizes.n_sites)
         return DecodedParticle(
-            occupancy=occupancy(hidden),
+            occupancy=nn.Dense(self.sizes.n_sites)(hidden),
             log_relative_bond=nn.Dense(1)(hidden)[..., 0],
             structure_type=nn.Dense(n_types)(hidden),
             latent_type=nn.Dense(n_types)(nn.relu(nn.Dense(32)(z))),

@@ -50,33 +50,6 @@ def site_table() -> SiteTable:
     return SiteTable(np.concatenate(positions), np.concatenate(structure_types))
 
 
-@functools.cache
-def site_features() -> Float[np.ndarray, "site feature"]:
-    """Return numbers that describe the place of each site within its type, for a decoder that is smooth over the sites.
-
-    They are the position, its distance from the origin and from the axis, its largest projections on the directions
-    (100), (110) and (111) and on the side faces of a decahedron, its hexagonal cell, and the type. Lengths are in units
-    of 5 bond lengths.
-    """
-    table = site_table()
-    x, y, z = table.positions.T
-    largest = np.sort(np.abs(table.positions), axis=1)[:, ::-1]
-    five_fold = np.arange(10) * np.pi / 5
-    sides = (x[:, None] * np.cos(five_fold) + y[:, None] * np.sin(five_fold)).reshape(-1, 2, 5, order="F").max(axis=2)
-    hexagonal_cell = np.stack([x + y / np.sqrt(3), 2 * y / np.sqrt(3), z / 1.633], axis=1)
-    lengths = [
-        table.positions,
-        np.abs(table.positions),
-        np.cumsum(largest, axis=1),
-        np.hypot(x, y)[:, None],
-        np.linalg.norm(table.positions, axis=1)[:, None],
-        sides,
-        hexagonal_cell,
-    ]
-    types = np.eye(len(STRUCTURE_TYPES))[table.structure_type]
-    return np.concatenate([np.concatenate(lengths, axis=1) / 5, types], axis=1)
-
-
 def site_occupancy(shapes: Sequence[Cluster]) -> Bool[np.ndarray, "shape site"]:
     """Return the occupied sites of each shape.
 

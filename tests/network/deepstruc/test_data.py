@@ -102,20 +102,6 @@ def test_larger_shapes_of_a_family_contain_the_smaller_ones():
         assert not (occupancy[family, small] & ~occupancy[family, large]).any()
 
 
-def test_equivalent_sites_have_equal_features():
-    """Cubic projections agree for sites that symmetry relates, and hexagonal cells are integers in a layer."""
-    table, features = type_sites.site_table(), 5 * type_sites.site_features()
-    is_sc, is_hcp = (table.structure_type == deepstruc_shapes.STRUCTURE_TYPES.index(name) for name in ("sc", "hcp"))
-    for permutation in ((1, 2, 0), (0, 2, 1)):
-        for site, row in zip(table.positions[is_sc][:40], features[is_sc][:40], strict=True):
-            twin = np.flatnonzero(is_sc & (np.abs(table.positions + site[list(permutation)]).max(axis=1) < 1e-3))
-            np.testing.assert_allclose(features[twin[0], 6:9], row[6:9], atol=1e-6)
-            assert row[8] == pytest.approx(np.abs(site).sum()) and row[6] == pytest.approx(np.abs(site).max())
-    cells = features[is_hcp, 13:16]
-    layer = cells[np.isclose(cells[:, 2], 1.0, atol=2e-3)]
-    assert len(layer) > 20 and np.abs(layer - np.round(layer)).max() < 5e-3
-
-
 def test_shapes_without_sites_are_refused():
     with pytest.raises(ValueError, match="Expected the atoms of fcc"):
         type_sites.site_occupancy(
