@@ -18,10 +18,11 @@ def deepstruc_block(rows: Rows) -> str:
         "split",
         "structure",
         "type right",
-        "number of atoms exact",
+        "atoms exact",
+        "solved",
         "error, Å",
-        "error after the fit, Å",
-        "median, Å",
+        "after the fit, Å",
+        "Rw of the fit",
     ]
     lines = [head]
     for (split, model), group in group_rows(_all_types(rows), ("split", "model")).items():
@@ -30,10 +31,11 @@ def deepstruc_block(rows: Rows) -> str:
                 SPLIT_NAMES[split],
                 MODEL_NAMES[model],
                 *(f"{100 * _mean(group, name):.1f} %" for name in ("type_right", "count_exact", "solved")),
-                *(number(_mean(group, name), 2) for name in ("error", "fitted_error")),
+                *(number(_mean(group, name), 2) for name in ("error", "fitted_error", "fitted_rw")),
             ]
         )
-    return "\n\n".join([f"{_error_sentence(rows)} {_purity_sentence(rows)}".strip(), markdown_table(lines)])
+    sentences = [_error_sentence(rows), _held_out_sentence(rows), _purity_sentence(rows), _measured_sentence(rows)]
+    return "\n\n".join([" ".join(filter(None, sentences)), markdown_table(lines)])
 
 
 def deepstruc_types_table(rows: Rows) -> str:
@@ -140,12 +142,35 @@ def _error_sentence(rows: Rows) -> str:
         name: _mean(group, "fitted_error") for (name,), group in group_rows(draws, ("type",)).items() if name != "all"
     }
     worst_type = max(type_errors, key=type_errors.__getitem__)
+    exact = 100 * _mean(_all_types(draws), "count_exact")
     mean_error = number(_mean(_all_types(draws), "fitted_error"), 2)
     return (
         f"On the published random split, one draw has a mean error of {mean_error} Å after the fit, and the largest "
-        f"error of a type is {number(type_errors[worst_type], 2)} Å ({worst_type}). "
-        f"DeepStruc states {PUBLISHED_ERROR} Å, and the targets are 0.03 Å and 0.05 Å."
+        f"error of a type is {number(type_errors[worst_type], 2)} Å ({worst_type}). DeepStruc states "
+        f"{PUBLISHED_ERROR} Å, and the targets are 0.03 Å and 0.05 Å. The number of atoms is exact for {exact:.1f} %."
     )
+
+
+def _held_out_sentence(rows: Rows) -> str:
+    """Return the sentence on one draw and the nearest training PDF on held-out ranges."""
+    models = {row["model"]: row for row in _all_types(rows) if row["split"] == "range"}
+    if not {"draw", "template"} <= models.keys():
+        return ""
+    solved, rw = ([models[name][column] for name in ("draw", "template")] for column in ("solved", "fitted_rw"))
+    return (
+        f"On held-out ranges it solves {100 * solved[0]:.0f} % of the particles and the nearest training PDF "
+        f"{100 * solved[1]:.0f} %, with a mean Rw of {number(rw[0], 2)} and {number(rw[1], 2)} after the fit."
+    )
+
+
+def _measured_sentence(rows: Rows) -> str:
+    """Return the sentence on the best draws for measured files."""
+    texts = [
+        f"{number(row['rw'], 3)} for {row['file']} (target {MEASURED_TARGETS[row['file']]})"
+        for row in rows
+        if row["part"] == "measured" and row["seed"] == 0 and row["variant"] == "plain"
+    ]
+    return f"The best of 200 draws for measured files has Rw {' and '.join(texts)}." if texts else ""
 
 
 def _purity_sentence(rows: Rows) -> str:

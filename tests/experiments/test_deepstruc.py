@@ -73,7 +73,7 @@ def test_the_tables_name_all_parts(experiments):
     rows = [*types, latent, draws, measured]
     block = deepstruc_tables.deepstruc_block(rows)
     assert "mean error of 0.01 Å" in block and "0.03 Å (hcp)" in block and "2 of 5 PDFs with the type head" in block
-    assert "| random | one draw | 100.0 % | 90.0 % | 80.0 % | 0.02 | 0.01 |" in block
+    assert "| random | one draw | 100.0 % | 90.0 % | 80.0 % | 0.02 | 0.01 | 0.02 |" in block
     assert deepstruc_tables.deepstruc_types_table(rows).count("| random |") == 3
     assert "| 2 | 99.90 % |" in deepstruc_tables.deepstruc_latent_table(rows)
     assert "| 16 | 1.5 | 90.0 % | 100.0 % |" in deepstruc_tables.deepstruc_draws_table(rows)
