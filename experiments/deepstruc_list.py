@@ -27,9 +27,8 @@ The parts are:
 
 import argparse
 import itertools
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,15 +39,11 @@ import json_rows
 import measured_pdfs
 import numpy as np
 import unlisted_particles
-from ase import Atoms
-from ase.cluster import Decahedron, Icosahedron, Octahedron
-from ase.cluster.cubic import BodyCenteredCubic, FaceCenteredCubic, SimpleCubic
-from ase.lattice.hexagonal import HexagonalClosedPacked
 from jaxtyping import Array, Float, Int
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import fcc_shapes
 from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.deepstruc_shapes import METALS, deepstruc_family
 from jaxstruc.clusters.distances import Histogram, distinct_distances
 from jaxstruc.pdf import fit, target
 from jaxstruc.pdf.target import FitBasis
@@ -57,10 +52,6 @@ from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 from jaxstruc.scattering.debye import Instrument
 
 RESULTS = Path(__file__).parent / "results" / "deepstruc_list.jsonl"
-METALS = "Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Tc Ru Rh Pd Ag Cd Hf Ta W Re Os Ir Pt Au Hg".split()
-ATOM_RANGE = 5, 200
-FCC_CONSTANT, HCP_CONSTANTS = math.sqrt(2), (1.0, 1.633)
-"""Lattice constants in bond lengths."""
 QMIN_RANGE, QMAX_RANGE, QDAMP_RANGE, BISO_RANGE = (0.0, 2.0), (12.0, 25.0), (0.01, 0.04), (0.1, 1.0)
 """MetalFinder's ranges, in 1/Å and Å²."""
 DELTA2 = 2.0
@@ -140,60 +131,6 @@ class StructureTable(NamedTuple):
     """Sine transforms of the structures' curves over r, for each qdamp and Uiso of the lookup."""
 
 
-def grid_clusters() -> Iterator[Cluster]:
-    """Yield the clusters of DeepStruc's grids with bond length 1. Some of them are equal.
-
-    Octahedra are before the cuts of fcc, and sc is before bcc, because the list assigns shared shapes in this order.
-    """
-    layers = list(itertools.combinations_with_replacement(range(1, 11), 3))
-    pqr = list(itertools.product(range(1, 6), range(1, 6), range(6)))
-    for edge_atoms in range(2, 8):
-        yield Cluster(
-            "octahedron", f"{edge_atoms}", Octahedron("Au", edge_atoms, latticeconstant=FCC_CONSTANT).positions
-        )
-    for name, make_cluster, lattice_constant in (
-        ("sc", SimpleCubic, 1.0), ("bcc", BodyCenteredCubic, 1.0), ("fcc", FaceCenteredCubic, FCC_CONSTANT),
-    ):  # fmt: skip
-        yield from _clusters_within_size(name, partial(_build_cluster, make_cluster, lattice_constant), layers)
-    yield from _clusters_within_size(
-        "hcp", lambda *size: HexagonalClosedPacked("Au", size=size, latticeconstant=HCP_CONSTANTS), layers
-    )
-    yield from _clusters_within_size(
-        "decahedron", lambda *numbers: Decahedron("Au", *numbers, latticeconstant=FCC_CONSTANT), pqr
-    )
-    for n_shells in range(2, 5):
-        yield Cluster("icosahedron", f"{n_shells}", Icosahedron("Au", n_shells, latticeconstant=FCC_CONSTANT).positions)
-
-
-def _build_cluster(make_cluster: Callable[..., Atoms], lattice_constant: float, *layers: int) -> Atoms:
-    return make_cluster("Au", fcc_shapes.FCC_SURFACES, layers, latticeconstant=lattice_constant)
-
-
-def _clusters_within_size(
-    name: str, make_cluster: Callable[..., Atoms], triples: Sequence[tuple[int, ...]]
-) -> Iterator[Cluster]:
-    """Yield the clusters that three numbers describe, up to the largest size. Clusters grow with each number."""
-    large_triples: list[tuple[int, ...]] = []
-    for triple in triples:
-        if any(all(np.greater_equal(triple, large_triple)) for large_triple in large_triples):
-            continue
-        positions = make_cluster(*triple).positions
-        if len(positions) > ATOM_RANGE[1]:
-            large_triples.append(triple)
-        else:
-            yield Cluster(name, " ".join(map(str, triple)), positions)
-
-
-@cache
-def distinct_shapes() -> tuple[Cluster, ...]:
-    """Return the 197 distinct shapes, sorted by number of atoms."""
-    return tuple(
-        fcc_shapes.distinct_clusters(
-            [cluster for cluster in grid_clusters() if ATOM_RANGE[0] <= len(cluster.positions) <= ATOM_RANGE[1]]
-        )
-    )
-
-
 @cache
 def bond_lengths() -> tuple[float, ...]:
     """Return the 19 distinct bond lengths, in Å."""
@@ -202,12 +139,12 @@ def bond_lengths() -> tuple[float, ...]:
 
 def deepstruc_structures() -> StructureList:
     """Return the shapes and bond lengths of DeepStruc's list."""
-    return StructureList(distinct_shapes(), bond_lengths())
+    return StructureList(deepstruc_family(), bond_lengths())
 
 
 def count_twins() -> int:
     """Return the number of structures whose distances all equal those of another within 0.001 Å."""
-    shape_distances = [np.sort(pdist(entry.positions)) for entry in distinct_shapes()]
+    shape_distances = [np.sort(pdist(entry.positions)) for entry in deepstruc_family()]
     twin_keys: set[tuple[int, float]] = set()
     for (i, entry), (j, other_entry) in itertools.combinations(enumerate(shape_distances), 2):
         if len(entry) == len(other_entry):

@@ -243,9 +243,9 @@ def _alignment(positions: np.ndarray, target: np.ndarray, weight: np.ndarray) ->
 def _alignment_starts(small_positions: np.ndarray, large_positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rotations (some of them mirrored) and shifts that may superpose one structure on another.
 
-    They follow from the order of the atoms and from the principal axes with all signs. Others follow from a wide
-    triangle of atoms of the smaller structure and the most similar triangles of the larger one. If the structures
-    agree, one of these starts is right for any symmetry and any missing atoms.
+    They follow from the order of the atoms, from equal axes of both structures, and from the principal axes with all
+    signs. Others follow from a wide triangle of atoms of the smaller structure and the most similar triangles of the
+    larger one.
     """
     order_alignment = _alignment(
         small_positions, large_positions[: len(small_positions)], np.ones(len(small_positions))
@@ -256,8 +256,8 @@ def _alignment_starts(small_positions: np.ndarray, large_positions: np.ndarray) 
         np.linalg.eigh(np.cov(large_positions.T, ddof=0))[1],
     )
     signs = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T
-    rotations = [order_alignment[0][None], (small_axes * signs[:, None]) @ large_axes.T]
-    shifts = [order_alignment[1][None], large_centroid - small_centroid @ rotations[1]]
+    rotations = [order_alignment[0][None], np.eye(3)[None], (small_axes * signs[:, None]) @ large_axes.T]
+    shifts = [order_alignment[1][None], *(large_centroid - small_centroid @ rotation for rotation in rotations[1:])]
     if len(small_positions) > 2:
         corners = _wide_triangle(small_positions)
         similar_triangles = _similar_triangles(small_positions[corners], large_positions)
@@ -271,7 +271,9 @@ def _alignment_starts(small_positions: np.ndarray, large_positions: np.ndarray) 
                 large_positions[similar_triangles].mean(axis=1)
                 - small_positions[corners].mean(axis=0) @ frame_rotations
             )
-    return np.concatenate(rotations), np.concatenate(shifts)
+    all_rotations, all_shifts = np.concatenate(rotations), np.concatenate(shifts)
+    is_rotation = np.abs(np.abs(np.linalg.det(all_rotations)) - 1) < 1e-6  # atoms on a line have no frame
+    return all_rotations[is_rotation], all_shifts[is_rotation]
 
 
 def _wide_triangle(positions: np.ndarray) -> list[int]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import benchmark_tables
 import classifier_tables
+import deepstruc_tables
 import imperfect_tables
 import json_rows
 import network_tables
@@ -135,6 +136,20 @@ PAGES: dict[str, ResultPage] = {
         "of the potential in the model, and it is 1 in particles that are fully relaxed. The strain is the root mean "
         "square displacement in units of the bond length. Intervals are 90 % intervals. A particle at a saddle point "
         "keeps its type only because the relaxation keeps its symmetry. Seconds are medians for one file.",
+    ),
+    "deepstruc": ResultPage(
+        {"deepstruc": deepstruc_tables.deepstruc_block},
+        {
+            "Errors by type": deepstruc_tables.deepstruc_types_table,
+            "Types in the latent plane": deepstruc_tables.deepstruc_latent_table,
+            "Several draws for one PDF": deepstruc_tables.deepstruc_draws_table,
+            "Measured PDFs": deepstruc_tables.deepstruc_measured_table,
+        },
+        "The error is the mean distance of the atoms from their true positions after the best rotation, mirror and "
+        "pairing. Atoms without a partner are left out. The fit has a scale, a stretch and Uiso, and moves no atom. "
+        "The spread is the standard deviation over PDFs. The nearest training PDF has the highest cosine after the "
+        "scaling by the neighbour distance, and its structure is scaled and fitted in the same way. Two draws are "
+        "different structures if their atoms differ in number or by more than 0.1 Å on average.",
     ),
     "imperfect_types": ResultPage(
         {"imperfect_types": imperfect_tables.types_table},

@@ -11,6 +11,7 @@ from jaxstruc.network.classifier.model import Classifier
 from jaxstruc.network.classifier.particles import DEFAULT_COMPOSITION, cluster_types, particle_store
 from jaxstruc.network.classifier.training import TrainingTask, classifier_card, train_classifier
 from jaxstruc.network.cvae import dataset, training
+from jaxstruc.network.deepstruc.training import fit_particles
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.simulation import GenerateCommand
 from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
@@ -51,10 +52,11 @@ def train(config: TrainCommand) -> Iterator[str]:
     with progress.progress_bar("Training") as advance:
 
         def report(epoch, metrics):
-            names = [name for name in ("loss", "pair", "kl", "pdf") if f"validation_{name}" in metrics]
+            names = [name for name in ("loss", "pair", "occupancy", "kl", "pdf") if f"validation_{name}" in metrics]
             advance(epoch, options.epochs, "  ".join(f"{name} {metrics[f'validation_{name}']:.4f}" for name in names))
 
-        params, end = training.fit(data, splits, options, folder=config.out, report_progress=report)
+        fit = fit_particles if data.preset in dataset.DEEPSTRUC_PRESETS else training.fit
+        params, end = fit(data, splits, options, folder=config.out, report_progress=report)
     for seed_index, seed in enumerate(options.all_seeds):
         folder = config.out / f"seed-{seed}" if options.seeds else config.out
         card = weights.autoencoder_card(

@@ -22,6 +22,8 @@ from jaxstruc.network.cvae import dataset
 from jaxstruc.network.cvae.dataset import Dataset, Split
 from jaxstruc.network.cvae.model import CVAE, ModelSizes, model_sizes_from_options
 from jaxstruc.network.cvae.training import TrainingProgress
+from jaxstruc.network.deepstruc.model import ParticleCVAE, ParticleModelSizes
+from jaxstruc.network.deepstruc.training import sizes_from_options
 from jaxstruc.options.training import TrainOptions
 
 CLASSIFIER_VERSION = 2
@@ -36,6 +38,14 @@ class TrainedAutoencoder(NamedTuple):
 
     params: Any
     module: CVAE
+    card: dict[str, Any]
+
+
+class TrainedParticleNetwork(NamedTuple):
+    """The parameters and the network of a trained autoencoder for seven structure types, with its card."""
+
+    params: Any
+    module: ParticleCVAE
     card: dict[str, Any]
 
 
@@ -109,6 +119,17 @@ def load_autoencoder(path: Path) -> TrainedAutoencoder:
     return TrainedAutoencoder(params, CVAE(ModelSizes(**card["sizes"])), card)
 
 
+def load_particle_network(path: Path) -> TrainedParticleNetwork:
+    """Return a trained autoencoder for seven structure types with its parameters in single precision.
+
+    Raises:
+        ValueError: If the weights or the card are missing or were not written by `save_weights`, if the card belongs to
+            other weights, or if they are those of another network.
+    """
+    params, card = _read_weights(path, "particle_sizes", training_command="jaxstruc train --preset deepstruc")
+    return TrainedParticleNetwork(params, ParticleCVAE(ParticleModelSizes(**card["particle_sizes"])), card)
+
+
 def load_classifier(path: Path) -> TrainedClassifier:
     """Return a trained classifier with its parameters in single precision.
 
@@ -165,12 +186,16 @@ def autoencoder_card(
         seed_index: Index of the seed of this autoencoder among the seeds that were trained together.
     """
     diameters = np.array([pdist(shape.positions).max() for shape in data.shapes])
+    if data.preset in dataset.DEEPSTRUC_PRESETS:
+        sizes = {"particle_sizes": asdict(sizes_from_options(config))}
+    else:
+        sizes = {"sizes": asdict(model_sizes_from_options(config))}
     return {
         "name": f"{data.preset}-H{config.latent}-seed{config.all_seeds[seed_index]}",
         "command": command,
         "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax, np)},
         "config": config.recorded_values,
-        "sizes": asdict(model_sizes_from_options(config)),
+        **sizes,
         "data": {
             "preset": data.preset,
             "pdfs": {name: len(rows) for name, rows in split._asdict().items()},

@@ -28,7 +28,7 @@ from jaxstruc.parameters import option_help
 PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
 Signal = Literal["iq", "sq", "fq", "gr"]
 Probe = Literal["xray", "neutron"]
-DataSetName = Literal["kdd", "kdd-shapes", "real", "endless"]
+DataSetName = Literal["kdd", "kdd-shapes", "real", "deepstruc", "deepstruc-continuous", "endless"]
 CLUSTER_QMIN, CLUSTER_QMAX = 0.0, 25.0
 """Default Q range of a simulated cluster, in 1/Å."""
 
@@ -135,13 +135,15 @@ class GenerateOptions(Options):
         tyro.conf.arg(
             help="Data set: that of the paper at KDD 2020 (kdd), a similar one with hundreds of fcc shapes "
             "(kdd-shapes), the shapes of the paper with real bond lengths and random conditions for each PDF (real), "
-            "or the PDFs of the first training steps of the classifier (endless)."
+            "the 3743 structures of seven types of DeepStruc (deepstruc), the same shapes with random bond lengths "
+            "(deepstruc-continuous), or the PDFs of the first training steps of the classifier (endless)."
         ),
     ]
     seed: Annotated[int, SEED] = 0
     """Seed of the random conditions and of the noise."""
     draws: Annotated[int, COUNT] = 16
-    """Number of PDFs of each structure of the data set real. Their Q range, resolution and vibrations are random."""
+    """Number of PDFs of each structure of the data set real, with random Q range, resolution and vibrations, or of each
+    shape of the data set deepstruc-continuous, with random bond lengths."""
     steps: Annotated[int, COUNT] = 4
     """Number of training steps of the classifier whose PDFs are in the data set endless. Each step has 512 PDFs."""
 

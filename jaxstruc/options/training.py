@@ -19,7 +19,7 @@ from jaxstruc.options.validation import (
     Unset,
 )
 
-Preset = Literal["kdd", "kdd-shapes", "real"]
+Preset = Literal["kdd", "kdd-shapes", "real", "deepstruc", "deepstruc-continuous"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class TrainOptions(Options):
     preset: Preset = "real"
     """Data set that is simulated in memory if --data is not given."""
     draws: Annotated[int, COUNT] = 16
-    """Number of PDFs of each structure of the data set real. Their Q range, resolution and vibrations are random."""
+    """Number of PDFs of each structure of the data set real, with random Q range, resolution and vibrations, or of each
+    shape of the data set deepstruc-continuous, with random bond lengths."""
     seed: Annotated[int, SEED] = 0
     """Seed of all random numbers: data, split, initial parameters, batches and latent draws."""
     seeds: Annotated[
@@ -52,11 +53,11 @@ class TrainOptions(Options):
         ),
     ] = "cvae"
     split: Annotated[
-        Literal["random", "shape"],
+        Literal["random", "shape", "range"],
         tyro.conf.arg(
             help="Split into training, validation and test data: at random, so that every shape is in the training "
-            "data, as in the paper (random), or by shape, so that validation and test shapes are not in the "
-            "training data (shape)."
+            "data, as in the paper (random), by shape, so that validation and test shapes are not in the "
+            "training data (shape), or by ranges of the parameters of DeepStruc's shapes (range)."
         ),
     ] = "random"
     epochs: Annotated[int, COUNT] = 1000

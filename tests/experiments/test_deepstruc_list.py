@@ -9,7 +9,7 @@ import pytest
 def test_the_list_is_as_its_paper_counts_it(experiments):
     import deepstruc_list
 
-    shapes = deepstruc_list.distinct_shapes()
+    shapes = deepstruc_list.deepstruc_family()
     atoms = {
         name: [len(cluster.positions) for cluster in shapes if cluster.family == name]
         for name in {shape.family for shape in shapes}
@@ -39,7 +39,7 @@ def test_few_structures_are_identified_by_lookup_and_fits(experiments, drawn_bon
     """The list has twelve shapes and two bond lengths. The second case has a bond length between the two."""
     import deepstruc_list
 
-    structures = deepstruc_list.StructureList(deepstruc_list.distinct_shapes()[60:72], (2.5, 2.54))
+    structures = deepstruc_list.StructureList(deepstruc_list.deepstruc_family()[60:72], (2.5, 2.54))
     structure_table = deepstruc_list.build_structure_table(*structures)
     pdf_set = deepstruc_list.PdfSet((0.0, 0.05), drawn_bonds=drawn_bonds, n_fitted=8)
     pdfs = [deepstruc_list.simulate_structure(index, pdf_set, structures) for index in (3, 10, 20)]

@@ -180,3 +180,14 @@ def test_rw_is_zero_for_a_perfect_fit_and_one_for_none():
 def test_points_without_weight_do_not_count():
     observed, calculated = jnp.array([1.0, 2.0, 100.0]), jnp.array([1.0, 1.0, 0.0])
     assert float(evaluation.rw(observed, calculated, jnp.array([1.0, 1.0, 0.0]))) == pytest.approx((1 / 5) ** 0.5)
+
+
+@pytest.mark.parametrize("n_atoms", [3, 5, 6])
+def test_small_and_linear_structures_are_superposed(n_atoms):
+    """A row of atoms has no triangles, and an octahedron has fewer than are compared."""
+    row = np.arange(n_atoms)[:, None] * np.array([1.0, 0.0, 0.0])
+    octahedron = np.concatenate([np.eye(3), -np.eye(3)])
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    for positions in [row, octahedron] if n_atoms == 6 else [row]:
+        error = evaluation.coordinate_error(2.6 * positions, 2.61 * positions[::-1] @ rotation + 1.0)
+        assert error < 0.01 * np.abs(positions).max()

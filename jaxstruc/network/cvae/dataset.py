@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 import jaxstruc
 from jaxstruc import files
+from jaxstruc.clusters import deepstruc_shapes
 from jaxstruc.clusters.cluster import Cluster, from_ase
 from jaxstruc.clusters.distances import Histogram, distinct_distances
 from jaxstruc.clusters.fcc_shapes import fcc_family, wide_fcc_family
@@ -51,11 +52,17 @@ BOND_FACTORS = {
     "kdd": np.linspace(0.99, 1.01, 10),
     "kdd-shapes": np.ones(1),
     "real": np.linspace(0.97, 1.03, 10),
+    "deepstruc": np.ones(1),
+    "deepstruc-continuous": np.ones(1),
 }
 """Bond lengths of each preset, divided by the bond length of the element."""
 
 N_TEST_STRUCTURES = 137
 """Number of structures in the test part of a random split (KDD 2020)."""
+DEEPSTRUC_PRESETS = ("deepstruc", "deepstruc-continuous")
+"""Presets with the shapes of DeepStruc. A fifth of their structures each tests and validates in a random split."""
+HELD_OUT_VALIDATION_SHARE = 0.1
+"""Share of the remaining structures that validates a split by ranges."""
 
 
 class Conditions(NamedTuple):
@@ -103,31 +110,39 @@ def generate(
     draws: int = 16,
     report_progress: Callable[[int, int], None] | None = None,
     shapes: Sequence[Cluster] | None = None,
-    elements: Sequence[str] = ELEMENTS,
+    elements: Sequence[str] | None = None,
 ) -> Dataset:
     """Return a simulated data set.
 
-    There are three presets:
+    There are five presets:
 
     - `kdd`: the data set of KDD 2020, section 4.3 (see `model`), with bond lengths from tabulated metallic radii and
       one instrument. Metals of equal radius give equal structures, which are merged.
     - `kdd-shapes`: like `kdd`, but with the shapes of `wide_fcc_family` and one bond length for each metal.
     - `real`: the shapes of `kdd` with real nearest-neighbour distances, and random conditions for each PDF.
+    - `deepstruc`: the 3743 structures of DeepStruc (see `deepstruc_shapes`): 197 shapes with 19 bond lengths from
+      tabulated metallic radii. All PDFs share the conditions that fit the released PDFs best.
+    - `deepstruc-continuous`: like `deepstruc`, but with bond lengths drawn uniformly from the same range.
 
     Args:
         preset: Name of the preset.
         seed: Seed of the conditions and the noise.
-        draws: Number of random conditions for each structure in the preset `real`. Other presets ignore it.
+        draws: Number of random conditions for each structure in the preset `real`, or of random bond lengths for each
+            shape in `deepstruc-continuous`. Other presets ignore it.
         report_progress: Function that is called with the number of PDFs done and the number of all PDFs.
         shapes: Shapes with bond length 1, by default those of the preset.
-        elements: Symbols of the elements.
+        elements: Symbols of the elements, by default those of the preset.
     """
-    shapes = list(shapes or (wide_fcc_family() if preset == "kdd-shapes" else fcc_family()))
+    shapes = list(shapes or _preset_shapes(preset))
+    if elements is None:
+        elements = deepstruc_shapes.METALS if preset in DEEPSTRUC_PRESETS else ELEMENTS
     shape_index, bond, element = _distinct_structures(preset, len(shapes), elements)
+    if preset == "deepstruc-continuous":
+        shape_index, bond, element = _random_bonds(len(shapes), (bond.min(), bond.max()), draws, seed)
     repeats = draws if preset == "real" else 1
     shape_index, bond, element = (np.repeat(column, repeats) for column in (shape_index, bond, element))
     key_conditions, key_noise = jax.random.split(jax.random.key(seed))
-    make_conditions = _random_conditions if preset == "real" else _kdd_conditions
+    make_conditions = CONDITION_RULES.get(preset, _kdd_conditions)
     conditions = make_conditions(key_conditions, len(shape_index))
     pdfs = _simulate_all(shapes, shape_index, bond, conditions, key_noise, report_progress)
     return Dataset(shapes, shape_index, bond, element, conditions, pdfs, preset, seed)
@@ -138,13 +153,17 @@ def split(dataset: Dataset, *, strategy: str, seed: int) -> Split:
 
     Args:
         dataset: Data set to split.
-        strategy: Either "random" or "shape". "random" keeps all PDFs of a structure together, but a shape may occur in
-            all parts. It takes 137 structures, but at most a fifth, for the test. The others are split 4:1 into
-            training and validation, as in KDD 2020. "shape" keeps all PDFs of a shape together. It takes about a
-            quarter of the shapes for the test and an eighth for the validation.
+        strategy: Either "random", "shape" or "range". "random" keeps all PDFs of a structure together, but a shape may
+            occur in all parts. It takes 137 structures, but at most a fifth, for the test. The others are split 4:1
+            into training and validation, as in KDD 2020. For the presets of DeepStruc, test and validation have a fifth
+            each. "shape" keeps all PDFs of a shape together. It takes about a quarter of the shapes for the test and an
+            eighth for the validation. "range" takes the shapes of DeepStruc in `deepstruc_shapes.HELD_OUT_RANGES` for
+            the test, and a random tenth of the other structures for the validation.
         seed: Seed of the shuffle.
     """
     rng = np.random.default_rng(seed)
+    if strategy == "range":
+        return _split_by_ranges(dataset, rng)
     if strategy == "shape":
         groups = dataset.shape_index
         order = rng.permutation(len(dataset.shapes))
@@ -154,8 +173,20 @@ def split(dataset: Dataset, *, strategy: str, seed: int) -> Split:
         order = rng.permutation(groups.max() + 1)
         n_tests = min(N_TEST_STRUCTURES, len(order) // 5)
         n_validations = round((len(order) - n_tests) / 5)
+        if dataset.preset in DEEPSTRUC_PRESETS:
+            n_tests = n_validations = len(order) // 5
     test, validation, train = np.split(order, [n_tests, n_tests + n_validations])
     return Split(*(np.flatnonzero(np.isin(groups, part_groups)) for part_groups in (train, validation, test)))
+
+
+def balance_types(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Return rows in which each structure type occurs as often as the most frequent one.
+
+    Rows of the other types are repeated. A training on these rows gives all types the same weight.
+    """
+    families = np.array([shape.family for shape in dataset.shapes])[dataset.shape_index[rows]]
+    rows_by_type = [rows[families == family] for family in np.unique(families)]
+    return np.concatenate([np.resize(type_rows, max(map(len, rows_by_type))) for type_rows in rows_by_type])
 
 
 def normalise(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
@@ -251,6 +282,49 @@ def _distinct_structures(
     )
 
 
+def _preset_shapes(preset: str) -> Sequence[Cluster]:
+    """Return the shapes of a preset."""
+    if preset in DEEPSTRUC_PRESETS:
+        return deepstruc_shapes.deepstruc_family()
+    return wide_fcc_family() if preset == "kdd-shapes" else fcc_family()
+
+
+def _random_bonds(
+    n_shapes: int, bond_range: tuple[float, float], draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the shape index, a random bond length in Å and no element for each draw of each shape."""
+    bond = np.random.default_rng([seed, 1]).uniform(*bond_range, n_shapes * draws)
+    return np.repeat(np.arange(n_shapes), draws), bond, np.full(n_shapes * draws, "")
+
+
+def _split_by_ranges(dataset: Dataset, rng: np.random.Generator) -> Split:
+    """Return the split whose test part has all shapes in the held-out ranges of DeepStruc's parameters.
+
+    Raises:
+        ValueError: If the data set has other shapes than DeepStruc's.
+    """
+    if dataset.preset not in DEEPSTRUC_PRESETS:
+        raise ValueError(
+            f"Expected a data set of the presets {' or '.join(DEEPSTRUC_PRESETS)} for the split by ranges, got "
+            f"{dataset.preset}; pass --split random or shape."
+        )
+    is_test_shape = np.array([deepstruc_shapes.is_held_out(shape) for shape in dataset.shapes])
+    is_test = is_test_shape[dataset.shape_index]
+    order = rng.permutation(np.flatnonzero(~is_test))
+    n_validations = round(HELD_OUT_VALIDATION_SHARE * len(order))
+    return Split(np.sort(order[n_validations:]), np.sort(order[:n_validations]), np.flatnonzero(is_test))
+
+
+def _deepstruc_conditions(key, n_pdfs: int) -> Conditions:
+    """Return the conditions that fit DeepStruc's released PDFs (Biso = 0.3 Å², no delta2 and qdamp).
+
+    The Q and r ranges are those of `PDF_GRID`.
+    """
+    values = {"uiso": 0.3 / (8 * np.pi**2), "delta2": 0.0, "qdamp": 0.0, "qmin": 0.0, "qmax": 30.0}
+    values |= {"rmin": 0.0, "rmax": 30.0, "noise": 0.0}
+    return Conditions(**{name: jnp.full(n_pdfs, value, jnp.float32) for name, value in values.items()})
+
+
 def _kdd_conditions(key, n_pdfs: int) -> Conditions:
     """Return the conditions of KDD 2020, table 3 (Biso = 1 Å²), which all PDFs share."""
     values = {"uiso": 1 / (8 * np.pi**2), "delta2": 2.0, "qdamp": 0.04, "qmin": 0.0, "qmax": 30.0}
@@ -267,6 +341,14 @@ def _random_conditions(key, n_pdfs: int) -> Conditions:
             for subkey, (name, (low, high)) in zip(keys, CONDITION_RANGES.items(), strict=True)
         }
     )
+
+
+CONDITION_RULES: dict[str, Callable[..., Conditions]] = {
+    "real": _random_conditions,
+    "deepstruc": _deepstruc_conditions,
+    "deepstruc-continuous": _deepstruc_conditions,
+}
+"""Function that makes the conditions of each preset. Presets without an entry have the conditions of KDD 2020."""
 
 
 def _simulate_all(shapes, shape_index, bond, conditions, key, report_progress, *, batch_size: int = 2000) -> np.ndarray:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +28,8 @@ from jaxstruc.options.training import TrainOptions
 
 MIN_RELATIVE_IMPROVEMENT = 1e-3
 """Smallest relative decrease of the validation loss that counts as an improvement."""
+N_EXAMPLES = 1000
+"""Approximate number of training PDFs from which a network may compute initial parameters."""
 MAX_VALIDATION_PDFS = 500
 """Largest number of PDFs of each seed in one batch of the validation."""
 
@@ -53,10 +56,10 @@ class TrainingProgress(NamedTuple):
 class _TrainingRun(NamedTuple):
     """The network, the data and the keys that all epochs of a training share."""
 
-    network: CVAE
+    network: nn.Module
     config: TrainOptions
     splits: Sequence[Split]
-    gather_batch: Callable[[np.ndarray], TrainingBatch]
+    gather_batch: Callable[[np.ndarray], Any]
     """Function that returns the batch of some rows of the data set."""
     keys: Array
     """Random keys [seed, 3] of the parameters, the training and the validation."""
@@ -167,26 +170,29 @@ def is_improved(loss, best_loss):
     return loss < (1 - MIN_RELATIVE_IMPROVEMENT) * best_loss
 
 
-@partial(jax.jit, static_argnames=("network", "config", "steps"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("network", "config", "steps", "loss_function"), donate_argnames="state")
 def train_step(
     state: TrainingState,
-    batch: TrainingBatch,
+    batch: Any,
     key: Array,
     weights: LossWeights,
     *,
-    network: CVAE,
+    network: nn.Module,
     config: TrainOptions,
     steps: int,
+    loss_function: Callable[..., tuple[Array, dict[str, Array]]] = loss,
 ) -> tuple[TrainingState, dict[str, Array]]:
     """Return the states of all seeds after one step, and the terms of the loss with the norm of the gradient.
 
     The first axis of all arrays is the seed. `steps` is the number of steps in an epoch, which determines the schedule
-    of the learning rate.
+    of the learning rate. `loss_function` has the arguments and results of `loss`.
     """
     optimise = optimiser(config, steps)
 
     def step(state, batch, key):
-        gradient_of = jax.grad(partial(loss, network=network, config=config, **weights._asdict()), has_aux=True)
+        gradient_of = jax.grad(
+            partial(loss_function, network=network, config=config, **weights._asdict()), has_aux=True
+        )
         gradient, parts = gradient_of(state.params, batch, jax.random.fold_in(key, state.step))
         updates, optimiser_state = optimise.update(gradient, state.optimiser_state, state.params)
         parts["gradient"] = optax.tree.norm(gradient)
@@ -195,22 +201,28 @@ def train_step(
     return jax.vmap(step)(state, batch, key)
 
 
-@partial(jax.jit, static_argnames=("network", "config"))
+@partial(jax.jit, static_argnames=("network", "config", "loss_function"))
 def evaluate_batch(
-    params: Any, batch: TrainingBatch, keys: Array, *, network: CVAE, config: TrainOptions
+    params: Any,
+    batch: Any,
+    keys: Array,
+    *,
+    network: nn.Module,
+    config: TrainOptions,
+    loss_function: Callable[..., tuple[Array, dict[str, Array]]] = loss,
 ) -> dict[str, Array]:
     """Return the terms of the loss of a batch [seed], with the final weights of the schedule."""
-    loss_function = partial(loss, network=network, config=config, beta=config.beta, pdf=config.pdf)
-    return jax.vmap(loss_function)(params, batch, keys)[1]
+    final_loss = partial(loss_function, network=network, config=config, beta=config.beta, pdf=config.pdf)
+    return jax.vmap(final_loss)(params, batch, keys)[1]
 
 
 def validate(
     params: Any,
-    gather_batch: Callable[[np.ndarray], TrainingBatch],
+    gather_batch: Callable[[np.ndarray], Any],
     splits: Sequence[Split],
     keys: Array,
     *,
-    network: CVAE,
+    network: nn.Module,
     config: TrainOptions,
     evaluate: Callable[..., dict[str, Array]] = evaluate_batch,
 ) -> dict[str, np.ndarray]:
@@ -231,7 +243,7 @@ def validate(
 
 
 def fit(
-    data: Dataset,
+    data: Dataset | Callable[[np.ndarray], Any],
     splits: Sequence[Split],
     config: TrainOptions,
     *,
@@ -240,7 +252,7 @@ def fit(
     stop_after: int | None = None,
     take_step: Callable[..., tuple[TrainingState, dict[str, Array]]] = train_step,
     validate: Callable[..., dict[str, np.ndarray]] = validate,
-    network: CVAE | None = None,
+    network: nn.Module | None = None,
 ) -> tuple[list[Any], TrainingProgress]:
     """Train the autoencoder, and return the best parameters of each seed and the final progress.
 
@@ -251,7 +263,7 @@ def fit(
     among all devices.
 
     Args:
-        data: Data set.
+        data: Data set, or function that returns the batch of some rows for a network with another loss.
         splits: Indices of the training and validation data, one split for each seed.
         config: Options of the training, including the seeds.
         folder: Folder of the training.
@@ -269,7 +281,7 @@ def fit(
     network = network or CVAE(model_sizes_from_options(config))
     run = _training_run(data, splits, config, network)._replace(take_step=take_step, validate=validate)
     claim_folder(folder, config)
-    example = run.gather_batch(splits[0].train[:1])
+    example = run.gather_batch(splits[0].train[:: max(1, len(splits[0].train) // N_EXAMPLES)])
     state = _initial_state(run.keys[:, 0], example, network=run.network, config=config, steps=run.steps_per_epoch)
     progress = TrainingProgress(0, np.full(len(splits), np.inf), np.zeros(len(splits), int))
     with checkpoint_manager(folder) as manager:
@@ -286,16 +298,17 @@ def fit(
     return _params_by_seed(jax.device_get(best_params), len(splits)), progress
 
 
-def _training_run(data: Dataset, splits: Sequence[Split], config: TrainOptions, network: CVAE) -> _TrainingRun:
+def _training_run(
+    data: Dataset | Callable[[np.ndarray], Any], splits: Sequence[Split], config: TrainOptions, network: Any
+) -> _TrainingRun:
     """Return the network, the data and the keys that all epochs of a training share."""
     min_train_size = min(len(split.train) for split in splits)
     steps = min_train_size // config.batch
     if steps == 0:
         raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {min_train_size}; lower --batch.")
     keys = jnp.stack([jax.random.split(jax.random.key(seed), 3) for seed in config.all_seeds])
-    return _TrainingRun(
-        network, config, splits, _batch_gatherer(data, network.sizes), keys, steps, train_step, validate
-    )
+    gather_batch = data if callable(data) else _batch_gatherer(data, network.sizes)
+    return _TrainingRun(network, config, splits, gather_batch, keys, steps, train_step, validate)
 
 
 def _train_epoch(run: _TrainingRun, state: TrainingState, epoch: int) -> tuple[TrainingState, dict[str, np.ndarray]]:
@@ -339,9 +352,7 @@ def _params_by_seed(params, n_seeds: int) -> list[Any]:
 
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"))
-def _initial_state(
-    keys: Array, example: TrainingBatch, *, network: CVAE, config: TrainOptions, steps: int
-) -> TrainingState:
+def _initial_state(keys: Array, example: Any, *, network: nn.Module, config: TrainOptions, steps: int) -> TrainingState:
     """Return the initial states of all seeds."""
     params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys)
     return TrainingState(params, jax.vmap(optimiser(config, steps).init)(params), jnp.zeros(len(keys), jnp.int32))

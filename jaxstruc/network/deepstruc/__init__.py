@@ -1,0 +1,1 @@
+"""The autoencoder for seven structure types with up to 200 atoms (see `model`)."""
