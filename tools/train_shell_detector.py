@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 
 import jaxstruc
+from jaxstruc import files
 from jaxstruc.clusters import library
 from jaxstruc.network import weights
 from jaxstruc.network.classifier import shell_detector, training
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1500, help=f"number of steps of {N_PDFS} PDFs [1500]")
     parser.add_argument("--particles", type=int, default=N_PARTICLES, help=f"number of particles [{N_PARTICLES}]")
     options = parser.parse_args(arguments)
+    particles_path = options.out / "particles.txt"
+    if particles_path.exists() and int(particles_path.read_text("utf-8")) != options.particles:
+        parser.error(f"expected --particles {particles_path.read_text('utf-8')} as at the start, or another --out")
+    files.write_text(particles_path, str(options.particles))
     config = TrainClassifierOptions(steps=options.steps, rate=0.002, averaged=0.995)
     clusters, module = library.load_or_build(), ShellDetector()
     task = TrainingTask(module, shell_detector.simulate_shells, shell_detector.shell_loss)

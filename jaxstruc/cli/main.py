@@ -74,9 +74,9 @@ commands for measured data:
   mine              Compare thousands of clusters of a library with PDFs, and rank them (cluster mining).
   refine            Fit your own structures to PDFs, with standard errors.
   saxs              Find size, distribution of sizes and shape of particles from small-angle scattering.
-  merge             Write the summary of a run that several jobs shared with --shard.
+  merge             Write the summary and the page of a run that several jobs shared with --shard.
   page              Write the page of a folder of results (index.html) anew.
-  describe          Print all commands with their options, for scripts and other programs.
+  describe          Print all commands, with --json also their options, for other programs.
 
 commands for simulation and training:
   simulate          Simulate the scattering of clusters, or the small-angle scattering of particles of simple shapes.

@@ -77,8 +77,9 @@ SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
 SHIPPED = SHIPPED_WEIGHTS / "fcc.safetensors"
 """Weights of the shipped network that proposes structures."""
 CLASSIFIER = SHIPPED_WEIGHTS / "classifier.safetensors"
-SHELL_DETECTOR = SHIPPED_WEIGHTS / "shell_detector.safetensors"
 """Weights of the shipped classifier."""
+SHELL_DETECTOR = SHIPPED_WEIGHTS / "shell_detector.safetensors"
+"""Weights of the shipped detector of shells of light atoms."""
 
 
 MAX_LIBRARY_ATOMS = 1500
@@ -324,7 +325,7 @@ class ClassifyCommand:
     element: str
     """Element of the sample, e.g. Pt. It sets the bond length."""
     out: Out
-    """Folder for the table (summary.csv) and the figure (types.png)."""
+    """Folder for the table (summary.csv), the figure (types.png) and the page (index.html)."""
     options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
     cache: Cache = True
     json: JsonOutput = False
@@ -389,7 +390,7 @@ class RefineCommand:
 
 @dataclass(frozen=True)
 class MergeCommand:
-    """Write the summary of a run that several jobs shared with --shard.
+    """Write the summary and the page of a run that several jobs shared with --shard.
 
     Example: jaxstruc merge out/
     """
@@ -411,7 +412,7 @@ class PageCommand:
 
 @dataclass(frozen=True)
 class DescribeCommand:
-    """Print all commands with their options, for scripts and other programs.
+    """Print all commands, with --json also their options, for scripts and other programs.
 
     Example: jaxstruc describe --json
     """

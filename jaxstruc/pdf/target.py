@@ -50,8 +50,8 @@ MIN_BACKGROUND_WAVELENGTH = 8.0
 """Smallest wavelength of a smooth background in Å. It is longer than the bonds of metals, so that a background does not
 explain the distances of atoms."""
 N_BACKGROUND_COLUMNS = 16
-"""Number of background terms to which targets with fewer terms are padded, so that they share compilations. The
-additional terms are zero and change nothing."""
+"""Step for rounding up the number of background terms, so that targets share compilations. The additional terms are
+zero and change nothing."""
 BASIS_MARGIN = 20.0
 """Number of basis functions in addition to the number of independent points."""
 
@@ -419,8 +419,9 @@ def _project_data(
 
 
 def _pad_columns(background_basis: Float[np.ndarray, "basis term"]) -> Float[np.ndarray, "basis column"]:
-    """Return the background basis with at least `N_BACKGROUND_COLUMNS` columns."""
-    return np.pad(background_basis, ((0, 0), (0, max(0, N_BACKGROUND_COLUMNS - background_basis.shape[1]))))
+    """Return the background basis with a multiple of `N_BACKGROUND_COLUMNS` columns, which is not zero."""
+    n_columns = N_BACKGROUND_COLUMNS * max(1, math.ceil(background_basis.shape[1] / N_BACKGROUND_COLUMNS))
+    return np.pad(background_basis, ((0, 0), (0, n_columns - background_basis.shape[1])))
 
 
 @lru_cache(maxsize=64)

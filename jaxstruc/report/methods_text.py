@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jaxstruc.parameters import UNITS
 from jaxstruc.pdf.result import PdfResult
+from jaxstruc.report import summary
 from jaxstruc.result import Result
 from jaxstruc.small_angle.result import SaxsResult
 
@@ -14,8 +15,24 @@ REFERENCES = Path(__file__).parent / "page_template" / "references.bib"
 """Papers and programs in BibTeX. The text VERSION stands for the version of jaxstruc."""
 PDF_REFERENCES = ("jaxstruc", "jax", "ase", "debye1915", "farrow2009", "waasmaier1995", "banerjee2020")
 """Keys of the references of each fit to a PDF."""
-SAXS_REFERENCES = ("jaxstruc", "jax", "mackay1992", "bardsley2014", "wuttke2021")
+SAXS_REFERENCES = ("jaxstruc", "jax", "mackay1992")
 """Keys of the references of each fit to a small-angle curve."""
+POLYHEDRON_SENTENCE = "Form factors of polyhedra follow Wuttke (2021)."
+FREE_SENTENCE = (
+    "Free distributions were drawn as in Bardsley et al. (2014), and Akaike weights decide between them (Akaike 1974)."
+)
+HARD_SPHERE_SENTENCE = (
+    "Interactions of hard spheres follow Percus and Yevick (1958) in the local monodisperse approximation "
+    "(Pedersen 1994)."
+)
+SENTENCE_REFERENCES = {
+    POLYHEDRON_SENTENCE: ("wuttke2021",),
+    FREE_SENTENCE: ("bardsley2014", "akaike1974"),
+    HARD_SPHERE_SENTENCE: ("percus1958", "pedersen1994"),
+}
+"""Sentences on the models of small-angle fits, with the keys of their references."""
+ROUND_BODIES = {"sphere", "core-shell", "spheroid", "cylinder", "hard-sphere"}
+"""Bodies that are no polyhedra."""
 PROGRAM_REFERENCES = ("jaxstruc", "jax")
 """Keys of the references of a result without a fit."""
 FREE_PARAMETER_REFERENCES = {"delta1": "jeong2003", "delta2": "jeong2003", "relaxation": "cleri1993"}
@@ -34,16 +51,14 @@ def methods_paragraph(result: Result) -> str:
 def _(result: PdfResult) -> str:
     if not result.candidates:
         return _classifier_paragraph(result) if result.types else f"{_opening(result)} No answer was obtained."
-    settings = result.settings_by_name
     sentences = [
         _opening(result),
         "G(r) of candidate structures was computed with the Debye equation (Debye 1915, Farrow and Billinge 2009) and "
         f"form factors of free atoms (Waasmaier and Kirfel 1995), with {_settings_text(result, ('qmin', 'qmax'))}.",
-        f"{result.n_fitted} candidates, {_sources_text(result)}, were fitted "
-        f"from r = {settings.get('rmin', float('nan')):g} to {settings.get('rmax', float('nan')):g} Å.",
+        _candidates_text(result),
         _parameters_text(result),
-        "Candidates were weighted by their posterior probability, as in cluster mining (Banerjee et al. 2020). "
-        f"The smallest set with 90 % of the probability has {_count(result.ties, 'candidate')}.",
+        "Candidates were weighted by their posterior probability. The smallest set with 90 % of the probability has "
+        f"{_count(result.ties, 'candidate')}.",
         f"The best structure ({result.best.label}) has Rw = {result.best.rw:.3f}.",
         _sample_text(result),
         "Intervals are 90 % credible intervals.",
@@ -68,9 +83,9 @@ def _(result: SaxsResult) -> str:
         f"I(Q) was fitted with {_settings_text(result, ('qmin', 'qmax'))}. The standard errors of I(Q) were {noise}.",
         f"{_count(result.n_fitted, 'combination')} of particle shapes and size distributions were compared by their "
         "evidence in the Laplace approximation (MacKay 1992).",
-        "Form factors of polyhedra follow Wuttke (2021). Free distributions were drawn as in Bardsley et al. (2014).",
-        f"The best fit ({best.type}, {best.family} distribution) has a reduced chi-squared of "
-        f"{best.notes['chi2']:.3g}. Shape of the particles: {result.body}.",
+        *_model_sentences(result),
+        f"The best fit ({best.type}, {best.family} distribution{summary.shape_text(result)}) has a reduced "
+        f"chi-squared of {best.notes['chi2']:.3g}. Shape of the particles: {result.body}.",
         limits,
         "Intervals are 90 % credible intervals.",
     ]
@@ -83,8 +98,21 @@ def reference_keys(results: Sequence[Result]) -> tuple[str, ...]:
     for result in results:
         technique_references = SAXS_REFERENCES if isinstance(result, SaxsResult) else PDF_REFERENCES
         keys |= dict.fromkeys(technique_references if result.candidates else PROGRAM_REFERENCES)
+        for sentence in _model_sentences(result) if isinstance(result, SaxsResult) else ():
+            keys |= dict.fromkeys(SENTENCE_REFERENCES[sentence])
         keys |= {FREE_PARAMETER_REFERENCES[name]: None for name in result.free if name in FREE_PARAMETER_REFERENCES}
     return tuple(keys)
+
+
+def _model_sentences(result: SaxsResult) -> list[str]:
+    """Return the sentences on the bodies and distributions that were compared."""
+    bodies, families = ({getattr(entry, name) for entry in result.candidates} for name in ("type", "family"))
+    is_used = {
+        POLYHEDRON_SENTENCE: bool(bodies - ROUND_BODIES),
+        FREE_SENTENCE: "free" in families,
+        HARD_SPHERE_SENTENCE: "hard-sphere" in bodies,
+    }
+    return [sentence for sentence, used in is_used.items() if used]
 
 
 def bibtex(keys: Sequence[str], *, version: str) -> str:
@@ -130,13 +158,22 @@ def _plain_origin(origin: str) -> str:
 
 def _sources_text(result: PdfResult) -> str:
     """Return the sources of the candidates in words."""
-    if result.best.source == "file":
-        return "given as structure files"
     names = {
+        "file": "the user's structure files",
         "library": "a library of clusters", "network": "a neural network", "search": "a search over lattice sites",
     }  # fmt: skip
     present = {candidate.source for candidate in result.candidates}
     return "from " + " and ".join(text for name, text in names.items() if name in present)
+
+
+def _candidates_text(result: PdfResult) -> str:
+    """Return the sentence on the candidates that were fitted."""
+    settings, is_one = result.settings_by_name, result.n_fitted == 1
+    mining = "" if result.best.source == "file" else ", as in cluster mining (Banerjee et al. 2020)"
+    return (
+        f"{_count(result.n_fitted, 'candidate')} {_sources_text(result)} {'was' if is_one else 'were'} fitted from "
+        f"r = {settings.get('rmin', float('nan')):g} to {settings.get('rmax', float('nan')):g} Å{mining}."
+    )
 
 
 def _parameters_text(result: PdfResult) -> str:

@@ -72,7 +72,7 @@ def curve_data(entry: PageEntry, thinning: Thinning) -> JsonData:
         "status": result.status,
         "message": result.message,
         "remark": entry.remark,
-        "answer": answer(result) or str(entry.row.get("description") or entry.row.get("type") or ""),
+        "answer": answer(result) or str(next(filter(None, map(entry.row.get, ("description", "type", "body"))), "")),
         "facts": key_numbers(result),
         "fit": fit_data(result, thinning),
         "prediction": prediction_data(result, thinning),
@@ -121,6 +121,8 @@ def _(result: SaxsResult) -> str:
 
 def _label(candidate: Candidate) -> str:
     """Return the description of a candidate, with the name of its file for a structure of the user."""
+    if candidate.source == "body":
+        return f"{candidate.type}, {candidate.family}"
     return f"{candidate.label} ({Path(candidate.recipe).name})" if candidate.source == "file" else candidate.label
 
 
@@ -134,7 +136,7 @@ def key_numbers(result: Result) -> list[tuple[str, str]]:
 def _(result: PdfResult) -> list[tuple[str, str]]:
     numbers = [("Rw", f"{result.best.rw:.3f}")] if result.candidates else []
     if result.ensemble and result.sample == "distribution" and result.candidates:
-        numbers[0] = ("Rw of the distribution", f"{result.ensemble.rw:.3f}")
+        numbers[0] = ("Rw of the distribution with a background", f"{result.ensemble.rw:.3f}")
         numbers.append(("best single structure", f"{result.best.label}, Rw {result.best.rw:.3f}"))
     if result.ensemble:
         numbers.append(("sample", result.sample))
@@ -159,6 +161,9 @@ def _(result: SaxsResult) -> list[tuple[str, str]]:
         "width": ("width by volume", "", ".0%"),
         "radius": ("mean radius by number", " Å", ".4g"),
         "pd": ("polydispersity by number", "", ".0%"),
+        "aspect_ratio": ("aspect ratio", "", ".3g"),
+        "shell_thickness": ("thickness of the shell", " Å", ".3g"),
+        "volume_fraction": ("volume fraction of hard spheres", "", ".3g"),
     }
     chi2 = ("reduced χ²", f"{result.best.notes['chi2']:.3g}")
     populations = result.facts.get("n_populations")

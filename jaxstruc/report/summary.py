@@ -175,7 +175,8 @@ def shape_text(result: SaxsResult) -> str:
     """Return the shape parameter of the best body with its interval, as the end of a sentence, or ""."""
     intervals = [(name, result.intervals[name]) for name in SHAPE_COLUMNS if name in result.intervals]
     return "".join(
-        f", {name} {interval.value:.3g} ({interval.low:.3g} to {interval.high:.3g})" for name, interval in intervals
+        f", {name} {interval.value:.3g} ({interval.low:.3g} to {interval.high:.3g}) {unit(name)}".rstrip()
+        for name, interval in intervals
     )
 
 

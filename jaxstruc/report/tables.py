@@ -260,7 +260,7 @@ def json_line(row: Mapping) -> str:
     """
     cells = {name: value for name, cell in row.items() if (value := _json_value(cell)) is not None}
     units = {name: text for name in cells if (text := summary.unit(name))}
-    return json.dumps(cells | {"units": units}, ensure_ascii=False, allow_nan=False)
+    return json.dumps(cells | {"units": units}, allow_nan=False)
 
 
 def _json_value(value) -> str | float | int | bool | None:

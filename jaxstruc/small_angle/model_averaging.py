@@ -67,8 +67,6 @@ class FreeBodyFit(NamedTuple):
 class FitGroup(NamedTuple):
     """All fits of one body with one size distribution, which differ in the value of the shape parameter."""
 
-    rows: Float[np.ndarray, " row"]
-    """Indices of the fits."""
     best: int
     """Index of the fit with the lowest chi-squared."""
     weight: float
@@ -163,7 +161,6 @@ def fit_groups(average: ModelAverage) -> list[FitGroup]:
         rows.setdefault((body_fit.body, body_fit.distribution), []).append(row)
     groups = [
         FitGroup(
-            np.array(group_rows, float),
             min(group_rows, key=lambda row: average.body_fits[row].chi2),
             float(average.weight[group_rows].sum()),
         )

@@ -541,12 +541,19 @@ def _misfit_reasons(
     if not model_average.free_fits:
         return [
             "no body explains the data within their errors with the distributions that were fitted (reduced "
-            f"chi-squared {chi2_text}): add free to --distribution, or leave out --distribution{_body_advice(types)}"
+            f"chi-squared {chi2_text}): {_distribution_advice(types)}{_body_advice(types)}"
         ]
     return [
         f"no body explains the data within their errors (reduced chi-squared {chi2_text}): check the errors, or "
         f"raise --qmin if aggregates scatter at low Q{_body_advice(types)}"
     ]
+
+
+def _distribution_advice(types: dict[str, float]) -> str:
+    """Return the advice to fit free distributions, which need a body with one length."""
+    if set(types) <= set(SHAPE_PARAMETERS):
+        return "add sphere to --body, which is also fitted with free distributions"
+    return "add free to --distribution, or leave out --distribution"
 
 
 def _body_advice(types: dict[str, float]) -> str:
@@ -588,5 +595,6 @@ def _shape_remarks(best: Candidate, intervals: dict[str, Interval]) -> list[str]
             ]
     elif interval.low < MAX_RELATIVE_LOW * interval.high:
         simple_body = "hard spheres that interact" if best.type == "hard-sphere" else "spheres with a shell"
-        return [f"the data do not distinguish {simple_body} from spheres without"]
+        missing = "interaction" if best.type == "hard-sphere" else "a shell"
+        return [f"the data do not distinguish {simple_body} from spheres without {missing}"]
     return []

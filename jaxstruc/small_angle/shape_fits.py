@@ -20,6 +20,7 @@ from jaxstruc.blas import with_one_blas_thread
 from jaxstruc.small_angle import design_matrix, fit
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.design_matrix import MAX_NODE_STEP, MIN_NODE_STEP, STEPS_PER_WIDTH, RadiusWindow
+from jaxstruc.small_angle.evidence import MAX_CHI2_SIGMAS
 from jaxstruc.small_angle.fit import BATCH_SIZE, BodyFit, SaxsFits, SizeFit
 from jaxstruc.small_angle.shape_parameters import SHAPE_PARAMETERS, shape_table
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES
@@ -39,9 +40,8 @@ N_MINIMA = 4
 """Largest number of minima of chi-squared that are resolved for one size distribution."""
 MIN_SPACING = 1e-5
 """Smallest distance of two values, relative to the range of u."""
-N_SIZE_PARAMETERS, MAX_CHI2_SIGMAS = 3, 3.0
-"""Number of parameters of a size distribution and its amplitude, and largest chi-squared that noise explains, in
-standard deviations above its expected value."""
+N_SIZE_PARAMETERS = 3
+"""Number of parameters of a size distribution and its amplitude."""
 N_FIRST_ROUNDS, HOPELESS_EXCESS = 3, 60.0
 """Number of rounds after which a body that fits much worse than another one is no longer refined, and the excess of its
 chi-squared, in units of the variance of the residual."""
@@ -88,12 +88,12 @@ def with_shape_fits(
         contrast_ratio: Contrast of the shell of a core-shell sphere divided by that of the core.
     """
     names = tuple(name for name in distributions if name in DISTRIBUTION_SHAPES)
-    all_fits = list(all_fits)
+    windows, all_fits = [fits.window for fits in all_fits], list(all_fits)
     for body in bodies if names else ():
         for batch in fit.pattern_batches(patterns):
             new_fits = fit_shapes(
                 [patterns[index] for index in batch],
-                [all_fits[index].window for index in batch],
+                [windows[index] for index in batch],
                 body,
                 names,
                 contrast_ratio=contrast_ratio,

@@ -231,6 +231,8 @@ def saxs_result_from_fits(
         measurement, saxs_data, fits, element=plan.element, distributions=plan.distributions, scale_factor=scale_factor
     )
     contrast_facts = {"contrast": plan.contrast, "solvent": plan.fit.solvent} if plan.fit.absolute else {}
+    if plan.fit.shell_sld is not None:
+        contrast_facts = contrast_facts | {"shell_sld": plan.fit.shell_sld, "solvent": plan.fit.solvent}
     return dataclasses.replace(
         saxs_result, facts=saxs_result.facts | contrast_facts | {"intensity_unit": measurement.intensity_unit}
     )

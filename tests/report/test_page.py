@@ -252,7 +252,9 @@ def test_the_command_makes_the_page_anew(tmp_path, capsys):
 
 def test_the_methods_text_states_what_was_done():
     text = methods_text.methods_paragraph(pdf_result())
-    assert "qmin = 0.8 1/Å (from the header)" in text and "468 candidates, from a library of clusters," in text
+    assert (
+        "qmin = 0.8 1/Å (from the header)" in text and "468 candidates from a library of clusters were fitted" in text
+    )
     assert "fitted parameters were scale; uiso at 0.008 Å², qdamp at 0.03 1/Å stayed fixed" in text
     assert "A distribution of particles predicts G(r) better" in text and "mean Rw 0.425" in text
     assert "radii from 6.28 to 314 Å" in methods_text.methods_paragraph(saxs_result())
@@ -260,6 +262,10 @@ def test_the_methods_text_states_what_was_done():
     entries = methods_text.bibtex(keys, version="9.9")
     assert len(keys) == len(set(keys)) == entries.count("@") and "version = {9.9}" in entries
     with_relaxation = dataclasses.replace(pdf_result(), free=("scale", "relaxation"))
+    text = methods_text.methods_paragraph(saxs_result())
+    assert ("Wuttke (2021)" in text) is any(
+        entry.type not in methods_text.ROUND_BODIES for entry in saxs_result().candidates
+    )
     assert "cleri1993" in methods_text.reference_keys([with_relaxation])
 
 

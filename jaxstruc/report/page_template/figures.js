@@ -104,7 +104,7 @@ function drawPrediction(plot, curve) {
     xaxis: axis("r (Å)", { range: [prediction.x[0], prediction.end] }), yaxis: axis("G (1/Å²)"), shapes: [shade(prediction.cut, prediction.end)],
   }), config(plot));
   plot.parentElement.querySelector(".note").textContent =
-    `Both models were fitted up to ${prediction.cut} Å, and predict the shaded range. Better predictions decide between them.`;
+    `Both models were fitted up to ${prediction.cut} Å, and predict the shaded range. Better predictions decide between them. Rw is that of the shaded range without a smooth background.`;
 }
 
 function drawSaxsFit(plot, fit) {

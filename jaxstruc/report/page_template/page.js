@@ -45,7 +45,8 @@ function openCurve(number) {
   for (const row of curvesTable.tBodies[0].rows) {
     const isSelected = Number(row.dataset.curve) === number;
     row.classList.toggle("selected", isSelected);
-    row.toggleAttribute("aria-current", isSelected);
+    if (isSelected) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
   }
   showAnswer();
   showValues();
