@@ -171,6 +171,8 @@ def train_or_read(
             advance_bar(epoch, options.epochs, f"validation loss {metrics['validation_loss']:.3f}")
 
         params, _ = fit_particles(data, [data_split], options, folder=folder, report_progress=report, network=network)
+    if quick:
+        data_split = data_split._replace(test=data_split.test[::8])
     return params[0], network, data_split
 
 

@@ -151,10 +151,6 @@ class ParticleCVAE(nn.Module):
         z = jnp.where(is_even, sample_latent(posterior, key), sample_latent(prior, key))
         return self.decoder(z, pdf_features), posterior, prior
 
-    def encode(self, features: ParticleFeatures, pdf: ScaledPdf) -> Gaussian:
-        """Return the posterior latent density of particles with their PDFs."""
-        return self.encoder(features, self.pdf_network(pdf))
-
     def prior(self, pdf: ScaledPdf) -> Gaussian:
         """Return the prior latent density of PDFs."""
         return self._prior(self.pdf_network(pdf))
