@@ -153,10 +153,10 @@ def _error_sentence(rows: Rows) -> str:
 
 def _held_out_sentence(rows: Rows) -> str:
     """Return the sentence on one draw and the nearest training PDF on held-out ranges."""
-    models = {row["model"]: row for row in _all_types(rows) if row["split"] == "range"}
-    if not {"draw", "template"} <= models.keys():
+    groups = group_rows([row for row in _all_types(rows) if row["split"] == "range"], ("model",))
+    if not {("draw",), ("template",)} <= groups.keys():
         return ""
-    solved, rw = ([models[name][column] for name in ("draw", "template")] for column in ("solved", "fitted_rw"))
+    solved, rw = ([_mean(groups[name,], column) for name in ("draw", "template")] for column in ("solved", "fitted_rw"))
     return (
         f"On held-out ranges it solves {100 * solved[0]:.0f} % of the particles and the nearest training PDF "
         f"{100 * solved[1]:.0f} %, with a mean Rw of {number(rw[0], 2)} and {number(rw[1], 2)} after the fit."
@@ -174,15 +174,16 @@ def _measured_sentence(rows: Rows) -> str:
 
 
 def _purity_sentence(rows: Rows) -> str:
-    """Return the sentence on the purity of types in the latent plane of the random split."""
+    """Return the sentence on the purity of types in the latent plane of the random split, for all seeds."""
     latents = [row for row in rows if row["part"] == "latent" and row["split"] == "random"]
+    if not latents:
+        return ""
     texts = [
-        f"{row['wrong']} of {row['n']} PDFs {'without' if row['variant'] == 'no-type-head' else 'with'} the type head"
-        for row in latents
-        if row["seed"] == 0
+        f"{' and '.join(str(row['wrong']) for row in group)} {'without' if variant == 'no-type-head' else 'with'} the "
+        "type head"
+        for (variant,), group in group_rows(latents, ("variant",)).items()
     ]
     return (
-        f"Most of the five nearest neighbours in the latent plane have another type for {' and '.join(texts)}."
-        if texts
-        else ""
+        f"Most of the five nearest neighbours in the latent plane have another type for these numbers of "
+        f"{latents[0]['n']} PDFs, one for each seed: {', '.join(texts)} (target 3)."
     )

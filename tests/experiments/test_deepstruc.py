@@ -72,7 +72,11 @@ def test_the_tables_name_all_parts(experiments):
     measured |= {"type": "fcc", "atoms": 93, "stretch": 1.05}
     rows = [*types, latent, draws, measured]
     block = deepstruc_tables.deepstruc_block(rows)
-    assert "mean error of 0.01 Å" in block and "0.03 Å (hcp)" in block and "2 of 5 PDFs with the type head" in block
+    assert (
+        "mean error of 0.01 Å" in block
+        and "0.03 Å (hcp)" in block
+        and "of 5 PDFs, one for each seed: 2 with the type head (target 3)" in block
+    )
     assert "| random | one draw | 100.0 % | 90.0 % | 80.0 % | 0.02 | 0.01 | 0.02 |" in block
     assert deepstruc_tables.deepstruc_types_table(rows).count("| random |") == 3
     assert "| 2 | 99.90 % |" in deepstruc_tables.deepstruc_latent_table(rows)
