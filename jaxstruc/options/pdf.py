@@ -412,7 +412,7 @@ class PageCommand:
 
 @dataclass(frozen=True)
 class DescribeCommand:
-    """Print all commands, with --json also their options, for scripts and other programs.
+    """Print all commands, with --json also their options, for other programs.
 
     Example: jaxstruc describe --json
     """
