@@ -141,9 +141,14 @@ class GenerateOptions(Options):
     ]
     seed: Annotated[int, SEED] = 0
     """Seed of the random conditions and of the noise."""
-    draws: Annotated[int, COUNT] = 16
-    """Number of PDFs of each structure of the data set real, with random Q range, resolution and vibrations, or of each
-    shape of the data set deepstruc-continuous, with random bond lengths."""
+    draws: Annotated[
+        int,
+        tyro.conf.arg(
+            help="Number of PDFs of each structure of the data set real, with random Q range, resolution and "
+            "vibrations, or of each shape of the data set deepstruc-continuous, with random bond lengths."
+        ),
+        COUNT,
+    ] = 16
     steps: Annotated[int, COUNT] = 4
     """Number of training steps of the classifier whose PDFs are in the data set endless. Each step has 512 PDFs."""
 

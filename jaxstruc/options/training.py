@@ -28,9 +28,14 @@ class TrainOptions(Options):
 
     preset: Preset = "real"
     """Data set that is simulated in memory if --data is not given."""
-    draws: Annotated[int, COUNT] = 16
-    """Number of PDFs of each structure of the data set real, with random Q range, resolution and vibrations, or of each
-    shape of the data set deepstruc-continuous, with random bond lengths."""
+    draws: Annotated[
+        int,
+        tyro.conf.arg(
+            help="Number of PDFs of each structure of the data set real, with random Q range, resolution and "
+            "vibrations, or of each shape of the data set deepstruc-continuous, with random bond lengths."
+        ),
+        COUNT,
+    ] = 16
     seed: Annotated[int, SEED] = 0
     """Seed of all random numbers: data, split, initial parameters, batches and latent draws."""
     seeds: Annotated[
