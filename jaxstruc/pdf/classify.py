@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import jaxstruc
 from jaxstruc.clusters import known_phases
 from jaxstruc.io.measurement import Measurement, composition_remark
-from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, detect_shells, range_warnings
+from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, range_warnings
 from jaxstruc.network.weights import TrainedClassifier, load_shell_detector
 from jaxstruc.options.pdf import SHELL_DETECTOR, TypesName
 from jaxstruc.pdf.classifier_prior import MAX_TRAINING_ATOMS
@@ -23,6 +23,7 @@ SHELL_REMARK = (
     "the PDF has signs of a shell of light atoms, e.g. ligands or oxygen, which the classifier does not know: "
     "type and size may be wrong"
 )
+"""Reason why an answer is weak if the shell detector finds a shell."""
 MIN_SOLVED_TYPE_PROBABILITY = 0.5
 """Smallest probability of the most probable type for the status "solved"."""
 
@@ -46,24 +47,20 @@ def classify_measurements(
     """
     bond, start_time = form_factors.bond_length(element), time.perf_counter()
     type_weights = known_phases.type_weights(element if types == "element" else "")
-    outputs = classify_pdfs(measurements, network, bond=bond, seed=seed, type_weights=type_weights)
-    has_shells = detect_shells(measurements, load_shell_detector(SHELL_DETECTOR), bond=bond)
+    outputs = classify_pdfs(
+        measurements, network, bond=bond, seed=seed, type_weights=type_weights,
+        shell_detector=load_shell_detector(SHELL_DETECTOR),
+    )  # fmt: skip
     seconds = (time.perf_counter() - start_time) / max(len(measurements), 1)
     facts = {"seconds": seconds, "model": network.card["name"]}
     return [
-        classification_result(measurement, output, element=element, bond=bond, facts=facts, has_shell=has_shell)
-        for measurement, output, has_shell in zip(measurements, outputs, has_shells, strict=True)
+        classification_result(measurement, output, element=element, bond=bond, facts=facts)
+        for measurement, output in zip(measurements, outputs, strict=True)
     ]
 
 
 def classification_result(
-    measurement: Measurement,
-    output: ClassifierOutput,
-    *,
-    element: str,
-    bond: float,
-    facts: dict,
-    has_shell: bool = False,
+    measurement: Measurement, output: ClassifierOutput, *, element: str, bond: float, facts: dict
 ) -> PdfResult:
     """Return the classifier's prediction for one PDF as a `PdfResult`.
 
@@ -74,7 +71,7 @@ def classification_result(
     reasons = list(range_warnings(measurement, output, bond=bond))
     if composition := composition_remark(measurement, element):
         reasons.append(composition.text)
-    elif has_shell:
+    elif output.has_shell:
         reasons.append(SHELL_REMARK)
     intervals = size_intervals(output.intervals)
     if math.isinf(intervals["n_atoms"].high):

@@ -64,6 +64,8 @@ class ClassifierOutput(NamedTuple):
     """Estimate of qmax from the data."""
     mixture_density: MixtureDensity
     """Mixture density of this PDF with the prior weights of the types, not calibrated, as NumPy arrays."""
+    has_shell: bool = False
+    """Whether the PDF has signs of a shell of light atoms around the particles."""
 
     @property
     def novelty_score(self) -> float:
@@ -115,6 +117,7 @@ def classify_pdfs(
     bond: float,
     seed: int = 0,
     type_weights: Mapping[str, float] | None = None,
+    shell_detector: TrainedShellDetector | None = None,
 ) -> list[ClassifierOutput]:
     """Return the classifier's predictions for measured PDFs. The result of a PDF does not depend on the others.
 
@@ -124,6 +127,7 @@ def classify_pdfs(
         bond: Nearest-neighbour distance of the element, in Å.
         seed: Seed of the random draws from which the intervals are computed.
         type_weights: Prior weight of each structure type; equal weights by default.
+        shell_detector: Detector of shells of light atoms. Without it, no PDF has a shell.
     """
     outputs: list[ClassifierOutput] = []
     weight_of_type = type_weights or dict.fromkeys(STRUCTURE_TYPES, 1.0)
@@ -146,28 +150,14 @@ def classify_pdfs(
             for entry in batch_measurements
         ]
         rows = zip(probabilities, quantiles, feature_distances, anomaly_scores, qmax_estimates, strict=False)
+        has_shells = _detect_shells(padded_inputs, shell_detector)
         outputs += [
-            _classifier_output(*entry, jax.tree.map(lambda column, index=index: column[index], mixtures), bond)
+            _classifier_output(
+                *entry, jax.tree.map(lambda column, index=index: column[index], mixtures), bond
+            )._replace(has_shell=bool(has_shells[index]))
             for index, entry in enumerate(rows)
         ]
     return outputs
-
-
-def detect_shells(measurements: Sequence[Measurement], detector: TrainedShellDetector, *, bond: float) -> list[bool]:
-    """Return whether each PDF has signs of a shell of light atoms around the particles.
-
-    Args:
-        measurements: Measured PDFs with all settings.
-        detector: Trained detector, which calls `shell_detector.MAX_FALSE_ALARMS` of bare particles a shell.
-        bond: Nearest-neighbour distance of the element, in Å.
-    """
-    has_shell: list[bool] = []
-    for start in range(0, len(measurements), BATCH_SIZE):
-        inputs = classifier_input(measurements[start : start + BATCH_SIZE], bond)
-        padded_inputs = (np.resize(column, (BATCH_SIZE, *column.shape[1:])) for column in inputs)
-        log_odds = np.asarray(shell_log_odds(detector.params, *padded_inputs, module=detector.module))
-        has_shell += (log_odds[: len(inputs.pdf)] > detector.card["threshold"]).tolist()
-    return has_shell
 
 
 def range_warnings(measurement: Measurement, output: ClassifierOutput, *, bond: float) -> tuple[str, ...]:
@@ -421,6 +411,14 @@ def _predict_batch(
     draws = draws.at[..., DIAMETER_INDEX].multiply(draws[..., VALUE_NAMES.index("stretch")])
     quantiles = jax.vmap(lambda column, level: jnp.quantile(column, level, axis=1), (2, 0))(draws, levels)
     return mixture, probabilities, jnp.moveaxis(quantiles, -1, 0), intermediates["intermediates"]["features"][0]
+
+
+def _detect_shells(inputs: ClassifierInput, detector: TrainedShellDetector | None) -> np.ndarray:
+    """Return whether each PDF [pdf] of a batch has signs of a shell of light atoms; False without a detector."""
+    if detector is None:
+        return np.zeros(len(inputs.pdf), bool)
+    log_odds = np.asarray(shell_log_odds(detector.params, *inputs, module=detector.module))
+    return log_odds > detector.card["threshold"]
 
 
 def _classifier_output(
