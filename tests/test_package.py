@@ -22,7 +22,7 @@ clusters: description size_classes potential displacement_fields lattice_sites p
 clusters: known_phases imperfect_particles ligand_shells
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate imperfect_pdf sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
-result
+result devices
 network.classifier: relaxed_clusters particles simulated_pdfs model training shell_detector
 network.cvae: representation dataset model stress trilateration propose loss training
 network.deepstruc: type_sites scaled_pdf model loss training propose

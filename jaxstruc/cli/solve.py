@@ -43,7 +43,7 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
     """
     shard = parse_shard(config.shard)
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
-    plan = make_solve_plan(config.element, config.options, progress=progress)
+    plan = make_solve_plan(config.element, config.options, progress=progress)._replace(n_devices=config.devices)
     return batch.run_batch(
         config.files, config.out, plan, progress=progress, show=_settings_printer(config), shard=shard
     )
@@ -55,7 +55,7 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
-    plan = SaxsPlan(config.element, config.options)
+    plan = SaxsPlan(config.element, config.options, config.devices)
     check_saxs_plan(plan)
     shard = parse_shard(config.shard)
     batch.check_inputs(config.files, config.out, plan, workflow=SAXS_WORKFLOW)
@@ -73,7 +73,7 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
     """
     shard = parse_shard(config.shard)
     clusters, measured = split_files(config.files)
-    plan = make_refine_plan(clusters, config.options)
+    plan = make_refine_plan(clusters, config.options)._replace(n_devices=config.devices)
     batch.check_inputs(measured, config.out, plan, workflow=REFINE_WORKFLOW)
     return batch.run_batch(
         measured, config.out, plan, progress=progress, show=_settings_printer(config), workflow=REFINE_WORKFLOW,

@@ -13,6 +13,7 @@ from jaxstruc.options.validation import (
     SEED,
     Bounds,
     Cache,
+    Devices,
     Files,
     Folder,
     Frame,
@@ -348,6 +349,7 @@ class SolveCommand:
     out: Folder
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
     shard: ShardText = "1/1"
+    devices: Devices = None
     cache: Cache = True
     json: JsonOutput = False
 
@@ -368,6 +370,7 @@ class MineCommand:
     out: Folder
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
     shard: ShardText = "1/1"
+    devices: Devices = None
     cache: Cache = True
     json: JsonOutput = False
 
@@ -384,6 +387,7 @@ class RefineCommand:
     out: Folder
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
     shard: ShardText = "1/1"
+    devices: Devices = None
     cache: Cache = True
     json: JsonOutput = False
 

@@ -12,6 +12,7 @@ from jaxstruc.options.validation import (
     POSITIVE,
     Bounds,
     Cache,
+    Devices,
     Files,
     Folder,
     Frame,
@@ -296,5 +297,6 @@ class SaxsCommand:
     ] = ""
     options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
     shard: ShardText = "1/1"
+    devices: Devices = None
     cache: Cache = True
     json: JsonOutput = False

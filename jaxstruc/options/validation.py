@@ -46,6 +46,14 @@ ShardText = Annotated[
     ),
 ]
 """Part of a run."""
+Devices = Annotated[
+    int | None,
+    tyro.conf.arg(
+        help="Largest number of files that are solved at once, on the cores of a CPU or on several accelerators.",
+        help_behavior_hint="(default: one for each accelerator, or for each of up to four cores)",
+    ),
+]
+"""Number of devices of a run."""
 Cache = Annotated[
     bool, tyro.conf.arg(help="Keep compiled programs in the cache folder, so that the next run starts faster.")
 ]

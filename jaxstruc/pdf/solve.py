@@ -19,6 +19,7 @@ from jaxstruc import statistics
 from jaxstruc.blas import with_one_blas_thread
 from jaxstruc.clusters import size_classes
 from jaxstruc.clusters.families import FAMILY_TYPES
+from jaxstruc.devices import map_in_order
 from jaxstruc.io import reduction
 from jaxstruc.io.measurement import Measurement, Setting, resolve_settings
 from jaxstruc.parameters import PARAMETERS
@@ -49,6 +50,7 @@ from jaxstruc.pdf.result import MAX_LISTED_CANDIDATES, PdfResult, SolvedMeasurem
 from jaxstruc.pdf.screening import DiameterEstimate
 from jaxstruc.pdf.site_search import SearchResult, SearchSettings
 from jaxstruc.pdf.target import (
+    ArraySizes,
     Target,
     TargetSettings,
     array_sizes,
@@ -103,33 +105,37 @@ def solve_measurements(
         progress: Function that is called with the number of finished measurements, the number of all measurements, and
             a text about the present step.
     """
-    n_measurements, start_time = len(measurements), time.perf_counter()
-    if not n_measurements:
-        return
+    n_measurements, n_done = len(measurements), 0
     candidate_streams = [source.candidates(measurements) for source in plan.sources]
     library_cache = LibraryCache({}, {})
-    inputs = zip(
+
+    sizes = target_sizes(run_measurements or measurements, plan)
+
+    @with_one_blas_thread
+    def solve_inputs(inputs) -> PdfResult:
+        start_time, (measurement, prediction, *groups) = time.perf_counter(), inputs
+
+        def report_progress(remark: str) -> None:
+            if progress:
+                progress(n_done, n_measurements, f"{measurement.name}: {remark}")
+
+        case = MeasurementCase(measurement, padded_target(measurement, plan, sizes), groups, plan, prediction)
+        pdf_result = solve_measurement(case, library_cache, report_progress)
+        return dataclasses.replace(pdf_result, facts=pdf_result.facts | {"seconds": time.perf_counter() - start_time})
+
+    all_inputs = zip(
         measurements,
-        padded_targets(measurements, plan, run_measurements or measurements),
         classifier_prior.predict_measurements(
             measurements, plan.classifier, bond=plan.bond, type_weights=plan.type_weights
         ),
         *candidate_streams,
         strict=True,
     )
-    for n_done, (measurement, target, prediction, *groups) in enumerate(inputs):
-
-        def report_progress(remark, n_done=n_done, name=measurement.name):
-            if progress:
-                progress(n_done, n_measurements, f"{name}: {remark}")
-
-        case = MeasurementCase(measurement, target, groups, plan, prediction)
-        pdf_result = solve_measurement(case, library_cache, report_progress)
-        if n_done in (0, n_measurements - 1):
+    for pdf_result in map_in_order(solve_inputs, all_inputs, n_devices=plan.n_devices):
+        n_done += 1
+        if n_done in (1, n_measurements):
             save_fields(plan)
-        end_time = time.perf_counter()
-        yield dataclasses.replace(pdf_result, facts=pdf_result.facts | {"seconds": end_time - start_time})
-        start_time = time.perf_counter()
+        yield pdf_result
 
 
 def save_fields(plan: PdfPlan) -> None:
@@ -139,39 +145,37 @@ def save_fields(plan: PdfPlan) -> None:
             source.fields.save()
 
 
-def padded_targets(
-    measurements: Sequence[Measurement], plan: PdfPlan, run_measurements: Sequence[Measurement]
-) -> Iterator[Target]:
-    """Yield the target (data and settings of the fit) of each measurement.
-
-    All targets have the array sizes that suffice for all `run_measurements`, so they share compilations.
-    """
-    run_settings = [measurement.settings_by_name for measurement in run_measurements]
+def target_sizes(measurements: Sequence[Measurement], plan: PdfPlan) -> ArraySizes:
+    """Return the array sizes that suffice for the targets of all measurements, so that these share compilations."""
+    settings = [measurement.settings_by_name for measurement in measurements]
     diameter = max(size_classes.MAX_CLASS_SIZE, *(source.diameter for source in plan.sources))
-    sizes = array_sizes(
-        r_start=min(float(measurement.curve[0][0]) for measurement in run_measurements),
-        r_end=max(entry["rmax"] for entry in run_settings),
-        qmin=min(_minimum_qmin(measurement) for measurement in run_measurements),
-        qmax=max(entry["qmax"] for entry in run_settings),
+    return array_sizes(
+        r_start=min(float(measurement.curve[0][0]) for measurement in measurements),
+        r_end=max(entry["rmax"] for entry in settings),
+        qmin=min(_minimum_qmin(measurement) for measurement in measurements),
+        qmax=max(entry["qmax"] for entry in settings),
         diameter=diameter * plan.bond,
     )
-    for measurement in measurements:
-        entry = measurement.settings_by_name
-        settings = TargetSettings(
-            qmin=entry["qmin"],
-            qmax=entry["qmax"],
-            qdamp=entry["qdamp"],
-            qbroad=entry["qbroad"],
-            bond=plan.bond,
-            span=sizes.span,
-            n_background_terms=plan.fit.background,
-            absolute=plan.fit.absolute,
-            element=plan.element if "relaxation" in plan.fit.free else "",
-            lowest_qmin=_minimum_qmin(measurement),
-            min_q_nodes=sizes.n_q_nodes,
-            min_basis_size=sizes.basis_size,
-        )
-        yield make_target(*measurement.curve, settings)
+
+
+def padded_target(measurement: Measurement, plan: PdfPlan, sizes: ArraySizes) -> Target:
+    """Return the target (data and settings of the fit) of a measurement, with the given array sizes."""
+    entry = measurement.settings_by_name
+    settings = TargetSettings(
+        qmin=entry["qmin"],
+        qmax=entry["qmax"],
+        qdamp=entry["qdamp"],
+        qbroad=entry["qbroad"],
+        bond=plan.bond,
+        span=sizes.span,
+        n_background_terms=plan.fit.background,
+        absolute=plan.fit.absolute,
+        element=plan.element if "relaxation" in plan.fit.free else "",
+        lowest_qmin=_minimum_qmin(measurement),
+        min_q_nodes=sizes.n_q_nodes,
+        min_basis_size=sizes.basis_size,
+    )
+    return make_target(*measurement.curve, settings)
 
 
 @with_one_blas_thread

@@ -15,6 +15,8 @@ from jaxstruc.report.summary import MIN_SHARE, shape_text
 from jaxstruc.result import Result
 from jaxstruc.small_angle.result import SaxsResult
 
+FAST_COMPRESSION = 1
+"""Level of the compression of PNG files. A file is a tenth larger than with the default level and is written faster."""
 MARKERS = "os^vDPX*<>"
 MAX_NAMED_FILES = 40
 """Largest number of curves whose names are shown in a figure."""
@@ -53,7 +55,8 @@ def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     """Return a figure of G(r) with the fit, and of the difference below them. A dashed line shows its zero."""
     r, observed, calculated, _ = result.curve(rank)
     candidate = result.candidates[rank - 1]
-    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5))
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.11, top=0.88)
     axes = figure.add_subplot()
     stride = max(1, len(r) // 400)
     low, high = min(observed.min(), calculated.min()), max(observed.max(), calculated.max())
@@ -75,7 +78,8 @@ def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     """Return a figure of I(Q) with the fit, of the residual divided by the noise, and of the distribution of sizes."""
     q, observed, calculated, background = result.curve(rank)
     sigma = np.asarray(result.sigma)
-    figure = matplotlib.figure.Figure(figsize=(11, 5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(11, 5))
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.1, top=0.87, wspace=0.2, hspace=0.06)
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1), width_ratios=(1.6, 1))
     axes, residual_axes = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     stride = max(1, len(q) // 300)
@@ -119,7 +123,8 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
     ensemble = result.ensemble
     if ensemble is None:
         raise ValueError(f"Expected a distribution for {result.name}, got none; solve it with --ensemble auto.")
-    figure = matplotlib.figure.Figure(figsize=(12, 4), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(12, 4))
+    figure.subplots_adjust(left=0.05, right=0.985, bottom=0.13, top=0.84, wspace=0.2)
     panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
     size = ensemble.size
     rows = np.flatnonzero((ensemble.volume_high > MIN_DRAWN_SHARE) | (ensemble.number_high > MIN_DRAWN_SHARE))
@@ -145,7 +150,8 @@ def _(result: SaxsResult) -> matplotlib.figure.Figure:
     """Return a figure of the densities of sizes by volume and by number, with their 90 % bands."""
     if result.sizes is None:
         raise ValueError(f"Expected sizes for {result.name}, got none: {result.message}")
-    figure = matplotlib.figure.Figure(figsize=(10, 4), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(11, 4))
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.13, top=0.84, wspace=0.2)
     for axes, name in zip(figure.subplots(1, 2), ("volume", "number"), strict=True):
         _draw_densities(axes, result, name)
     figure.suptitle(_saxs_title(result, 1), fontsize=10, wrap=True)
@@ -157,7 +163,8 @@ def families(result: PdfResult) -> matplotlib.figure.Figure:
 
     Circles mark the 90 % set, which is the smallest set of candidates with 90 % of the weight.
     """
-    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5))
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.11, top=0.92)
     axes = figure.add_subplot()
     names = np.array([candidate.family for candidate in result.candidates])
     size = np.array([candidate.diameter for candidate in result.candidates])
@@ -202,7 +209,7 @@ def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
 def write(path: Path, figure: matplotlib.figure.Figure) -> None:
     """Write a figure as PNG, completely or not at all."""
     with files.atomic_replacement(path) as temporary_path:
-        figure.savefig(temporary_path, format="png", dpi=150)
+        figure.savefig(temporary_path, format="png", dpi=150, pil_kwargs={"compress_level": FAST_COMPRESSION})
 
 
 def _size_summary(ensemble: Distribution) -> str:
