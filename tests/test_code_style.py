@@ -27,8 +27,8 @@ MAX_MODULES = 136
 """Number of modules of the layout, `clusters.structure_files`, which was too long for `clusters.cluster`, the three
 modules of the relaxation, the two of imperfect data, the table of known phases, the four into which `pdf.solve`
 and `pdf.site_search` were divided, the four of the page of results, the description of the commands, the two of shells
-of light atoms, the two of shape parameters, the seven of DeepStruc's shapes and network, and the work on several files at
-once."""
+of light atoms, the two of shape parameters, the seven of DeepStruc's shapes and network, and the one for several files
+at once."""
 
 
 @functools.cache
