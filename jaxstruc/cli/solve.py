@@ -15,6 +15,7 @@ from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
 from jaxstruc.options.pdf import ClassifyCommand, MineCommand, RefineCommand, SolveCommand
 from jaxstruc.options.small_angle import SaxsCommand
+from jaxstruc.options.validation import check_devices
 from jaxstruc.pdf.classify import classify_measurements
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan
@@ -42,6 +43,7 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
     shard = parse_shard(config.shard)
+    check_devices(config.devices)
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
     plan = make_solve_plan(config.element, config.options, progress=progress)._replace(n_devices=config.devices)
     return batch.run_batch(
@@ -58,6 +60,7 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
     plan = SaxsPlan(config.element, config.options, config.devices)
     check_saxs_plan(plan)
     shard = parse_shard(config.shard)
+    check_devices(config.devices)
     batch.check_inputs(config.files, config.out, plan, workflow=SAXS_WORKFLOW)
     return batch.run_batch(
         config.files, config.out, plan, progress=progress, show=_settings_printer(config), workflow=SAXS_WORKFLOW,
@@ -72,6 +75,7 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
     shard = parse_shard(config.shard)
+    check_devices(config.devices)
     clusters, measured = split_files(config.files)
     plan = make_refine_plan(clusters, config.options)._replace(n_devices=config.devices)
     batch.check_inputs(measured, config.out, plan, workflow=REFINE_WORKFLOW)

@@ -46,14 +46,6 @@ ShardText = Annotated[
     ),
 ]
 """Part of a run."""
-Devices = Annotated[
-    int | None,
-    tyro.conf.arg(
-        help="Largest number of files that are solved at once, on the cores of a CPU or on several accelerators.",
-        help_behavior_hint="(default: one for each accelerator, or for each of up to four cores)",
-    ),
-]
-"""Number of devices of a run."""
 Cache = Annotated[
     bool, tyro.conf.arg(help="Keep compiled programs in the cache folder, so that the next run starts faster.")
 ]
@@ -93,6 +85,15 @@ POSITIVE = Bounds(0, exclusive=True)
 NOT_NEGATIVE = Bounds(0)
 COUNT = Bounds(1)
 """Range of a whole number of at least one."""
+Devices = Annotated[
+    int | None,
+    tyro.conf.arg(
+        help="Largest number of files that are solved at once, on the cores of a CPU or on several accelerators.",
+        help_behavior_hint="(default: one for each accelerator, or for each of up to four cores)",
+    ),
+    COUNT,
+]
+"""Number of devices of a run."""
 Frame = Annotated[
     int | Literal["all"] | None,
     tyro.conf.arg(
@@ -139,6 +140,15 @@ class Options:
         for name, value in vars(self).items():
             values |= value.recorded_values if isinstance(value, Options) else {name: _as_json(value)}
         return values
+
+
+def check_devices(n_devices: int | None) -> None:
+    """Check the number of devices of a run.
+
+    Raises:
+        ValueError: If the number is not a whole number of at least one.
+    """
+    _check_field("devices", Devices, n_devices)
 
 
 def parameter_help(name: str, supplement: str = "", *, default: str | None = None):
