@@ -10,38 +10,47 @@ DeepStruc (Digital Discovery 2, 69 (2023), doi 10.1039/D2DD00086E) is a conditio
 structures of seven types: 197 shapes with 19 bond lengths. It reports a mean error of coordinates of 0.093 ± 0.058 Å
 after a fit of contraction, vibrations and scale. `jaxstruc.network.deepstruc` is the system measured here.
 
-There are two splits:
+There are four splits:
 
 - random: the published one, 60/20/20 over the 3743 structures. Every shape of the test is in the training, with another
   bond length.
-- range: shapes in whole ranges of their parameters are the test (`deepstruc_shapes.HELD_OUT_RANGES`), and bond lengths
-  are drawn continuously on both sides.
+- range: shapes in whole ranges of their parameters are the test (`deepstruc_shapes.HELD_OUT_RANGES`). The training has
+  polyhedra with and without a cut (`particle_codes`), with random bond lengths, instruments and noise. None of them is
+  similar to a test shape (`particle_codes.is_near`). The test PDFs have the ideal instrument of the list and other bond
+  lengths. The templates are ideal PDFs of all shapes of the training.
+- stacks: all stacks of 3 to 10 close-packed layers with 19 bond lengths, 60/20/20. The rule of the published set of
+  stacking faults is unknown.
+- words: the same stacks, with a quarter of the words as the test.
 
 The variant `no-type-head` of the network lacks the head that predicts the type from the latent vector alone.
 
 Each row has the measures of one model for one type, or for all types. The models are one draw of the network (`draw`),
 the decoded mean of its prior (`mean`) and, as the control, the structure of the nearest training PDF (`template`),
-which is scaled by the neighbour distance as the network's input is. The error is the mean distance of the atoms from
-their true positions after the best rotation, mirror and pairing (see `evaluation.coordinate_error`). It is reported as
-decoded (`error`), and after a fit of stretch, Uiso and scale to the PDF (`fitted_error`). Atoms without a partner are
-left out, so that the error means little if the number of atoms is wrong. A structure is solved if its number of atoms
-is exact and its error after the fit is below 0.1 Å.
+which is scaled by the neighbour distance as the network's input is. On the split `range`, one draw and the template are
+also refined by layers of atoms with the same number of fits (`deepstruc_refinement`). The error is the mean distance of
+the atoms from their true positions after the best rotation, mirror and pairing (see `evaluation.coordinate_error`). It
+is reported as decoded (`error`), and after a fit of stretch, Uiso and scale to the PDF (`fitted_error`). Atoms without
+a partner are left out, so that the error means little if the number of atoms is wrong. A structure is solved if its
+number of atoms is exact and its error after the fit is below 0.1 Å.
 
 Rows of the part `latent` state how many of all PDFs have another type than most of their five nearest neighbours in the
 plane of the prior's means. Rows of the part `draws` compare several draws for one PDF. Rows of the part `measured` need
-the folder of the measured files (`--data DIR`). They have the best of 200 draws, fitted from 1.5 to 20 Å with scale,
-stretch and Uiso. The authors' released network reaches Rw 0.245 and 0.198 with the same fit.
+the folder of the measured files (`--data DIR`), and have the models of the split `range`. They have the best of 200
+draws, fitted from 1.5 to 20 Å with scale, stretch and Uiso. The authors' released network reaches Rw 0.245 and 0.198
+with the same fit. Rows of the part `larger` have particles of 200 to 400 atoms, which are larger than all of the
+training. Rows of the part `paired` compare Rw after the fit of one draw and of the nearest template for each PDF
+(Wilcoxon's signed-rank test). Rows of the part `stacking` have the correlation of the share of hexagonal layers with
+the best direction of the latent plane, which is that of least squares in the training.
 """
 
 import argparse
 import dataclasses
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import evaluation
 import jax
@@ -51,19 +60,24 @@ import matplotlib
 import matplotlib.figure
 import numpy as np
 import plots
+import scipy.stats
 import trainings
+from deepstruc_refinement import CodedParticles, coded_particles, particle_positions, refine_particles
 from jaxtyping import Array, Float
 
 from jaxstruc.cli import progress
+from jaxstruc.clusters import particle_codes
+from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.deepstruc_shapes import STRUCTURE_TYPES, deepstruc_family
 from jaxstruc.clusters.distances import distances
+from jaxstruc.clusters.particle_codes import PARTICLE_TYPES
 from jaxstruc.io.read import read_curve
 from jaxstruc.network.cvae import dataset
 from jaxstruc.network.cvae.dataset import Dataset, Split
 from jaxstruc.network.cvae.propose import model_input
 from jaxstruc.network.deepstruc import scaled_pdf
 from jaxstruc.network.deepstruc.model import ParticleCVAE
-from jaxstruc.network.deepstruc.propose import propose_particles
+from jaxstruc.network.deepstruc.propose import MAX_ATOMS, propose_particles
 from jaxstruc.network.deepstruc.training import fit_particles, sizes_from_options
 from jaxstruc.options.training import Preset, TrainOptions
 from jaxstruc.pdf import fit, target
@@ -73,15 +87,29 @@ from jaxstruc.scattering.cluster_tables import TableRange
 
 NAME = "deepstruc"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
-SPLITS: dict[str, Preset] = {"random": "deepstruc", "range": "deepstruc-continuous"}
-EPOCHS = {"random": 12, "range": 8}
+
+
+class SplitPlan(NamedTuple):
+    """The training of a split."""
+
+    preset: Preset
+    strategy: Literal["random", "shape", "range"]
+    epochs: int
+    draws: int = 1
+    variants: tuple[str, ...] = ("plain",)
+
+
+SPLITS = {
+    "random": SplitPlan("deepstruc", "random", 12, variants=("plain", "no-type-head")),
+    "range": SplitPlan("deepstruc-varied", "range", 8, draws=12),
+    "stacks": SplitPlan("deepstruc-stacks", "random", 30),
+    "words": SplitPlan("deepstruc-stacks", "shape", 30),
+}
 VARIANTS: dict[str, dict[str, bool]] = {
     "plain": {},
     "no-type-head": {"type_head": False},
 }
 """Variants of the network, with the sizes that differ from their defaults (see `ParticleModelSizes`)."""
-SPLIT_VARIANTS = {"random": ("plain", "no-type-head"), "range": ("plain",)}
-"""Variants that are trained for each split."""
 MODELS = {"draw": True, "mean": False}
 """Models of the network, and whether each draws its latent vector."""
 FREE_PARAMETERS = ("scale", "stretch", "uiso")
@@ -90,8 +118,11 @@ TABLE_RANGE = TableRange(36.0, 34.0)
 BATCH_SIZE = 32
 N_DRAWS, N_DRAWN_PDFS = 16, 24
 """Number of draws for each PDF, and number of PDFs, in the part `draws`."""
-MAX_TEST_PDFS = {"random": 748, "range": 400}
-"""Largest number of test PDFs of each split. They are drawn at random."""
+MAX_TEST_PDFS, TEST_DRAWS, N_LARGER_SHAPES = 400, 16, 8
+"""Largest number of test PDFs, number of bond lengths of each held-out shape, and number of larger shapes of each type.
+All of them are drawn at random."""
+LARGER_ATOMS = (201, 400)
+"""Smallest and largest number of atoms of the particles that are larger than those of the training."""
 N_NEIGHBOURS = 5
 """Number of neighbours in the latent plane."""
 MEASURED_FILES, MEASURED_DRAWS = ("Pt_1.8nm_S3.gr", "Au144_pMBA.gr"), 200
@@ -140,21 +171,61 @@ class StructureFits(NamedTuple):
     rw: Float[Array, " pdf"]
 
 
+class Test(NamedTuple):
+    """The PDFs that test the models of a training, and those of the templates."""
+
+    data: Dataset
+    rows: np.ndarray
+    template_data: Dataset
+    template_rows: np.ndarray
+
+
 def make_options(split: str, *, quick: bool = False) -> TrainOptions:
     """Return the options of the training of a split. They were chosen with validation sets only."""
-    epochs = 1 if quick else EPOCHS[split]
+    plan = SPLITS[split]
+    epochs = 1 if quick else plan.epochs
     return TrainOptions(
-        preset=SPLITS[split], split=split, draws=32, batch=128, rate=2e-3, cosine=True, epochs=epochs, patience=epochs,
-        warmup=min(1, epochs / 2), radius=1000.0, presence=1.0, beta=0.03,
+        preset=plan.preset, split=plan.strategy, draws=plan.draws, batch=128 if split == "random" else 256, rate=2e-3,
+        cosine=True, epochs=epochs, patience=epochs, warmup=min(1, epochs / 2), radius=1000.0, presence=1.0, beta=0.03,
     )  # fmt: skip
 
 
 def load_dataset(split: str, *, quick: bool = False) -> Dataset:
     """Return the data set of a split, or a few of its shapes with a few bond lengths."""
+    plan = SPLITS[split]
     if not quick:
-        return dataset.generate(SPLITS[split], seed=0, draws=make_options(split).draws)
+        return dataset.generate(plan.preset, seed=0, draws=plan.draws)
     shapes = [shape for shape in deepstruc_family() if len(shape.positions) < 40]
-    return dataset.generate(SPLITS[split], seed=0, draws=4, shapes=shapes, elements=("Ti", "Pt", "Au"))
+    return dataset.generate(plan.preset, seed=0, draws=4, shapes=shapes, elements=("Ti", "Pt", "Au"))
+
+
+def load_test(data: Dataset, data_split: Split, split: str, seed: int) -> Test:
+    """Return the test of a split and a seed."""
+    rng = np.random.default_rng(seed)
+    if split != "range":
+        return Test(data, np.sort(rng.permutation(data_split.test)[:MAX_TEST_PDFS]), data, data_split.train)
+    shapes = [data.shapes[index] for index in np.unique(data.shape_index[data_split.train])]
+    template_data = ideal_dataset(shapes, draws=1)
+    test_data = ideal_dataset(dataset.held_out_shapes(), draws=TEST_DRAWS)
+    rows = np.sort(rng.permutation(len(test_data.pdf))[:MAX_TEST_PDFS])
+    return Test(test_data, rows, template_data, np.arange(len(shapes)))
+
+
+def load_larger_test(test: Test, seed: int) -> Test:
+    """Return the test with larger particles, and the same templates."""
+    rng = np.random.default_rng(seed)
+    larger = particle_codes.polyhedra(LARGER_ATOMS)
+    shapes = []
+    for structure_type in STRUCTURE_TYPES:
+        candidates = [cluster for cluster in larger if cluster.family == structure_type]
+        shapes += [candidates[index] for index in rng.permutation(len(candidates))[:N_LARGER_SHAPES]]
+    data = ideal_dataset(shapes, draws=2)
+    return test._replace(data=data, rows=np.arange(len(data.pdf)))
+
+
+def ideal_dataset(shapes: Sequence[Cluster], *, draws: int) -> Dataset:
+    """Return PDFs of shapes with the ideal instrument of the list of DeepStruc and random bond lengths."""
+    return dataset.generate("deepstruc-continuous", seed=1, draws=draws, shapes=shapes)
 
 
 def train_or_read(
@@ -163,7 +234,7 @@ def train_or_read(
     """Return the parameters of a training, which is read if it is finished, its network and its split."""
     options = dataclasses.replace(make_options(split, quick=quick), seed=seed)
     network = ParticleCVAE(dataclasses.replace(sizes_from_options(options), **VARIANTS[variant]))
-    data_split = dataset.split(data, strategy=split, seed=seed)
+    data_split = dataset.split(data, strategy=options.split, seed=seed)
     folder = training_folder(split, seed, variant=variant, runs=runs)
     with progress.progress_bar(folder.name) as advance_bar:
 
@@ -184,7 +255,7 @@ def training_folder(split: str, seed: int, *, variant: str, runs: Path) -> Path:
 def is_finished(folder: Path, split: str) -> bool:
     """Return whether a training has made all its epochs."""
     lines = json_rows.read_lines(folder / "metrics.jsonl")
-    return bool(lines) and lines[-1]["epoch"] == EPOCHS[split]
+    return bool(lines) and lines[-1]["epoch"] == SPLITS[split].epochs
 
 
 def true_structures(data: Dataset, rows: np.ndarray) -> Structures:
@@ -199,23 +270,54 @@ def true_structures(data: Dataset, rows: np.ndarray) -> Structures:
     return Structures(positions, mask)
 
 
-def propose(params, network: ParticleCVAE, pdf: np.ndarray, key: Array, *, draw: bool) -> tuple[Structures, np.ndarray]:
-    """Return the structure that a network proposes for each PDF, and its type."""
-    proposals = propose_particles(params, scaled_pdf.scale_pdfs(pdf), key, network=network, draw=draw)
-    return Structures(np.asarray(proposals.positions), np.asarray(proposals.mask)), np.asarray(proposals.structure_type)
+class Proposed(NamedTuple):
+    """Structures that a model proposes, their types and their codes."""
+
+    structures: Structures
+    structure_type: np.ndarray
+    particles: CodedParticles
 
 
-def nearest_structures(data: Dataset, train: np.ndarray, rows: np.ndarray) -> tuple[Structures, np.ndarray]:
-    """Return the structure of the training PDF with the most similar scaled PDF, and its type, for each PDF.
+def propose(
+    params, network: ParticleCVAE, pdf: np.ndarray, key: Array, *, draw: bool, max_atoms: int = MAX_ATOMS
+) -> Proposed:
+    """Return the structure that a network proposes for each PDF."""
+    scaled = scaled_pdf.scale_pdfs(pdf)
+    proposals = jax.tree.map(
+        np.asarray, propose_particles(params, scaled, key, network=network, draw=draw, max_atoms=max_atoms)
+    )
+    particles = CodedParticles(proposals.code, proposals.bond, proposals.direction)
+    return Proposed(Structures(proposals.positions, proposals.mask), proposals.structure_type, particles)
+
+
+def nearest_structures(test: Test) -> Proposed:
+    """Return the structure of the template with the most similar scaled PDF for each test PDF.
 
     It is stretched by the ratio of the neighbour distances of both PDFs. This control has the input of the network.
     """
-    training_pdfs, pdfs = (scaled_pdf.scale_pdfs(data.pdf[part]) for part in (train, rows))
-    nearest = np.asarray(jnp.argmax(pdfs.values @ training_pdfs.values.T, axis=1))
-    ratio = np.asarray(pdfs.neighbour / training_pdfs.neighbour[nearest])
-    structures = true_structures(data, train[nearest])
-    scaled_structures = structures._replace(positions=structures.positions * ratio[:, None, None])
-    return scaled_structures, shape_types(data)[data.shape_index[train[nearest]]]
+    templates = scaled_pdf.scale_pdfs(test.template_data.pdf[test.template_rows])
+    pdfs = scaled_pdf.scale_pdfs(test.data.pdf[test.rows])
+    nearest = np.asarray(jnp.argmax(pdfs.values @ templates.values.T, axis=1))
+    ratio = np.asarray(pdfs.neighbour / templates.neighbour[nearest])
+    rows = test.template_rows[nearest]
+    structures = true_structures(test.template_data, rows)
+    structures = structures._replace(positions=structures.positions * ratio[:, None, None])
+    shape_index = test.template_data.shape_index[rows]
+    clusters = [test.template_data.shapes[index] for index in shape_index]
+    particles = coded_particles(clusters, (test.template_data.bond[rows] * ratio).astype(np.float32))
+    return Proposed(structures, shape_types(test.template_data)[shape_index], particles)
+
+
+def refine(proposed: Proposed, pdf: np.ndarray, *, max_atoms: int) -> Proposed:
+    """Return proposals refined by layers (see `deepstruc_refinement`)."""
+
+    def structures_of(particles: CodedParticles) -> Structures:
+        return Structures(*map(np.asarray, particle_positions(particles, max_atoms=max_atoms)))
+
+    particles = refine_particles(
+        proposed.particles, lambda particles: np.asarray(fit_structures(structures_of(particles), pdf).rw)
+    )
+    return proposed._replace(structures=structures_of(particles), particles=particles)
 
 
 def fit_structures(structures: Structures, pdf: np.ndarray, settings: FitSettings = IDEAL_FIT) -> StructureFits:
@@ -294,17 +396,17 @@ def structure_measures(
 
 def shape_types(data: Dataset) -> np.ndarray:
     """Return the index of the type of each shape of a data set."""
-    return np.array([STRUCTURE_TYPES.index(shape.family) for shape in data.shapes])
+    return np.array([PARTICLE_TYPES.index(shape.family) for shape in data.shapes])
 
 
 def measure_rows(measures: dict[str, np.ndarray], true_types: np.ndarray, shared: dict) -> list[dict]:
     """Return one row for all types and one for each type, with means and standard deviations over structures."""
     result = []
-    for name in ("all", *STRUCTURE_TYPES):
-        selection = np.ones(len(true_types), bool) if name == "all" else true_types == STRUCTURE_TYPES.index(name)
+    for name in ("all", *PARTICLE_TYPES):
+        selection = np.ones(len(true_types), bool) if name == "all" else true_types == PARTICLE_TYPES.index(name)
         if selection.any():
             columns = dict(item for key, values in measures.items() for item in _summary(key, values[selection]))
-            result.append({**shared, "part": "structures", "type": name, "n": int(selection.sum()), **columns})
+            result.append({**shared, "type": name, "n": int(selection.sum()), **columns})
     return result
 
 
@@ -325,7 +427,7 @@ def latent_row(data: Dataset, z: np.ndarray, shared: dict) -> dict:
     separations = np.linalg.norm(z[:, None] - z[None], axis=-1)
     np.fill_diagonal(separations, np.inf)
     neighbours = types[np.argpartition(separations, N_NEIGHBOURS, axis=1)[:, :N_NEIGHBOURS]]
-    votes = (neighbours[:, :, None] == np.arange(len(STRUCTURE_TYPES))).sum(axis=1)
+    votes = (neighbours[:, :, None] == np.arange(len(PARTICLE_TYPES))).sum(axis=1)
     return {
         **shared, "part": "latent", "n": len(types), "wrong": int((votes.argmax(axis=1) != types).sum()),
         "same_type": round(float(np.mean(neighbours == types[:, None])), 5),
@@ -338,12 +440,31 @@ def prior_means(params, network: ParticleCVAE, pdf: np.ndarray) -> np.ndarray:
     return np.asarray(prior.mean)
 
 
+def stacking_row(data: Dataset, data_split: Split, z: np.ndarray, shared: dict) -> dict:
+    """Return the row of the correlation of the share of hexagonal layers with a direction of the latent plane."""
+    share = np.array([particle_codes.hexagonal_share(shape) for shape in data.shapes])[data.shape_index]
+    columns = np.column_stack([z, np.ones(len(z))])
+    direction = np.linalg.lstsq(columns[data_split.train], share[data_split.train], rcond=None)[0]
+    correlation = scipy.stats.spearmanr(columns[data_split.test] @ direction, share[data_split.test]).statistic
+    return {**shared, "part": "stacking", "n": len(data_split.test), "spearman": round(float(correlation), 4)}
+
+
+def paired_row(measures: dict[str, np.ndarray], template_measures: dict[str, np.ndarray], shared: dict) -> dict:
+    """Return the row that compares one draw with the nearest template, for the same PDFs."""
+    rw, template_rw = (values["fitted_rw"] for values in (measures, template_measures))
+    test = scipy.stats.wilcoxon(rw, template_rw, alternative="less")
+    return {
+        **shared, "part": "paired", "n": len(rw), "better": round(float(np.mean(rw < template_rw)), 4),
+        "worse": round(float(np.mean(rw > template_rw)), 4), "p": float(f"{test.pvalue:.2g}"),
+    }  # fmt: skip
+
+
 def draws_row(data: Dataset, rows: np.ndarray, params, network: ParticleCVAE, seed: int, shared: dict) -> dict:
     """Return the row that compares several draws for each of some PDFs."""
     rows = np.random.default_rng(seed).permutation(rows)[:N_DRAWN_PDFS]
     true_atoms, counts, errors, n_distinct = true_structures(data, rows).atoms, [], [], []
     pdf = np.repeat(data.pdf[rows], N_DRAWS, axis=0)
-    structures, _ = propose(params, network, pdf, jax.random.key(seed + 1), draw=True)
+    structures = propose(params, network, pdf, jax.random.key(seed + 1), draw=True).structures
     for row, true_positions in enumerate(true_atoms):
         draws = structures.atoms[row * N_DRAWS : (row + 1) * N_DRAWS]
         counts.append([len(draw) == len(true_positions) for draw in draws])
@@ -365,32 +486,35 @@ def draws_row(data: Dataset, rows: np.ndarray, params, network: ParticleCVAE, se
 
 
 def evaluate_training(
-    data: Dataset, params, network: ParticleCVAE, data_split: Split, seed: int, shared: dict
+    test: Test, params, network: ParticleCVAE, seed: int, shared: dict, *, max_atoms: int = MAX_ATOMS
 ) -> list[dict]:
-    """Return the rows of one training."""
-    rows, types = test_rows(data_split, shared), shape_types(data)
-    true_types, result = types[data.shape_index[rows]], []
-    for model, draw in MODELS.items():
-        start = time.perf_counter()
-        structures, structure_types = propose(params, network, data.pdf[rows], jax.random.key(seed), draw=draw)
-        seconds = time.perf_counter() - start
-        measures = structure_measures(data, rows, structures, structure_types)
-        result += measure_rows(measures, true_types, {**shared, "model": model, "seconds": round(seconds, 2)})
-    result.append(draws_row(data, rows, params, network, seed, shared))
-    return result
+    """Return the rows of one training and of its templates for the PDFs of a test.
 
-
-def test_rows(data_split: Split, shared: dict) -> np.ndarray:
-    """Return the test PDFs of a split and a seed."""
-    rows = np.random.default_rng(shared["seed"]).permutation(data_split.test)
-    return np.sort(rows[: MAX_TEST_PDFS[shared["split"]]])
-
-
-def template_rows(data: Dataset, data_split: Split, shared: dict) -> list[dict]:
-    """Return the rows of the structures of the nearest training PDFs."""
-    rows, types = test_rows(data_split, shared), shape_types(data)
-    measures = structure_measures(data, rows, *nearest_structures(data, data_split.train, rows))
-    return measure_rows(measures, types[data.shape_index[rows]], {**shared, "model": "template"})
+    On the split `range`, the draw and the template are also refined by layers, with the same number of fits.
+    """
+    pdf, types = test.data.pdf[test.rows], shape_types(test.data)[test.data.shape_index[test.rows]]
+    proposed = {
+        model: propose(params, network, pdf, jax.random.key(seed), draw=draw, max_atoms=max_atoms)
+        for model, draw in MODELS.items()
+    } | {"template": nearest_structures(test)}
+    pairs = [("draw", "template")]
+    if shared["split"] == "range":
+        proposed |= {f"{model}_refined": refine(proposed[model], pdf, max_atoms=max_atoms) for model in pairs[0]}
+        pairs.append(("draw_refined", "template_refined"))
+    measures = {
+        model: structure_measures(test.data, test.rows, entry.structures, entry.structure_type)
+        for model, entry in proposed.items()
+    }
+    rows = [
+        row
+        for model, columns in measures.items()
+        for row in measure_rows(columns, types, {"part": "structures", **shared, "model": model})
+    ]
+    test_name = shared.get("part", "structures")
+    return rows + [
+        paired_row(measures[model], measures[template], {**shared, "test": test_name, "model": model})
+        for model, template in pairs
+    ]
 
 
 def measured_rows(folder: Path, params, network: ParticleCVAE, shared: dict) -> list[dict]:
@@ -400,54 +524,77 @@ def measured_rows(folder: Path, params, network: ParticleCVAE, shared: dict) -> 
         measurement = read_curve(folder / name)
         pdf = model_input(measurement, rmin=IDEAL_FIT.rmin)[None].astype(np.float32)
         repeated = np.repeat(pdf, MEASURED_DRAWS, axis=0)
-        structures, structure_types = propose(params, network, repeated, jax.random.key(0), draw=True)
+        structures, structure_types, _ = propose(params, network, repeated, jax.random.key(0), draw=True)
         qmin, qmax = (float(measurement.header[key]) for key in ("qmin", "qmax"))
         fits = fit_structures(structures, repeated, FitSettings(1.5, 20.0, qmin, qmax, 0.03))
         best = int(np.argmin(fits.rw))
         result.append({
             **shared, "part": "measured", "file": name, "draws": MEASURED_DRAWS, "rw": round(float(fits.rw[best]), 4),
             "rw_median": round(float(np.median(fits.rw)), 4), "atoms": int(structures.mask[best].sum()),
-            "type": STRUCTURE_TYPES[structure_types[best]], "stretch": round(float(fits.stretch[best]), 4),
+            "type": PARTICLE_TYPES[structure_types[best]], "stretch": round(float(fits.stretch[best]), 4),
         })  # fmt: skip
     return result
 
 
 def draw_latent_map(data: Dataset, z: np.ndarray, test: np.ndarray, path: Path) -> None:
-    """Draw the latent plane coloured by type. Rings are PDFs of the test."""
+    """Draw the latent plane coloured by type, or by the share of hexagonal layers of stacks. Rings are test PDFs."""
     figure = matplotlib.figure.Figure(figsize=(6.4, 5.2), layout="constrained")
     axes = figure.subplots()
     types = shape_types(data)[data.shape_index]
-    for index, name in enumerate(STRUCTURE_TYPES):
-        axes.scatter(*z[types == index].T, s=6, color=f"C{index}", label=name, linewidths=0)
+    if data.preset == "deepstruc-stacks":
+        share = np.array([particle_codes.hexagonal_share(shape) for shape in data.shapes])[data.shape_index]
+        points = axes.scatter(*z.T, s=6, c=share, cmap="viridis", linewidths=0)
+        figure.colorbar(points, label="share of hexagonal layers")
+    else:
+        for index in np.unique(types):
+            axes.scatter(*z[types == index].T, s=6, color=f"C{index}", label=PARTICLE_TYPES[index], linewidths=0)
+        axes.legend(markerscale=2, fontsize=8)
     axes.scatter(*z[test].T, s=14, facecolors="none", edgecolors="0.2", linewidths=0.3)
     axes.set(xlabel="first latent dimension", ylabel="second latent dimension")
-    axes.legend(markerscale=2, fontsize=8)
     plots.save_figure(figure, path)
 
 
 def training_rows(split: str, seed: int, options: argparse.Namespace, runs: Path) -> list[dict]:
-    """Train or read the model of a split and a seed, and return its rows."""
+    """Train or read the models of a split and a seed, and return their rows."""
     data = load_dataset(split, quick=options.quick)
     result = []
-    for variant in SPLIT_VARIANTS[split][: 1 if options.quick else None]:
+    for variant in SPLITS[split].variants[: 1 if options.quick else None]:
         folder = training_folder(split, seed, variant=variant, runs=runs)
         if options.trained_only and not is_finished(folder, split):
             print(f"Left out: {folder.name} is not trained.", file=sys.stderr)
             continue
         params, network, data_split = train_or_read(data, split, seed, variant=variant, runs=runs, quick=options.quick)
         shared = {"split": split, "seed": seed, "variant": variant}
-        z = prior_means(params, network, data.pdf)
-        result.append(latent_row(data, z, shared))
-        if variant != "no-type-head":
-            result += evaluate_training(data, params, network, data_split, seed, shared)
-        if options.data is not None and split == "random":
-            result += measured_rows(options.data, params, network, shared)
-        if options.out is not None and seed == 0:
-            draw_latent_map(data, z, data_split.test, options.out.with_name(f"{NAME}_{split}_{variant}.png"))
-    if result:
-        result += template_rows(data, data_split, {"split": split, "seed": seed, "variant": "template"})
+        result += variant_rows(data, data_split, params, network, shared, options)
     config = make_options(split, quick=options.quick).recorded_values
     return [{**row, "config": config, **json_rows.provenance()} for row in result]
+
+
+def variant_rows(
+    data: Dataset, data_split: Split, params, network: ParticleCVAE, shared: dict, options: argparse.Namespace
+) -> list[dict]:
+    """Return the rows of one model."""
+    split, seed, variant = shared["split"], shared["seed"], shared["variant"]
+    map_data, map_test = data, data_split.test
+    if split == "range":
+        map_data, map_test = dataset.generate("deepstruc", seed=0), np.zeros(0, int)
+    z = prior_means(params, network, map_data.pdf)
+    result = [
+        stacking_row(data, data_split, z, shared) if split in ("stacks", "words") else latent_row(map_data, z, shared)
+    ]
+    if variant == "plain":
+        test = load_test(data, data_split, split, seed)
+        result += evaluate_training(test, params, network, seed, shared)
+        result.append(draws_row(test.data, test.rows, params, network, seed, shared))
+        if split == "range":
+            larger = load_larger_test(test, seed)
+            part = {**shared, "part": "larger"}
+            result += evaluate_training(larger, params, network, seed, part, max_atoms=LARGER_ATOMS[1])
+    if options.data is not None and split == "range":
+        result += measured_rows(options.data, params, network, shared)
+    if options.out is not None and seed == 0:
+        draw_latent_map(map_data, z, map_test, options.out.with_name(f"{NAME}_{split}_{variant}.png"))
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
@@ -456,7 +603,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--trained-only", action="store_true", help="leave out models whose training is not finished")
-    parser.add_argument("--data", type=Path, help="folder of the measured files; rows of the random split only")
+    parser.add_argument("--data", type=Path, help="folder of the measured files; rows of the split range only")
     parser.add_argument("--quick", action="store_true", help="run a tiny training, and write nothing")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)

@@ -17,15 +17,15 @@ from jaxstruc.options.pdf import SHIPPED
 MODULE_ORDER = """
 files parameters statistics cache blas
 options: validation pdf small_angle simulation training
-clusters: cluster structure_files distances lattices families fcc_shapes deepstruc_shapes library structure_type
-clusters: description size_classes potential displacement_fields lattice_sites polydisperse random_particles
-clusters: known_phases imperfect_particles ligand_shells
+clusters: cluster structure_files distances lattices families fcc_shapes deepstruc_shapes particle_codes library
+clusters: structure_type description size_classes potential displacement_fields lattice_sites polydisperse
+clusters: random_particles known_phases imperfect_particles ligand_shells
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate imperfect_pdf sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
 result devices
 network.classifier: relaxed_clusters particles simulated_pdfs model training shell_detector
 network.cvae: representation dataset model stress trilateration propose loss training
-network.deepstruc: type_sites scaled_pdf model loss training propose
+network.deepstruc: scaled_pdf model loss training propose
 network: weights
 network.classifier: predict
 pdf: fit_quality posterior stacking target fit candidates ensemble_model ensemble instrument relax screening

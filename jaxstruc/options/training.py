@@ -19,7 +19,9 @@ from jaxstruc.options.validation import (
     Unset,
 )
 
-Preset = Literal["kdd", "kdd-shapes", "real", "deepstruc", "deepstruc-continuous"]
+Preset = Literal[
+    "kdd", "kdd-shapes", "real", "deepstruc", "deepstruc-continuous", "deepstruc-varied", "deepstruc-stacks"
+]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ then depends on the distances only. One table of the distinct distances of a sha
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +21,11 @@ from jaxtyping import Array, Float
 
 import jaxstruc
 from jaxstruc import files
-from jaxstruc.clusters import deepstruc_shapes
+from jaxstruc.clusters import deepstruc_shapes, particle_codes
 from jaxstruc.clusters.cluster import Cluster, from_ase
 from jaxstruc.clusters.distances import Histogram, distinct_distances
 from jaxstruc.clusters.fcc_shapes import fcc_family, wide_fcc_family
+from jaxstruc.network.classifier.simulated_pdfs import FULL_RANGE_FRACTION, NOISELESS_FRACTION
 from jaxstruc.network.cvae import representation
 from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument, Pairs
@@ -54,13 +56,17 @@ BOND_FACTORS = {
     "real": np.linspace(0.97, 1.03, 10),
     "deepstruc": np.ones(1),
     "deepstruc-continuous": np.ones(1),
+    "deepstruc-varied": np.ones(1),
+    "deepstruc-stacks": np.ones(1),
 }
 """Bond lengths of each preset, divided by the bond length of the element."""
 
 N_TEST_STRUCTURES = 137
 """Number of structures in the test part of a random split (KDD 2020)."""
-DEEPSTRUC_PRESETS = ("deepstruc", "deepstruc-continuous")
-"""Presets with the shapes of DeepStruc. A fifth of their structures each tests and validates in a random split."""
+DEEPSTRUC_PRESETS = ("deepstruc", "deepstruc-continuous", "deepstruc-varied", "deepstruc-stacks")
+"""Presets with the types of DeepStruc. A fifth of their structures each tests and validates in a random split."""
+CONTINUOUS_PRESETS = ("deepstruc-continuous", "deepstruc-varied")
+"""Presets whose bond lengths are drawn uniformly."""
 HELD_OUT_VALIDATION_SHARE = 0.1
 """Share of the remaining structures that validates a split by ranges."""
 
@@ -114,7 +120,7 @@ def generate(
 ) -> Dataset:
     """Return a simulated data set.
 
-    There are five presets:
+    There are seven presets:
 
     - `kdd`: the data set of KDD 2020, section 4.3 (see `model`), with bond lengths from tabulated metallic radii and
       one instrument. Metals of equal radius give equal structures, which are merged.
@@ -123,22 +129,28 @@ def generate(
     - `deepstruc`: the 3743 structures of DeepStruc (see `deepstruc_shapes`): 197 shapes with 19 bond lengths from
       tabulated metallic radii. All PDFs share the conditions that fit the released PDFs best.
     - `deepstruc-continuous`: like `deepstruc`, but with bond lengths drawn uniformly from the same range.
+    - `deepstruc-varied`: all polyhedra of the lattices of DeepStruc's types, whole and with a cap cut away (see
+      `particle_codes`), with random bond lengths and random conditions. Each type has the same number of PDFs.
+    - `deepstruc-stacks`: all stacks of 3 to 10 close-packed layers (see `particle_codes`), with the bond lengths and
+      conditions of `deepstruc`.
 
     Args:
         preset: Name of the preset.
         seed: Seed of the conditions and the noise.
         draws: Number of random conditions for each structure in the preset `real`, or of random bond lengths for each
-            shape in `deepstruc-continuous`. Other presets ignore it.
+            shape in `deepstruc-continuous` and `deepstruc-varied`. Other presets ignore it.
         report_progress: Function that is called with the number of PDFs done and the number of all PDFs.
         shapes: Shapes with bond length 1, by default those of the preset.
         elements: Symbols of the elements, by default those of the preset.
     """
-    shapes = list(shapes or _preset_shapes(preset))
+    shapes = list(shapes or _preset_shapes(preset, seed))
     if elements is None:
         elements = deepstruc_shapes.METALS if preset in DEEPSTRUC_PRESETS else ELEMENTS
     shape_index, bond, element = _distinct_structures(preset, len(shapes), elements)
-    if preset == "deepstruc-continuous":
+    if preset in CONTINUOUS_PRESETS:
         shape_index, bond, element = _random_bonds(len(shapes), (bond.min(), bond.max()), draws, seed)
+    if preset == "deepstruc-varied":
+        shape_index = _balanced_shapes(shapes, len(bond))
     repeats = draws if preset == "real" else 1
     shape_index, bond, element = (np.repeat(column, repeats) for column in (shape_index, bond, element))
     key_conditions, key_noise = jax.random.split(jax.random.key(seed))
@@ -282,8 +294,12 @@ def _distinct_structures(
     )
 
 
-def _preset_shapes(preset: str) -> Sequence[Cluster]:
+def _preset_shapes(preset: str, seed: int) -> Sequence[Cluster]:
     """Return the shapes of a preset."""
+    if preset == "deepstruc-varied":
+        return [*particle_codes.polyhedra(), *particle_codes.cut_polyhedra(seed)]
+    if preset == "deepstruc-stacks":
+        return particle_codes.stacks()
     if preset in DEEPSTRUC_PRESETS:
         return deepstruc_shapes.deepstruc_family()
     return wide_fcc_family() if preset == "kdd-shapes" else fcc_family()
@@ -297,22 +313,39 @@ def _random_bonds(
     return np.repeat(np.arange(n_shapes), draws), bond, np.full(n_shapes * draws, "")
 
 
+def _balanced_shapes(shapes: Sequence[Cluster], n_pdfs: int) -> np.ndarray:
+    """Return the index of the shape of each PDF. Types have equal shares, of which whole polyhedra have a half."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for index, shape in enumerate(shapes):
+        groups.setdefault((shape.family, shape.label.endswith(" 0")), []).append(index)
+    size = math.ceil(n_pdfs / len(groups))
+    return np.sort(np.concatenate([np.resize(group, size) for group in groups.values()])[:n_pdfs])
+
+
 def _split_by_ranges(dataset: Dataset, rng: np.random.Generator) -> Split:
     """Return the split whose test part has all shapes in the held-out ranges of DeepStruc's parameters.
 
     Raises:
         ValueError: If the data set has other shapes than DeepStruc's.
     """
-    if dataset.preset not in DEEPSTRUC_PRESETS:
+    if dataset.preset not in DEEPSTRUC_PRESETS[:3]:
         raise ValueError(
-            f"Expected a data set of the presets {' or '.join(DEEPSTRUC_PRESETS)} for the split by ranges, got "
+            f"Expected a data set of the presets {' or '.join(DEEPSTRUC_PRESETS[:3])} for the split by ranges, got "
             f"{dataset.preset}; pass --split random or shape."
         )
-    is_test_shape = np.array([deepstruc_shapes.is_held_out(shape) for shape in dataset.shapes])
+    if dataset.preset == "deepstruc-varied":
+        is_test_shape = particle_codes.is_near(dataset.shapes, held_out_shapes())
+    else:
+        is_test_shape = np.array([deepstruc_shapes.is_held_out(shape) for shape in dataset.shapes])
     is_test = is_test_shape[dataset.shape_index]
     order = rng.permutation(np.flatnonzero(~is_test))
     n_validations = round(HELD_OUT_VALIDATION_SHARE * len(order))
     return Split(np.sort(order[n_validations:]), np.sort(order[:n_validations]), np.flatnonzero(is_test))
+
+
+def held_out_shapes() -> list[Cluster]:
+    """Return the shapes of DeepStruc in the held-out ranges."""
+    return [shape for shape in deepstruc_shapes.deepstruc_family() if deepstruc_shapes.is_held_out(shape)]
 
 
 def _deepstruc_conditions(key, n_pdfs: int) -> Conditions:
@@ -343,10 +376,27 @@ def _random_conditions(key, n_pdfs: int) -> Conditions:
     )
 
 
+def _varied_conditions(key, n_pdfs: int) -> Conditions:
+    """Return random conditions with the shares of the classifier's training.
+
+    Weak noise is more frequent than strong noise, and some PDFs have no noise or the largest rmax.
+    """
+    conditions_key, share_key = jax.random.split(key)
+    conditions = _random_conditions(conditions_key, n_pdfs)
+    noise = conditions.noise**2 / CONDITION_RANGES["noise"][1]
+    uniform = jax.random.uniform(share_key, (2, n_pdfs))
+    return conditions._replace(
+        noise=jnp.where(uniform[0] < NOISELESS_FRACTION, 0.0, noise),
+        rmax=jnp.where(uniform[1] < FULL_RANGE_FRACTION, CONDITION_RANGES["rmax"][1], conditions.rmax),
+    )
+
+
 CONDITION_RULES: dict[str, Callable[..., Conditions]] = {
     "real": _random_conditions,
     "deepstruc": _deepstruc_conditions,
     "deepstruc-continuous": _deepstruc_conditions,
+    "deepstruc-varied": _varied_conditions,
+    "deepstruc-stacks": _deepstruc_conditions,
 }
 """Function that makes the conditions of each preset. Presets without an entry have the conditions of KDD 2020."""
 

@@ -2,8 +2,9 @@
 
 The system is DeepStruc's: A. S. Anker, E. T. S. Kjaer et al., Digital Discovery 2, 69 (2023), doi 10.1039/D2DD00086E.
 The networks differ from it. Their input is the scaled PDF (see `scaled_pdf`), and the decoder reads the PDF as well as
-the latent vector. It does not give coordinates, but the structure type, the occupancy of the sites of this type (see
-`type_sites`) and the bond length. The number of atoms is the number of occupied sites.
+the latent vector. It does not give coordinates, but densities of the codes of particles (see `particle_codes`) and the
+bond length. A site has an atom if its depths are at most the levels of the code, so that the network need not have seen
+a shape to propose it.
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from jaxstruc.clusters.deepstruc_shapes import STRUCTURE_TYPES
+from jaxstruc.clusters.particle_codes import LATTICES, N_CUTS, N_LETTERS, PARTICLE_TYPES, ParticleCode
 from jaxstruc.network.cvae.model import Gaussian, sample_latent
 from jaxstruc.network.deepstruc.scaled_pdf import ScaledPdf
 
@@ -22,44 +23,55 @@ N_COMPONENTS, MIN_VARIANCE = 128, 1e-3
 """Number of principal components of a PDF, and number added to their variances. A PDF has a mean square of 1."""
 CENTRE_LOG_NEIGHBOUR = 1.0
 """Logarithm of a typical nearest-neighbour distance in Å, which is subtracted from the network's input."""
+LEVEL_UNIT, LOG_WIDTH_RANGE = 5.0, (-2.5, 1.5)
+"""Unit of the levels in the network's input and output, and range of the logarithm of the width of their density."""
 
 
 @dataclass(frozen=True)
 class ParticleModelSizes:
     """Sizes of the network."""
 
-    n_sites: int
-    """Number of sites of all structure types."""
     latent: int = 2
     """Number of latent dimensions."""
     width: int = 256
     """Number of features of the PDF and of the hidden layers of the decoder."""
     type_head: bool = True
-    """Whether the loss contains the structure type that the latent vector alone predicts."""
+    """Whether the loss contains what the latent vector alone predicts: the structure type, and the share of hexagonal
+    layers of stacks."""
 
 
 class ParticleFeatures(NamedTuple):
     """The particles of a batch."""
 
-    occupancy: Bool[Array, "*batch site"]
-    """True for the sites of `type_sites.site_table` that have an atom."""
+    code: ParticleCode
+    """Codes of the particles."""
     bond: Float[Array, "*batch"]
     """Bond length of the shape, in Å."""
     structure_type: Int[Array, "*batch"]
-    """Index into `STRUCTURE_TYPES`."""
+    """Index into `PARTICLE_TYPES`."""
+    hexagonal: Float[Array, "*batch"]
+    """Share of hexagonal layers among the inner layers of a stack, and 0 for other particles."""
 
 
 class DecodedParticle(NamedTuple):
     """The output of the decoder for particles."""
 
-    occupancy: Float[Array, "*batch site"]
-    """Logit of the occupancy of each site, if its type is that of the particle."""
+    lattice: Float[Array, "*batch lattice"]
+    """Logits of the lattices."""
+    level: Float[Array, "*batch lattice 3"]
+    """Means of the logistic densities of the levels, for each lattice."""
+    log_width: Float[Array, "*batch lattice 3"]
+    """Logarithms of the widths of these densities."""
+    cut: Float[Array, "*batch cut"]
+    """Logits of the cuts."""
+    is_hexagonal: Float[Array, "*batch letter"]
+    """Logit of each inner layer of a stack being hexagonal."""
     log_relative_bond: Float[Array, "*batch"]
     """Logarithm of the bond length of the shape in units of the neighbour distance of the PDF."""
-    structure_type: Float[Array, "*batch type"]
-    """Logits of the structure types from latent vector and PDF."""
     latent_type: Float[Array, "*batch type"]
     """Logits of the structure types from the latent vector alone."""
+    latent_hexagonal: Float[Array, "*batch"]
+    """Share of hexagonal layers from the latent vector alone."""
 
 
 class Whitening(nn.Module):
@@ -90,7 +102,8 @@ class PdfNetwork(nn.Module):
         log_neighbour = jnp.log(pdf.neighbour)[..., None] - CENTRE_LOG_NEIGHBOUR
         components = Whitening()(pdf.values)
         hidden = nn.relu(nn.Dense(2 * self.width)(jnp.concatenate([components, log_neighbour], axis=-1)))
-        return nn.relu(nn.Dense(self.width)(hidden))
+        hidden = nn.relu(nn.Dense(self.width)(hidden))
+        return hidden + nn.Dense(self.width)(nn.relu(nn.Dense(self.width)(hidden)))
 
 
 class ParticleEncoder(nn.Module):
@@ -101,7 +114,14 @@ class ParticleEncoder(nn.Module):
     @nn.compact
     def __call__(self, features: ParticleFeatures, pdf_features: Float[Array, "*batch width"]) -> Gaussian:
         """Return the posterior latent density."""
-        hidden = nn.relu(nn.Dense(64)(features.occupancy.astype(pdf_features.dtype)))
+        code = features.code
+        columns = [
+            jax.nn.one_hot(code.lattice, len(LATTICES)),
+            code.levels / LEVEL_UNIT,
+            jax.nn.one_hot(code.cut, N_CUTS),
+            code.is_hexagonal,
+        ]
+        hidden = nn.relu(nn.Dense(64)(jnp.concatenate(columns, axis=-1).astype(pdf_features.dtype)))
         hidden = nn.relu(nn.Dense(64)(jnp.concatenate([hidden, pdf_features], axis=-1)))
         return split_gaussian(nn.Dense(2 * self.latent)(hidden))
 
@@ -116,12 +136,17 @@ class ParticleDecoder(nn.Module):
         """Return the decoded particles."""
         hidden = nn.relu(nn.Dense(self.sizes.width)(jnp.concatenate([z, pdf_features], axis=-1)))
         hidden = hidden + nn.Dense(self.sizes.width)(nn.relu(nn.Dense(self.sizes.width)(hidden)))
-        n_types = len(STRUCTURE_TYPES)
+        densities = nn.Dense(len(LATTICES) * 6)(hidden).reshape(*hidden.shape[:-1], len(LATTICES), 6)
+        latent_hidden = nn.relu(nn.Dense(32)(z))
         return DecodedParticle(
-            occupancy=nn.Dense(self.sizes.n_sites)(hidden),
+            lattice=nn.Dense(len(LATTICES))(hidden),
+            level=LEVEL_UNIT * densities[..., :3],
+            log_width=jnp.clip(densities[..., 3:], *LOG_WIDTH_RANGE),
+            cut=nn.Dense(N_CUTS)(hidden),
+            is_hexagonal=nn.Dense(N_LETTERS)(hidden),
             log_relative_bond=nn.Dense(1)(hidden)[..., 0],
-            structure_type=nn.Dense(n_types)(hidden),
-            latent_type=nn.Dense(n_types)(nn.relu(nn.Dense(32)(z))),
+            latent_type=nn.Dense(len(PARTICLE_TYPES))(latent_hidden),
+            latent_hexagonal=nn.Dense(1)(latent_hidden)[..., 0],
         )
 
 

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstruc.clusters.deepstruc_shapes import STRUCTURE_TYPES
+from jaxstruc.clusters import particle_codes
+from jaxstruc.clusters.particle_codes import PARTICLE_TYPES
 from jaxstruc.network.cvae import dataset, training
 from jaxstruc.network.cvae.dataset import Dataset, Split
 from jaxstruc.network.cvae.training import TrainingProgress
 from jaxstruc.network.deepstruc.loss import ScaledBatch, particle_loss
 from jaxstruc.network.deepstruc.model import ParticleCVAE, ParticleFeatures, ParticleModelSizes
 from jaxstruc.network.deepstruc.scaled_pdf import scale_pdfs
-from jaxstruc.network.deepstruc.type_sites import site_occupancy, site_table
 from jaxstruc.options.training import TrainOptions
 
 EPOCH_PASSES = 4
@@ -81,13 +81,17 @@ def check_options(config: TrainOptions) -> None:
 
 def sizes_from_options(config: TrainOptions) -> ParticleModelSizes:
     """Return the sizes of the network that the options of a training describe."""
-    return ParticleModelSizes(n_sites=len(site_table().positions), latent=config.latent)
+    return ParticleModelSizes(latent=config.latent)
 
 
 def batch_gatherer(data: Dataset) -> Callable[[np.ndarray], ScaledBatch]:
     """Return a function that returns the batch of some rows of the data set."""
-    shape_types = np.array([STRUCTURE_TYPES.index(shape.family) for shape in data.shapes], np.int32)
-    shapes = (site_occupancy(data.shapes), shape_types)
+    codes = [particle_codes.particle_code(shape) for shape in data.shapes]
+    shapes = (
+        jax.tree.map(lambda *rows: np.stack(rows), *codes),
+        np.array([PARTICLE_TYPES.index(shape.family) for shape in data.shapes], np.int32),
+        np.array([particle_codes.hexagonal_share(shape) for shape in data.shapes], np.float32),
+    )
     columns = (data.shape_index, data.bond.astype(np.float32), scale_pdfs(data.pdf))
     device_data = jax.device_put((shapes, columns))
     return lambda rows: _gather_batch(device_data, jnp.asarray(rows))
@@ -98,5 +102,5 @@ def _gather_batch(device_data, rows) -> ScaledBatch:
     """Return the batch of some rows of the data on the device."""
     shapes, columns = device_data
     shape_index, bond, pdf = jax.tree.map(lambda column: column[rows], columns)
-    occupancy, structure_type = (column[shape_index] for column in shapes)
-    return ScaledBatch(ParticleFeatures(occupancy, bond, structure_type), pdf)
+    code, structure_type, hexagonal = jax.tree.map(lambda column: column[shape_index], shapes)
+    return ScaledBatch(ParticleFeatures(code, bond, structure_type, hexagonal), pdf)

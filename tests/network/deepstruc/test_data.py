@@ -1,13 +1,13 @@
-"""The data sets of DeepStruc's shapes: numbers, splits, and the sites of the particles."""
+"""The data sets of DeepStruc's shapes: numbers, bond lengths, conditions and splits."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import deepstruc_shapes, fcc_shapes
+from jaxstruc.clusters import deepstruc_shapes, particle_codes
 from jaxstruc.network.cvae import dataset
-from jaxstruc.network.deepstruc import type_sites
 
 FAMILY = deepstruc_shapes.deepstruc_family()
 
@@ -70,42 +70,35 @@ def test_all_types_have_equal_weight_in_the_training():
     assert set(rows) == set(train)
 
 
-def test_each_shape_is_the_set_of_its_sites():
-    """The sites give back the pair distances of all shapes, within the rounding of the sites."""
-    table, occupancy = type_sites.site_table(), type_sites.site_occupancy(FAMILY)
-    for shape, row in zip(FAMILY, occupancy, strict=True):
-        positions = table.positions[row]
-        assert len(positions) == len(shape.positions)
-        assert {deepstruc_shapes.STRUCTURE_TYPES[index] for index in table.structure_type[row]} == {shape.family}
-        distances, true_distances = (
-            np.sort(np.linalg.norm(points[:, None] - points[None], axis=-1), axis=None)
-            for points in (positions, shape.positions)
-        )
-        np.testing.assert_allclose(distances, true_distances, atol=3e-3)
-    assert occupancy.any(axis=0).all()
+def test_varied_particles_keep_clear_of_the_held_out_shapes():
+    """Training particles differ from held-out shapes by more than a tenth of the atoms of these shapes."""
+    shapes = [*particle_codes.polyhedra()[::6], *dataset.held_out_shapes()]
+    conditions = dataset._deepstruc_conditions(None, len(shapes))
+    columns = np.arange(len(shapes)), np.full(len(shapes), 2.7), np.full(len(shapes), "")
+    data = dataset.Dataset(shapes, *columns, conditions, None, "deepstruc-varied", 0)
+    parts = dataset.split(data, strategy="range", seed=0)
+    held_out = dataset.held_out_shapes()
+    assert set(range(len(shapes) - len(held_out), len(shapes))) <= set(parts.test)
+    for shape in (shapes[row] for row in np.concatenate(parts[:2])):
+        for other in (other for other in held_out if other.family == shape.family):
+            assert len(other.positions) != len(shape.positions) or shared_distances(shape, other) < 0.999
 
 
-def test_no_held_out_shape_is_nearly_a_training_shape():
-    """Held-out shapes differ from all training shapes by more than a tenth of their sites."""
-    occupancy = type_sites.site_occupancy(FAMILY)
-    is_held_out = np.array([deepstruc_shapes.is_held_out(shape) for shape in FAMILY])
-    differences = (occupancy[is_held_out][:, None] != occupancy[~is_held_out][None]).sum(axis=-1).min(axis=1)
-    assert (differences > 0.1 * occupancy[is_held_out].sum(axis=1)).all()
+def shared_distances(first, second):
+    """Return the share of equal values among the sorted pair distances of two shapes with as many atoms."""
+    return np.mean(np.abs(np.sort(pdist(first.positions)) - np.sort(pdist(second.positions))) < 1e-3)
 
 
-def test_larger_shapes_of_a_family_contain_the_smaller_ones():
-    """The shells of an icosahedron, and the blocks of hcp cells, occupy the sites of larger ones."""
-    occupancy = {
-        (shape.family, shape.label): row for shape, row in zip(FAMILY, type_sites.site_occupancy(FAMILY), strict=True)
-    }
-    for family, small, large in (("icosahedron", "2", "3"), ("icosahedron", "3", "4"), ("hcp", "1 4 4", "2 5 5")):
-        assert not (occupancy[family, small] & ~occupancy[family, large]).any()
+def test_varied_pdfs_have_equal_shares_of_types_and_random_conditions():
+    shapes = [*particle_codes.polyhedra()[:300:30], *particle_codes.cut_polyhedra(0, n_each=1)]
+    data = dataset.generate("deepstruc-varied", seed=0, draws=4, shapes=shapes)
+    counts = Counter((shapes[index].family, shapes[index].label.endswith(" 0")) for index in data.shape_index)
+    assert max(counts.values()) - min(counts.values()) <= len(counts)
+    assert len(set(data.bond)) == len(data.bond) and np.std(data.conditions.qmax) > 3
+    noise = np.asarray(data.conditions.noise)
+    assert noise.max() <= 0.15 and np.median(noise) < 0.06
 
 
-def test_shapes_without_sites_are_refused():
-    with pytest.raises(ValueError, match="Expected the atoms of fcc"):
-        type_sites.site_occupancy(
-            [fcc_shapes.fcc_cluster((2, 3, 2))._replace(positions=np.array([[0, 0, 0], [0, 0, 0.8]]))]
-        )
-    with pytest.raises(ValueError, match="Expected shapes of the types sc"):
-        type_sites.site_occupancy([fcc_shapes.fcc_cluster((2, 2, 2))._replace(family="faulted")])
+def test_stacks_have_the_bonds_of_the_list():
+    data = dataset.generate("deepstruc-stacks", seed=0, shapes=particle_codes.stacks()[:2], elements=("Fe", "Pt"))
+    assert len(data.pdf) == 4 and not np.any(data.conditions.qdamp)
