@@ -554,9 +554,8 @@ def draw_latent_map(data: Dataset, z: np.ndarray, test: np.ndarray, path: Path) 
     plots.save_figure(figure, path)
 
 
-def training_rows(split: str, seed: int, options: argparse.Namespace, runs: Path) -> list[dict]:
+def training_rows(data: Dataset, split: str, seed: int, options: argparse.Namespace, runs: Path) -> list[dict]:
     """Train or read the models of a split and a seed, and return their rows."""
-    data = load_dataset(split, quick=options.quick)
     result = []
     for variant in SPLITS[split].variants[: 1 if options.quick else None]:
         folder = training_folder(split, seed, variant=variant, runs=runs)
@@ -613,8 +612,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(scratch) if options.quick else trainings.RUNS
         for split in options.splits:
+            data = load_dataset(split, quick=options.quick)
             for seed in options.seeds:
-                rows = training_rows(split, seed, options, runs)
+                rows = training_rows(data, split, seed, options, runs)
                 result += rows
                 for row in rows:
                     json_rows.print_row(row)

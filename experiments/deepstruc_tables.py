@@ -3,8 +3,21 @@
 import numpy as np
 from table_cells import Rows, group_rows, markdown_table, number
 
-SPLIT_NAMES = {"random": "random", "range": "held-out ranges"}
-MODEL_NAMES = {"draw": "one draw", "mean": "mean of the prior", "template": "nearest training PDF"}
+SPLIT_NAMES = {
+    "random": "random",
+    "range": "held-out ranges",
+    "stacks": "stacks, random",
+    "words": "stacks, held-out words",
+}
+MODEL_NAMES = {
+    "draw": "one draw",
+    "mean": "most probable",
+    "template": "nearest training PDF",
+    "draw_refined": "one draw, refined",
+    "template_refined": "nearest training PDF, refined",
+}
+PART_NAMES = {"structures": "", "larger": ", 201 to 400 atoms"}
+"""Parts whose rows have the measures of structures, and what the tables add to the name of the split."""
 VARIANT_NAMES = {"plain": "full", "no-type-head": "no type head", "template": "–"}
 MEASURED_TARGETS = {"Pt_1.8nm_S3.gr": 0.245, "Au144_pMBA.gr": 0.198}
 """Rw of the structures that DeepStruc's authors' released network proposes, with the same fit."""
@@ -25,16 +38,24 @@ def deepstruc_block(rows: Rows) -> str:
         "Rw of the fit",
     ]
     lines = [head]
-    for (split, model), group in group_rows(_all_types(rows), ("split", "model")).items():
+    structures = [row for row in rows if row["part"] in PART_NAMES and row["type"] == "all"]
+    for (split, part, model), group in group_rows(structures, ("split", "part", "model")).items():
         lines.append(
             [
-                SPLIT_NAMES[split],
+                SPLIT_NAMES[split] + PART_NAMES[part],
                 MODEL_NAMES[model],
                 *(f"{100 * _mean(group, name):.1f} %" for name in ("type_right", "count_exact", "solved")),
                 *(number(_mean(group, name), 2) for name in ("error", "fitted_error", "fitted_rw")),
             ]
         )
-    sentences = [_error_sentence(rows), _held_out_sentence(rows), _purity_sentence(rows), _measured_sentence(rows)]
+    sentences = [
+        _error_sentence(rows),
+        _held_out_sentence(rows),
+        _larger_sentence(rows),
+        _stacking_sentence(rows),
+        _purity_sentence(rows),
+        _measured_sentence(rows),
+    ]
     return "\n\n".join([" ".join(filter(None, sentences)), markdown_table(lines)])
 
 
@@ -43,10 +64,10 @@ def deepstruc_types_table(rows: Rows) -> str:
     head = ["split", "seed", "structure", "type", "PDFs", "type right", "atoms exact", "solved"]
     head += ["error, Å", "after the fit, Å", "median", "Rw after the fit"]
     lines = [head]
-    for row in (row for row in rows if row["part"] == "structures"):
+    for row in (row for row in rows if row["part"] in PART_NAMES):
         lines.append(
             [
-                SPLIT_NAMES[row["split"]],
+                SPLIT_NAMES[row["split"]] + PART_NAMES[row["part"]],
                 str(row["seed"]),
                 MODEL_NAMES[row["model"]],
                 row["type"],
@@ -124,6 +145,36 @@ def deepstruc_measured_table(rows: Rows) -> str:
     return markdown_table(lines)
 
 
+def deepstruc_paired_table(rows: Rows) -> str:
+    """Return the table that compares one draw with the nearest template for each PDF."""
+    lines = [["split", "seed", "structure", "PDFs", "draw has the lower Rw", "template has the lower Rw", "p"]]
+    lines += [
+        [
+            SPLIT_NAMES[row["split"]] + PART_NAMES[row["test"]],
+            str(row["seed"]),
+            MODEL_NAMES[row["model"]],
+            str(row["n"]),
+            f"{100 * row['better']:.1f} %",
+            f"{100 * row['worse']:.1f} %",
+            f"{row['p']:g}",
+        ]
+        for row in rows
+        if row["part"] == "paired"
+    ]
+    return markdown_table(lines)
+
+
+def deepstruc_stacking_table(rows: Rows) -> str:
+    """Return the table of the share of hexagonal layers in the latent plane."""
+    lines = [["split", "seed", "PDFs", "rank correlation", "target"]]
+    lines += [
+        [SPLIT_NAMES[row["split"]], str(row["seed"]), str(row["n"]), f"{row['spearman']:.4f}", "≥ 0.95"]
+        for row in rows
+        if row["part"] == "stacking"
+    ]
+    return markdown_table(lines)
+
+
 def _all_types(rows: Rows) -> Rows:
     return [row for row in rows if row["part"] == "structures" and row["type"] == "all"]
 
@@ -152,25 +203,72 @@ def _error_sentence(rows: Rows) -> str:
 
 
 def _held_out_sentence(rows: Rows) -> str:
-    """Return the sentence on one draw and the nearest training PDF on held-out ranges."""
+    """Return the sentences on one draw and the nearest training PDF on held-out ranges, refined and not."""
     groups = group_rows([row for row in _all_types(rows) if row["split"] == "range"], ("model",))
-    if not {("draw",), ("template",)} <= groups.keys():
+    texts = []
+    for suffix, title in (("", "On held-out ranges, one draw"), ("_refined", "Refined in the same way, one draw")):
+        models = f"draw{suffix}", f"template{suffix}"
+        if not {(name,) for name in models} <= groups.keys():
+            continue
+        solved, rw = ([_mean(groups[name,], column) for name in models] for column in ("solved", "fitted_rw"))
+        tests = [row for row in rows if row["part"] == "paired" and row["test"] == "structures"]
+        pairs = [row for row in tests if row["split"] == "range" and row["model"] == models[0]]
+        better = " and ".join(f"{100 * row['better']:.0f} % (p = {row['p']:g})" for row in pairs)
+        text = (
+            f"{title} solves {100 * solved[0]:.0f} % of the particles and the nearest training PDF "
+            f"{100 * solved[1]:.0f} %, with a mean Rw of {number(rw[0], 2)} and {number(rw[1], 2)} after the fit."
+        )
+        if better:
+            text += f" The draw has the lower Rw for {better} of the PDFs, one number for each seed."
+        texts.append(text)
+    return " ".join(texts)
+
+
+def _larger_sentence(rows: Rows) -> str:
+    """Return the sentence on particles that are larger than those of the training."""
+    larger = [row for row in rows if row["part"] == "larger" and row["type"] == "all"]
+    groups = group_rows(larger, ("model",))
+    if not {("draw_refined",), ("template_refined",)} <= groups.keys():
         return ""
-    solved, rw = ([_mean(groups[name,], column) for name in ("draw", "template")] for column in ("solved", "fitted_rw"))
+    texts = [
+        f"{100 * _mean(groups[model,], 'type_right'):.0f} % of the types, "
+        f"{100 * _mean(groups[model,], 'solved'):.0f} % solved and a mean Rw of {number(_mean(groups[model,], 'fitted_rw'), 2)} for {name}"
+        for model, name in (("draw_refined", "one draw"), ("template_refined", "the nearest training PDF"))
+    ]
+    return f"For particles of 201 to 400 atoms, the refined structures have {' and '.join(texts)}."
+
+
+def _stacking_sentence(rows: Rows) -> str:
+    """Return the sentence on the errors of stacks, and on the share of hexagonal layers in the latent plane."""
+    draws = [row for row in _all_types(rows) if row["model"] == "draw"]
+    texts = []
+    for split in ("stacks", "words"):
+        errors = [row for row in draws if row["split"] == split]
+        correlations = [row["spearman"] for row in rows if row["part"] == "stacking" and row["split"] == split]
+        if errors and correlations:
+            texts.append(
+                f"{SPLIT_NAMES[split]}: an error of {number(_mean(errors, 'fitted_error'), 2)} Å, "
+                f"{100 * _mean(errors, 'solved'):.0f} % solved and a rank correlation of "
+                f"{' and '.join(number(value, 3) for value in correlations)}"
+            )
+    if not texts:
+        return ""
     return (
-        f"On held-out ranges it solves {100 * solved[0]:.0f} % of the particles and the nearest training PDF "
-        f"{100 * solved[1]:.0f} %, with a mean Rw of {number(rw[0], 2)} and {number(rw[1], 2)} after the fit."
+        "One draw for stacking faults, and the rank correlation of the share of hexagonal layers with the best "
+        f"direction of the latent plane (target 0.95): {'; '.join(texts)}."
     )
 
 
 def _measured_sentence(rows: Rows) -> str:
     """Return the sentence on the best draws for measured files."""
+    measured = [row for row in rows if row["part"] == "measured" and row["variant"] == "plain"]
     texts = [
-        f"{number(row['rw'], 3)} for {row['file']} (target {MEASURED_TARGETS[row['file']]})"
-        for row in rows
-        if row["part"] == "measured" and row["seed"] == 0 and row["variant"] == "plain"
+        f"{' and '.join(number(row['rw'], 3) for row in group)} for {name} (target {MEASURED_TARGETS[name]})"
+        for (name,), group in group_rows(measured, ("file",)).items()
     ]
-    return f"The best of 200 draws for measured files has Rw {' and '.join(texts)}." if texts else ""
+    if not texts:
+        return ""
+    return f"The best of 200 draws for measured files has Rw {', and '.join(texts)}, one number for each seed."
 
 
 def _purity_sentence(rows: Rows) -> str:

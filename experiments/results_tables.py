@@ -143,12 +143,16 @@ PAGES: dict[str, ResultPage] = {
             "Errors by type": deepstruc_tables.deepstruc_types_table,
             "Types in the latent plane": deepstruc_tables.deepstruc_latent_table,
             "Several draws for one PDF": deepstruc_tables.deepstruc_draws_table,
+            "Comparison for each PDF": deepstruc_tables.deepstruc_paired_table,
             "Measured PDFs": deepstruc_tables.deepstruc_measured_table,
+            "Share of hexagonal layers in the latent plane": deepstruc_tables.deepstruc_stacking_table,
         },
         "The error is the mean distance of the atoms from their true positions after the best rotation, mirror and "
         "pairing. Atoms without a partner are left out. The fit has a scale, a stretch and Uiso, and moves no atom. "
         "The spread is the standard deviation over PDFs. The nearest training PDF has the highest cosine after the "
-        "scaling by the neighbour distance, and its structure is scaled and fitted in the same way. Two draws are "
+        "scaling by the neighbour distance, and its structure is scaled and fitted in the same way. A refinement adds "
+        "or removes whole layers of atoms if this lowers Rw, with the same number of fits for all structures. p is that "
+        "of Wilcoxon's signed-rank test that the Rw of draws is lower. Two draws are "
         "different structures if their atoms differ in number or by more than 0.1 Å on average.",
     ),
     "imperfect_types": ResultPage(

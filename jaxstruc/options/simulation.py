@@ -28,7 +28,9 @@ from jaxstruc.parameters import option_help
 PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
 Signal = Literal["iq", "sq", "fq", "gr"]
 Probe = Literal["xray", "neutron"]
-DataSetName = Literal["kdd", "kdd-shapes", "real", "deepstruc", "deepstruc-continuous", "endless"]
+DataSetName = Literal[
+    "kdd", "kdd-shapes", "real", "deepstruc", "deepstruc-continuous", "deepstruc-varied", "deepstruc-stacks", "endless"
+]
 CLUSTER_QMIN, CLUSTER_QMAX = 0.0, 25.0
 """Default Q range of a simulated cluster, in 1/Å."""
 
@@ -136,7 +138,9 @@ class GenerateOptions(Options):
             help="Data set: that of the paper at KDD 2020 (kdd), a similar one with hundreds of fcc shapes "
             "(kdd-shapes), the shapes of the paper with real bond lengths and random conditions for each PDF (real), "
             "the 3743 structures of seven types of DeepStruc (deepstruc), the same shapes with random bond lengths "
-            "(deepstruc-continuous), or the PDFs of the first training steps of the classifier (endless)."
+            "(deepstruc-continuous), polyhedra of these types with random bond lengths and conditions "
+            "(deepstruc-varied), stacks of close-packed layers (deepstruc-stacks), or the PDFs of the first training "
+            "steps of the classifier (endless)."
         ),
     ]
     seed: Annotated[int, SEED] = 0
@@ -145,7 +149,8 @@ class GenerateOptions(Options):
         int,
         tyro.conf.arg(
             help="Number of PDFs of each structure of the data set real, with random Q range, resolution and "
-            "vibrations, or of each shape of the data set deepstruc-continuous, with random bond lengths."
+            "vibrations, or of each shape of the data sets deepstruc-continuous and deepstruc-varied, with random "
+            "bond lengths."
         ),
         COUNT,
     ] = 16

@@ -34,7 +34,8 @@ class TrainOptions(Options):
         int,
         tyro.conf.arg(
             help="Number of PDFs of each structure of the data set real, with random Q range, resolution and "
-            "vibrations, or of each shape of the data set deepstruc-continuous, with random bond lengths."
+            "vibrations, or of each shape of the data sets deepstruc-continuous and deepstruc-varied, with random "
+            "bond lengths."
         ),
         COUNT,
     ] = 16

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxstruc.clusters import particle_codes
 from jaxstruc.clusters.deepstruc_shapes import deepstruc_family
 from jaxstruc.network.cvae import dataset
 
@@ -36,10 +37,47 @@ def test_the_nearest_training_pdf_is_that_of_the_same_shape_and_is_scaled(experi
 
     rows = np.arange(len(data.pdf))
     middle = rows[data.bond == np.median(data.bond)]
-    structures, types = deepstruc.nearest_structures(data, np.setdiff1d(rows, middle), middle)
+    test = deepstruc.Test(data, middle, data, np.setdiff1d(rows, middle))
+    structures, types, particles = deepstruc.nearest_structures(test)
     true_structures = deepstruc.true_structures(data, middle)
     np.testing.assert_array_equal(types, deepstruc.shape_types(data)[data.shape_index[middle]])
     np.testing.assert_allclose(structures.positions, true_structures.positions, atol=0.02)
+    np.testing.assert_allclose(particles.bond, data.bond[middle], rtol=5e-3)
+
+
+def test_the_refinement_by_layers_finds_the_levels_of_the_lowest_misfit(experiments):
+    """The misfit is the distance from the levels of an uncut particle. A cut polyhedron keeps its direction."""
+    import deepstruc_refinement
+
+    cut = particle_codes.cut_polyhedra(0, n_each=1)
+    start = deepstruc_refinement.coded_particles(cut, np.ones(len(cut), np.float32))
+    np.testing.assert_array_equal(start.code.cut > 0, True)
+    target = start.code.levels + np.array([1, -1, 0])
+
+    def misfit(particles):
+        return np.abs(particles.code.levels - target).sum(axis=1) + (particles.code.cut > 0)
+
+    refined = deepstruc_refinement.refine_particles(start, misfit, n_rounds=3)
+    np.testing.assert_array_equal(refined.code.levels, target)
+    assert not refined.code.cut.any()
+    positions, mask = deepstruc_refinement.particle_positions(start, max_atoms=200)
+    for cluster, row, is_atom, direction in zip(cut, positions, mask, start.direction, strict=True):
+        assert is_atom.sum() == len(cluster.positions)
+        assert (row[is_atom] @ direction).mean() < 0
+
+
+def test_the_hexagonal_share_along_a_direction_of_the_plane_is_a_perfect_correlation(experiments):
+    import deepstruc
+
+    stacks = particle_codes.stacks()[:40]
+    share = np.array([particle_codes.hexagonal_share(stack) for stack in stacks])
+    rows = np.arange(len(stacks))
+    columns = rows, np.full(len(rows), 2.7), np.full(len(rows), "")
+    stack_data = dataset.Dataset(stacks, *columns, None, None, "deepstruc-stacks", 0)
+    split = dataset.Split(rows[::2], rows[:0], rows[1::2])
+    z = np.column_stack([3 - 2 * share, np.random.default_rng(0).normal(size=len(rows))])
+    assert deepstruc.stacking_row(stack_data, split, z, {})["spearman"] == pytest.approx(1, abs=1e-3)
+    assert abs(deepstruc.stacking_row(stack_data, split, z[::-1], {})["spearman"]) < 0.9
 
 
 def test_the_purity_counts_points_among_other_types(experiments, data):
@@ -70,7 +108,11 @@ def test_the_tables_name_all_parts(experiments):
     draws |= {"error": 0.02, "lowest_error": 0.01}
     measured = {**shared, "part": "measured", "file": "Pt_1.8nm_S3.gr", "draws": 200, "rw": 0.24, "rw_median": 0.3}
     measured |= {"type": "fcc", "atoms": 93, "stretch": 1.05}
-    rows = [*types, latent, draws, measured]
+    paired = {**shared, "part": "paired", "test": "structures", "model": "draw", "better": 0.7, "worse": 0.3, "p": 1e-3}
+    stacking = {**shared, "part": "stacking", "spearman": 0.98}
+    rows = [*types, latent, draws, measured, paired, stacking]
+    assert "| one draw | 5 | 70.0 % | 30.0 % | 0.001 |" in deepstruc_tables.deepstruc_paired_table(rows)
+    assert "| 0.9800 | ≥ 0.95 |" in deepstruc_tables.deepstruc_stacking_table(rows)
     block = deepstruc_tables.deepstruc_block(rows)
     assert (
         "mean error of 0.01 Å" in block
