@@ -232,7 +232,8 @@ def _larger_sentence(rows: Rows) -> str:
         return ""
     texts = [
         f"{100 * _mean(groups[model,], 'type_right'):.0f} % of the types, "
-        f"{100 * _mean(groups[model,], 'solved'):.0f} % solved and a mean Rw of {number(_mean(groups[model,], 'fitted_rw'), 2)} for {name}"
+        f"{100 * _mean(groups[model,], 'solved'):.0f} % solved and a "
+        f"mean Rw of {number(_mean(groups[model,], 'fitted_rw'), 2)} for {name}"
         for model, name in (("draw_refined", "one draw"), ("template_refined", "the nearest training PDF"))
     ]
     return f"For particles of 201 to 400 atoms, the refined structures have {' and '.join(texts)}."

@@ -151,8 +151,8 @@ PAGES: dict[str, ResultPage] = {
         "pairing. Atoms without a partner are left out. The fit has a scale, a stretch and Uiso, and moves no atom. "
         "The spread is the standard deviation over PDFs. The nearest training PDF has the highest cosine after the "
         "scaling by the neighbour distance, and its structure is scaled and fitted in the same way. A refinement adds "
-        "or removes whole layers of atoms if this lowers Rw, with the same number of fits for all structures. p is that "
-        "of Wilcoxon's signed-rank test that the Rw of draws is lower. Two draws are "
+        "or removes whole layers of atoms if this lowers Rw, with the same number of fits for all structures. p is "
+        "that of Wilcoxon's signed-rank test that the Rw of draws is lower. Two draws are "
         "different structures if their atoms differ in number or by more than 0.1 Å on average.",
     ),
     "imperfect_types": ResultPage(
