@@ -246,17 +246,19 @@ def _stacking_sentence(rows: Rows) -> str:
     for split in ("stacks", "words"):
         errors = [row for row in draws if row["split"] == split]
         correlations = [row["spearman"] for row in rows if row["part"] == "stacking" and row["split"] == split]
-        if errors and correlations:
-            texts.append(
-                f"{SPLIT_NAMES[split]}: an error of {number(_mean(errors, 'fitted_error'), 2)} Å, "
-                f"{100 * _mean(errors, 'solved'):.0f} % solved and a rank correlation of "
-                f"{' and '.join(number(value, 3) for value in correlations)}"
-            )
+        if correlations:
+            text = f"{' and '.join(number(value, 3) for value in correlations)} for {SPLIT_NAMES[split]}"
+            if errors:
+                text += (
+                    f" (one draw: error {number(_mean(errors, 'fitted_error'), 2)} Å, "
+                    f"{100 * _mean(errors, 'solved'):.0f} % solved)"
+                )
+            texts.append(text)
     if not texts:
         return ""
     return (
-        "One draw for stacking faults, and the rank correlation of the share of hexagonal layers with the best "
-        f"direction of the latent plane (target 0.95): {'; '.join(texts)}."
+        "The rank correlation of the share of hexagonal layers with the best direction of the latent plane (target "
+        f"0.95) is {', and '.join(texts)}."
     )
 
 
