@@ -104,7 +104,8 @@ def test_the_card_describes_the_shipped_weights():
 
 
 def test_package_project_and_changelog_have_one_version(repository):
-    assert f'version = "{jaxstruc.__version__}"' in (repository / "pyproject.toml").read_text("utf-8")
+    assert 'version = { attr = "jaxstruc.__version__" }' in (repository / "pyproject.toml").read_text("utf-8")
+    assert f"\nversion: {jaxstruc.__version__}\n" in (repository / "CITATION.cff").read_text("utf-8")
     assert jaxstruc.__version__ in (repository / "CHANGELOG.md").read_text("utf-8")
 
 
@@ -133,6 +134,7 @@ def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
         "import sys, jaxstruc; from jaxstruc.network import weights; from ase.cluster import Icosahedron\n"
         "from jaxstruc.options import pdf\n"
         "assert jaxstruc.__file__.startswith(sys.argv[1]), jaxstruc.__file__\n"
+        "assert (pdf.SHIPPED.parents[2] / 'py.typed').is_file()\n"
         "assert weights.load_autoencoder(pdf.SHIPPED).card['name']\n"
         "from jaxstruc.report import methods_text, page\n"
         "assert all((page.TEMPLATE / name).is_file() for name in ('page.html', 'page.css', *page.SCRIPTS))\n"
