@@ -34,6 +34,7 @@ html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "friendly"
 highlight_language = "none"
+smartquotes = False  # they would join the two hyphens of an option
 html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath", "attrs_inline"]

@@ -33,7 +33,8 @@ def fenced_blocks(page: str, language: str) -> list[str]:
 
 def shell_lines(page: str) -> list[str]:
     """Return the commands of a page that call jaxstruc, without comments."""
-    lines = re.findall(r"^(?:    |\$ |    \w+=\S+ |!)(jaxstruc .*)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    text = (ROOT / page).read_text("utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^(?:    |\$ |    \w+=\S+ |)(jaxstruc .*)$", text, re.MULTILINE)
     return [re.split("  #| &$| 2>", line)[0].strip() for line in lines]
 
 
