@@ -92,9 +92,15 @@ def read_docstring_as_markdown(app, what, name, entry, options, lines) -> None:
     lines[:] = "".join(paragraphs).split("\n")
 
 
+def shorten_types(app, what, name, entry, options, signature, return_annotation):
+    """Return a signature in which the type of arrays has its public name."""
+    return tuple(text and text.replace("jaxlib._jax.Array", "Array") for text in (signature, return_annotation))
+
+
 def setup(app) -> None:
     """Register the formulas and the docstrings, and write the generated pages."""
     app.add_html_math_renderer("mathml", (write_inline_math, None), (write_display_math, None))
+    app.connect("autodoc-process-signature", shorten_types)
     app.connect("autodoc-process-docstring", keep_attribute_text, priority=400)
     app.connect("autodoc-process-docstring", read_docstring_as_markdown, priority=600)
     generate_pages.write_pages(Path(__file__).with_name("generated"))
