@@ -46,7 +46,7 @@ myst_enable_extensions = ["dollarmath", "attrs_inline"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
 nb_execution_in_temp = True
-nb_execution_timeout = 200
+nb_execution_timeout = 1200  # s for a cell; a busy machine needs several times as long as a quiet one
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
