@@ -51,6 +51,7 @@ nb_execution_raise_on_error = True
 nb_merge_streams = True
 
 default_role = "literal"
+suppress_warnings = ["ref.python"]  # a type that is an attribute of several results, e.g. distribution, gets no link
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -88,7 +89,9 @@ def read_docstring_as_markdown(app, what, name, entry, options, lines) -> None:
             parts[index] = f"\n\n.. math:: {' '.join(part[2:-2].split())}\n\n"
         elif part.startswith("$"):
             parts[index] = f":math:`{' '.join(part[1:-1].split())}`\\ "
-        elif not part.startswith("`"):
+        elif part.startswith("`"):
+            parts[index] = f"{part}\\ " if re.match(r"\w", parts[index + 1]) else part
+        else:
             parts[index] = re.sub(r"(?<!\\)([|*])", r"\\\1", part)
     paragraphs = re.split(r"(\n\s*\n)", "".join(parts))
     for index, paragraph in enumerate(paragraphs):
