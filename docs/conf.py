@@ -78,7 +78,7 @@ def write_display_math(translator, node) -> None:
 def keep_attribute_text(app, what, name, entry, options, lines) -> None:
     """Prevent Napoleon from reading the words before a colon in the text of an attribute as its type."""
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]  # an empty comment
 
 
 def read_docstring_as_markdown(app, what, name, entry, options, lines) -> None:
