@@ -12,10 +12,10 @@ REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
 
 # An empty profile, so that the settings of a user change nothing, and kernels that do not warn of their connection.
-profile = REPOSITORY / "build" / "ipython" / "profile_default"
-profile.mkdir(parents=True, exist_ok=True)
-(profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n", "utf-8")
-os.environ["IPYTHONDIR"] = str(profile.parent)
+ipython_profile = REPOSITORY / "build" / "ipython" / "profile_default"
+ipython_profile.mkdir(parents=True, exist_ok=True)
+(ipython_profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n", "utf-8")
+os.environ["IPYTHONDIR"] = str(ipython_profile.parent)
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # tutorials call jaxstruc
 
 import generate_pages  # noqa: E402
