@@ -17,7 +17,7 @@ from jaxstruc import files, shards
 from jaxstruc.io import columns, read
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import Measurement, Setting
-from jaxstruc.options.pdf import CurveOptions
+from jaxstruc.options.pdf import CurveOptions, Kind
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 from jaxstruc.report import folder, page, summary, tables
@@ -394,19 +394,21 @@ def failed_result(entry: CurveEntry, result: type[AnyResult], element: str) -> A
 
 
 def read_pdf_curves(path: Path, options: CurveOptions) -> Sequence[Measurement | ReadError]:
-    """Return one or all G(r), S(Q) or F(Q) of a file. If all are read, an error replaces each unusable curve."""
+    """Return one or all curves of a file. If all are read, an error replaces each unusable curve.
+
+    They are G(r), S(Q) or F(Q), or I(Q) if the options say so.
+    """
     q_unit, wavelength, kind, frame = options.q_unit, options.wavelength, options.kind, options.frame
+    kinds: tuple[Kind, ...] = ("iq",) if kind == "iq" else read.PDF_KINDS
     if frame == "all":
-        return read.read_all(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=read.PDF_KINDS)
+        return read.read_all(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=kinds)
     return [
-        read.read_curve(
-            path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame, accepted_kinds=read.PDF_KINDS
-        )
+        read.read_curve(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame, accepted_kinds=kinds)
     ]
 
 
 def _read_pdfs(path: Path, plan: PdfPlan) -> list[Measurement | ValueError]:
-    """Return the G(r) of a file with all settings. S(Q) and F(Q) are transformed to G(r)."""
+    """Return the curves of a file with all settings. S(Q) and F(Q) are transformed to G(r)."""
     return prepare_curves(read_pdf_curves(path, plan.curve), lambda curve: prepare_measurement(curve, plan))
 
 

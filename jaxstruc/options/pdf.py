@@ -129,9 +129,10 @@ class CurveOptions(Options):
     q_unit: AxisUnit = None
     wavelength: Wavelength = None
     kind: Annotated[
-        Literal["gr", "sq", "fq"] | None,
+        Kind | None,
         tyro.conf.arg(
-            help="Kind of the curve: G(r), S(Q), or F(Q) = Q(S-1).",
+            help="Kind of the curve: G(r), S(Q), F(Q) = Q(S-1), or I(Q) of wide angles. An I(Q) is fitted as it is, "
+            "without a Fourier transform.",
             help_behavior_hint="(default: as the file states)",
         ),
     ] = None

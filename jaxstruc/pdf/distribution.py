@@ -34,7 +34,14 @@ from jaxstruc.pdf.ensemble_model import (
     weight_packings,
 )
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.target import ArraySizes, Target, TooFewPointsError, array_sizes, smooth_background_terms
+from jaxstruc.pdf.target import (
+    ArraySizes,
+    Target,
+    TooFewPointsError,
+    array_sizes,
+    background_terms,
+    smooth_background_terms,
+)
 from jaxstruc.scattering.cluster_tables import TableRange
 from jaxstruc.statistics import Interval, interval_about
 
@@ -456,8 +463,14 @@ def _ensemble_rw(sample_comparison: SampleComparison, target: Target) -> float:
     ensemble_curve = cross_validation.ensemble_curve(
         validation.ensemble_fit, sample_comparison.library_classes.ensemble_model, holdout_points
     )
-    n_terms = max(target.n_background_terms, smooth_background_terms(target.r[-1] - target.r[0]))
-    return cross_validation.prediction_misfit(target.r, target.g, ensemble_curve, n_background_terms=n_terms).rw
+    if target.intensity is None:
+        n_terms = max(target.n_background_terms, smooth_background_terms(target.r[-1] - target.r[0]))
+        terms = unstructured_terms = background_terms(target.r, n_terms)
+    else:
+        terms, unstructured_terms = cross_validation.unstructured_curves(target.intensity)
+    return cross_validation.prediction_misfit(
+        target.g, ensemble_curve, terms=terms, unstructured_terms=unstructured_terms
+    ).rw
 
 
 def _holdouts(validation: CrossValidation) -> tuple[Holdout, ...]:
@@ -489,11 +502,19 @@ def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndar
         return no_points, no_points, no_points, no_points
     comparison = validation.comparisons[len(validation.comparisons) // 2]
     strength_index = validation.departure_strengths.index(validation.departure_strength)
-    return comparison.r, comparison.g, comparison.predicted_curves[0], comparison.predicted_curves[1 + strength_index]
+    single, ensemble = comparison.predicted_curves[0], comparison.predicted_curves[1 + strength_index]
+    if (intensity := validation.target.intensity) is not None:
+        projection = intensity.background @ intensity.background.T
+        single, ensemble = (curve + projection @ (comparison.g - curve) for curve in (single, ensemble))
+    return comparison.r, *(curve * validation.target.unit for curve in (comparison.g, single, ensemble))
 
 
 def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -> cross_validation.HoldoutData:
     """Return the data for all cuts. The sizes of arrays are rounded up so that similar files share compilations."""
+    if target.intensity is not None:
+        return cross_validation.HoldoutData(
+            target.r, target.g, target, signal_end, target.span, *target.basis.transform.shape
+        )
     in_range = measurement.r >= target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
     sizes = array_sizes(

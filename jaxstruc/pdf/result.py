@@ -19,7 +19,7 @@ from jaxstruc.clusters.library import Library
 from jaxstruc.clusters.potential import POTENTIALS
 from jaxstruc.io.measurement import Measurement, Setting, composition_remark
 from jaxstruc.parameters import FIT_PARAMETERS, UNITS
-from jaxstruc.pdf import candidates, cross_validation, distribution, fit, fit_quality
+from jaxstruc.pdf import candidates, cross_validation, distribution, fit, fit_quality, intensity_target
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, WeightedCandidates
 from jaxstruc.pdf.classifier_prior import ClassifierPrior
 from jaxstruc.pdf.distribution import Distribution, SampleComparison
@@ -78,9 +78,11 @@ class PdfResult(Result):
     classifier_prior: ClassifierPrior | None = None
     """Prediction of the classifier before any fit, and its agreement with the fits; None if no classifier was used."""
     r: np.ndarray | None = None
-    """[point] Points of r in the fitted range, in Å."""
+    """[point] Points in the fitted range: r in Å, or Q in 1/Å for an I(Q)."""
     observed: np.ndarray | None = None
-    """[point] Measured G(r), in 1/Å²."""
+    """[point] Measured G(r) in 1/Å², or I(Q) in the unit of the file."""
+    kind: str = "gr"
+    """Kind of the fitted curve: gr is G(r), iq is I(Q)."""
 
     @property
     def sample(self) -> str:
@@ -169,7 +171,8 @@ def build_result(
         free=solved_measurement.free,
         ensemble=ensemble,
         r=solved_measurement.target.r,
-        observed=solved_measurement.target.g,
+        observed=solved_measurement.target.g * solved_measurement.target.unit,
+        kind=solved_measurement.measurement.kind,
         facts=empty_result.facts | _solution_facts(solved_measurement),
     )
     return _with_status(result, solved_measurement, further_remarks)
@@ -227,8 +230,8 @@ def _with_atoms_and_curves(
         dataclasses.replace(
             listed_candidates[row],
             atoms=_fitted_cluster(pool, fits, row).to_ase(element, target.bond * float(fits.values.stretch[row])),
-            calculated=calculated_curves[row],
-            background=backgrounds[row],
+            calculated=calculated_curves[row] * target.unit,
+            background=backgrounds[row] * target.unit,
             correlation=np.asarray(fits.correlation[row], float),
             occupancy=_site_occupancy(pool, row, solved_measurement.search_result),
         )
@@ -354,6 +357,11 @@ def _sample_remarks(sample_comparison: SampleComparison | str, ensemble: Distrib
         remarks.append(
             "the sample is a distribution of particles: use its mean diameter, width and type shares, because the best "
             "structure is only the most probable single cluster"
+        )
+    elif not ensemble.holdouts and sample_comparison.validation.target.intensity is not None:
+        remarks.append(
+            "undecided whether the sample is a single structure or a distribution of particles, because the range of Q "
+            "is too short to leave out a part: both are possible"
         )
     elif not ensemble.holdouts:
         remarks.append(
@@ -516,13 +524,19 @@ def _residual_structure(best: Candidate, solved_measurement: SolvedMeasurement) 
     """Return `fit_quality.residual_structure` of the best candidate."""
     measurement, target = solved_measurement.measurement, solved_measurement.target
     assert best.calculated is not None
+    residual, n_parameters = (
+        target.g - best.calculated / target.unit,
+        sum(value.error is not None for value in best.values.values()),
+    )
+    if target.intensity is not None:
+        return intensity_target.residual_structure(residual, target, n_parameters=n_parameters)
     return fit_quality.residual_structure(
-        target.g - best.calculated,
+        residual,
         measurement.r,
         measurement.g,
         diameter=best.diameter,
         n_independent=target.n_independent,
-        n_parameters=sum(value.error is not None for value in best.values.values()),
+        n_parameters=n_parameters,
     )
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 
 from jaxstruc.blas import with_one_blas_thread
 from jaxstruc.parameters import FIT_PARAMETERS, PARAMETERS
+from jaxstruc.pdf.intensity import IntensityCurve
 from jaxstruc.scattering.cluster_tables import TableRange
 
 STRETCH_BOUNDS = PARAMETERS["stretch"].bounds(1.0)
@@ -109,6 +110,7 @@ class ArraySizes(NamedTuple):
         "radius",
         "background_basis",
         "data",
+        "self_scattering",
         "norm",
         "unmodelled_squares",
         "n_independent",
@@ -134,8 +136,10 @@ class FitBasis:
     """Matrix B that removes the background from a curve c in the basis: $c - B B^T c$."""
     data: Float[Array, "*batch basis"]
     """Coefficients of the data without background."""
+    self_scattering: Float[Array, "*batch basis"]
+    """Scattering of single atoms without background, which has the scale of the model. It is 0 for G(r)."""
     norm: Float[Array, "*batch"]
-    """Sum of the squared data."""
+    """Sum of the squared data. For I(Q), the scattering of single atoms and the background are projected out first."""
     unmodelled_squares: Float[Array, "*batch"]
     """Sum of the squares of the part of the data that neither the basis nor the background can represent."""
     n_independent: Float[Array, "*batch"]
@@ -155,12 +159,12 @@ class FitBasis:
 
 
 class Target(NamedTuple):
-    """A measured G(r) in the fitted range, with its settings and its representation in the basis."""
+    """A measured curve in the fitted range, with its settings and its representation in the basis."""
 
     r: Float[np.ndarray, " r"]
-    """Points of r, in Å."""
+    """Points of r in Å, or of Q in 1/Å for an I(Q)."""
     g: Float[np.ndarray, " r"]
-    """Measured G(r), in 1/Å²."""
+    """Measured G(r) in 1/Å², or measured I(Q) divided by its standard error."""
     qmin: float
     """Start of the Q range, in 1/Å."""
     qmax: float
@@ -183,11 +187,18 @@ class Target(NamedTuple):
     """Whether the data are on an absolute scale, so that the scale of models is fixed at 1."""
     element: str = ""
     """Symbol of the element of the sample. If it is empty, particles of a search are rigid."""
+    intensity: IntensityCurve | None = None
+    """Measured I(Q) with the matrix from F(Q) to calculated curves; None for G(r)."""
 
     @property
     def accuracy(self) -> float:
-        """Root mean square error of calculated curves, in 1/Å²."""
-        return CURVE_RW_ERROR * float(np.sqrt(np.mean(self.g**2)))
+        """Root mean square error of calculated curves, in the unit of `g`."""
+        return CURVE_RW_ERROR * math.sqrt(float(self.basis.norm) / len(self.g))
+
+    @property
+    def unit(self) -> Float[np.ndarray, " r"] | float:
+        """Factor by which `g` and calculated curves are multiplied to have the unit of the data."""
+        return 1.0 if self.intensity is None else self.intensity.sigma
 
     @property
     def n_independent(self) -> float:
@@ -259,15 +270,16 @@ def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings
     )
     lowest_qmin = settings.qmin if settings.lowest_qmin is None else min(settings.lowest_qmin, settings.qmin)
     basis_functions, radius = _basis_functions(r, lowest_qmin, settings)
-    projection = _project_data(r, g, basis_functions, settings.n_background_terms)
+    projection = project_data(g, basis_functions, background_terms(r, settings.n_background_terms))
     min_q_nodes = max(settings.min_q_nodes, n_q_nodes(r[-1], lowest_qmin, settings.qmax, settings.span))
     q, basis_transform = _basis_transform(r, basis_functions, settings.qmin, settings.qmax, settings.span, min_q_nodes)
     basis = FitBasis(
         q=q,
         transform=basis_transform,
         radius=_float32(radius),
-        background_basis=_float32(_pad_columns(projection.background_basis)),
+        background_basis=_float32(pad_columns(projection.background_basis)),
         data=_float32(projection.data),
+        self_scattering=_float32(np.zeros(len(radius))),
         norm=_float32(g @ g),
         unmodelled_squares=_float32(max(projection.unmodelled_squares, 0.0)),
         n_independent=_float32(n_independent),
@@ -398,15 +410,14 @@ def _basis_functions(
     return np.pad(basis_functions @ rotation, ((0, 0), padding)), np.pad(np.sqrt(r_squared), padding)
 
 
-def _project_data(
-    r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], n_terms: int
+def project_data(
+    g: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], terms: Float[np.ndarray, "r term"]
 ) -> ProjectedData:
     r"""Return the data in the basis, with the best smooth background removed.
 
     Let B be the basis functions, T the background terms and $A = 1 - T T^T$. For a model with the coefficients c, the
     misfit to the data g is $|L^{-1} B^T A g - L c|^2$ plus a constant, with $L^2 = B^T A B$.
     """
-    terms = background_terms(r, n_terms)
     principal_curves, cosines, _ = np.linalg.svd(basis_functions.T @ terms, full_matrices=False)
     sines = np.sqrt(np.maximum(1 - cosines**2, 0.0))
     projected_g = g - terms @ (terms.T @ g)
@@ -418,7 +429,7 @@ def _project_data(
     return ProjectedData(data, principal_curves * np.sqrt(1 - sines), unmodelled_squares)
 
 
-def _pad_columns(background_basis: Float[np.ndarray, "basis term"]) -> Float[np.ndarray, "basis column"]:
+def pad_columns(background_basis: Float[np.ndarray, "basis term"]) -> Float[np.ndarray, "basis column"]:
     """Return the background basis with a multiple of `N_BACKGROUND_COLUMNS` columns, which is not zero."""
     n_columns = N_BACKGROUND_COLUMNS * max(1, math.ceil(background_basis.shape[1] / N_BACKGROUND_COLUMNS))
     return np.pad(background_basis, ((0, 0), (0, n_columns - background_basis.shape[1])))

@@ -52,8 +52,13 @@ def distribution(result: Result) -> matplotlib.figure.Figure:
 
 @fit.register
 def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
-    """Return a figure of G(r) with the fit, and of the difference below them. A dashed line shows its zero."""
+    """Return a figure of G(r) with the fit, and of the difference below them. A dashed line shows its zero.
+
+    An I(Q) is drawn as Q I(Q), because its intensities differ by orders of magnitude.
+    """
     r, observed, calculated, _ = result.curve(rank)
+    if result.kind == "iq":
+        observed, calculated = r * observed, r * calculated
     candidate = result.candidates[rank - 1]
     figure = matplotlib.figure.Figure(figsize=(7.5, 4.5))
     figure.subplots_adjust(left=0.1, right=0.98, bottom=0.11, top=0.88)
@@ -66,11 +71,18 @@ def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     axes.plot(r, calculated, "-", color="C3", lw=1.3, label="fit")
     axes.axhline(offset, color="0.5", lw=0.8, ls="--")
     axes.plot(r, difference + offset, "-", color="C2", lw=1.0, label="difference")
-    axes.set(xlim=(r[0], r[-1]), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
+    axes.set(xlim=(r[0], r[-1]), **_axis_labels(result.kind))
     title = f"{candidate.label}\n{Path(result.label).name} ({result.element}), Rw = {candidate.rw:.3f}"
     axes.set_title(title, fontsize=10, wrap=True)
     axes.legend(frameon=False, ncols=3, loc="upper right", fontsize=9)
     return figure
+
+
+def _axis_labels(kind: str) -> dict[str, str]:
+    """Return the labels of the axes of a figure of G(r), or of Q I(Q)."""
+    if kind == "iq":
+        return {"xlabel": "Q (1/Å)", "ylabel": "Q I(Q)"}
+    return {"xlabel": "r (Å)", "ylabel": "G (Å$^{-2}$)"}
 
 
 @fit.register
