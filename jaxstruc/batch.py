@@ -399,11 +399,13 @@ def read_pdf_curves(path: Path, options: CurveOptions) -> Sequence[Measurement |
     They are G(r), S(Q) or F(Q), or I(Q) if the options say so.
     """
     q_unit, wavelength, kind, frame = options.q_unit, options.wavelength, options.kind, options.frame
-    kinds: tuple[Kind, ...] = ("iq",) if kind == "iq" else read.PDF_KINDS
+    accepted_kinds: tuple[Kind, ...] = ("iq",) if kind == "iq" else read.PDF_KINDS
     if frame == "all":
-        return read.read_all(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=kinds)
+        return read.read_all(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=accepted_kinds)
     return [
-        read.read_curve(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame, accepted_kinds=kinds)
+        read.read_curve(
+            path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame, accepted_kinds=accepted_kinds
+        )
     ]
 
 

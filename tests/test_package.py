@@ -28,9 +28,9 @@ network.cvae: representation dataset model stress trilateration propose loss tra
 network.deepstruc: type_sites scaled_pdf model loss training propose
 network: weights
 network.classifier: predict
-pdf: fit_quality posterior stacking target fit candidates ensemble_model ensemble instrument relax screening
-pdf: relaxed_screening classifier_prior cross_validation distribution site_moves search_starts search_minima
-pdf: site_search sources plan result candidate_fits solve classify
+pdf: fit_quality posterior stacking intensity target intensity_target fit candidates ensemble_model ensemble
+pdf: instrument relax screening relaxed_screening classifier_prior cross_validation distribution site_moves
+pdf: search_starts search_minima site_search sources plan result candidate_fits solve classify
 small_angle: contrast data polyhedra form_factors named_polyhedra size_distributions smearing free_distribution
 small_angle: structure_factor shape_parameters design_matrix fit evidence shape_fits simulate fitted_curves
 small_angle: model_averaging result solve

@@ -154,7 +154,8 @@ class FitOptions(Options):
         ),
     ] = ("scale", "stretch", "uiso", "delta2", "relaxation")
     background: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of terms of a smooth background that is fitted under G(r): a constant and slow cosines."""
+    """Number of terms of a smooth background: a constant and slow cosines under G(r), or a polynomial of Q under I(Q), of
+    which the constant is always fitted."""
     absolute: bool = False
     """Whether the data are on an absolute scale. The scale of the model is then exactly 1 and is not fitted."""
 
@@ -344,7 +345,7 @@ class SolveCommand:
     """
 
     files: Files
-    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs."""
+    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs, or I(Q) of wide angles (--kind iq)."""
     element: str
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
@@ -365,7 +366,7 @@ class MineCommand:
     """
 
     files: Files
-    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs."""
+    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs, or I(Q) of wide angles (--kind iq)."""
     element: str
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
@@ -384,7 +385,7 @@ class RefineCommand:
     """
 
     files: Files
-    """Structure files of one element, and then PDFs (.gr). name.xyz@2 selects the third structure of a file."""
+    """Structure files of one element, and then PDFs (.gr) or I(Q). name.xyz@2 selects the third structure of a file."""
     out: Folder
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
     shard: ShardText = "1/1"

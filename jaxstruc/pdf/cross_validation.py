@@ -86,7 +86,7 @@ PREDICTION_BATCH_SIZE = 32
 
 
 class HoldoutCut(NamedTuple):
-    """A cut between the fitted range of r and the predicted range, or a range of Q that is predicted from all others."""
+    """A cut between the fitted range of r and the predicted range, or a range of Q that is not fitted but predicted."""
 
     fit_end: float
     """End of the fitted range and start of the predicted range in Å, or start of the predicted range in 1/Å."""
@@ -206,7 +206,7 @@ class HoldoutData(NamedTuple):
         return self._replace(r=self.r[::stride], g=self.g[::stride])
 
     @property
-    def cuts(self) -> list[HoldoutCut]:
+    def all_cuts(self) -> list[HoldoutCut]:
         """Cuts of the data. The list is empty if there is too little signal to predict."""
         if self.target.intensity is not None:
             return holdout_q_ranges(self.r)
@@ -429,7 +429,7 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
         lognormal_fit, models.ensemble_model, make_holdout_points(full_target, full_target.r)
     )
     effective_fraction = statistics.effective_points(residual, full_target.n_independent) / full_target.n_independent
-    cut_fits = [_fit_at_cut(holdout_data, cut, models, effective_fraction) for cut in holdout_data.cuts]
+    cut_fits = [_fit_at_cut(holdout_data, cut, models, effective_fraction) for cut in holdout_data.all_cuts]
     comparisons = [_compare_at_cut(entry) for entry in cut_fits]
     best_index = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(models.departure_strengths))]))
     ensemble_fit = ensemble.fit_ensemble(
@@ -559,9 +559,7 @@ def _compare_at_cut(cut_fits: CutFits) -> HoldoutComparison:
     cluster_curves_at_r = _single_curves(single_fits, cut_fits.points)
     single_predictions, rival_predictions, ensemble_predictions = (
         [
-            prediction_misfit(
-                g[beyond_cut], curve[beyond_cut], terms=terms, unstructured_terms=unstructured_terms
-            )
+            prediction_misfit(g[beyond_cut], curve[beyond_cut], terms=terms, unstructured_terms=unstructured_terms)
             for curve in model_curves
         ]
         for model_curves in (

@@ -17,6 +17,7 @@ Approximation Theory and Approximation Practice, SIAM, 2013, chapter 8). The res
 import math
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -35,8 +36,8 @@ N_SPARE_NODES, NODE_STEP = 24, 32
 """Number of nodes in addition to half of the phase of F(Q), and step for rounding up the number of nodes."""
 N_RESOLUTION_POINTS = 7
 """Number of points of the Gauss-Hermite rule for the resolution."""
-MIN_POINTS_WITH_ATOMS_Q = 2.0
-"""Smallest end of the Q range in 1/Å. Below it, I(Q) shows no distances of atoms."""
+MIN_ATOMIC_QMAX = 2.0
+"""Smallest end of the Q range in 1/Å. Below it, I(Q) shows no distances between neighbouring atoms."""
 
 
 class IntensityCurve(NamedTuple):
@@ -85,15 +86,20 @@ def fitted_points(measurement: Measurement, *, qmin: float, qmax: float) -> Meas
     q, intensity = np.asarray(measurement.q, float), np.asarray(measurement.intensity, float)
     is_inside = np.isfinite(intensity) & (q > 0) & (q >= qmin * (1 - 1e-9)) & (q <= qmax * (1 + 1e-9))
     path = measurement.name
-    if is_inside.sum() < MIN_ROWS:
+    if (count := is_inside.sum()) < MIN_ROWS:
         raise ReadError(
-            f"Expected at least {MIN_ROWS} points of I(Q) from qmin to qmax, got {is_inside.sum()} between {qmin:g} and "
+            f"Expected at least {MIN_ROWS} points of I(Q) from qmin to qmax, got {count} between {qmin:g} and "
             f"{qmax:g} 1/Å in {path}; pass --qmin and --qmax."
         )
-    if not MIN_POINTS_WITH_ATOMS_Q <= q[is_inside][-1] <= MAX_QMAX:
+    if q[is_inside][-1] < MIN_ATOMIC_QMAX:
         raise ReadError(
-            f"Expected I(Q) that ends between {MIN_POINTS_WITH_ATOMS_Q:g} and {MAX_QMAX:g} 1/Å, got an end at "
-            f"{q[is_inside][-1]:g} in {path}; pass small angles to jaxstruc saxs, or correct --q-unit."
+            f"Expected I(Q) up to at least {MIN_ATOMIC_QMAX:g} 1/Å, G(r), S(Q) or F(Q), got I(Q) in {path}; pass it to "
+            "jaxstruc saxs, or correct --q-unit and --qmax."
+        )
+    if q[is_inside][-1] > MAX_QMAX:
+        raise ReadError(
+            f"Expected Q of at most {MAX_QMAX:g} 1/Å, got {q[is_inside][-1]:g} in {path}; correct --q-unit, or pass "
+            "--qmax."
         )
     if np.mean(intensity[is_inside] > 0) <= 0.5:
         raise ReadError(
@@ -132,33 +138,51 @@ def intensity_curve(
     count = max(min_nodes, n_nodes(q[-1] - q[0], max_distance))
     rule_nodes, rule_weights = np.polynomial.legendre.leggauss(count)
     width = np.hypot(resolution, 0.0 if measurement.dq is None else np.nan_to_num(measurement.dq))
-    offsets, offset_weights = (
-        np.polynomial.hermite_e.hermegauss(N_RESOLUTION_POINTS) if np.any(width > 0) else (np.zeros(1), np.ones(1))
-    )
-    offset_weights = offset_weights / offset_weights.sum()
-    node_values = np.polynomial.legendre.legvander(rule_nodes, count - 1)
-    to_coefficients = (node_values * rule_weights[:, None]).T * (np.arange(count) + 0.5)[:, None]
-    coefficients = form_factors.xray_coefficients([element])
-    point_values, self_scattering = np.zeros((len(q), count)), np.zeros(len(q))
-    for offset, weight in zip(offsets, offset_weights, strict=True):
-        shifted_q = np.clip(q + offset * width, q[0], q[-1])
-        position = 2 * (shifted_q - q[0]) / (q[-1] - q[0]) - 1
-        form_factor = np.asarray(form_factors.xray_form_factors(coefficients, shifted_q.astype(np.float32)), float)[0]
-        atom_scattering = weight * form_factor**2 / sigma
-        self_scattering += atom_scattering
-        point_values += (atom_scattering / shifted_q)[:, None] * np.polynomial.legendre.legvander(position, count - 1)
-    position = 2 * (q - q[0]) / (q[-1] - q[0]) - 1
-    background = np.polynomial.legendre.legvander(position, max(n_background_terms, 1) - 1) / sigma[:, None]
+    polynomials, self_scattering = _smeared_polynomials(q, np.broadcast_to(width, q.shape), element, count)
+    node_polynomials = np.polynomial.legendre.legvander(rule_nodes, count - 1)
+    to_coefficients = (node_polynomials * rule_weights[:, None]).T * (np.arange(count) + 0.5)[:, None]
+    background = np.polynomial.legendre.legvander(_position(q, q), max(n_background_terms, 1) - 1) / sigma[:, None]
     return IntensityCurve(
         q,
         intensity,
         sigma,
         q[0] + (q[-1] - q[0]) * (rule_nodes + 1) / 2,
-        point_values @ to_coefficients,
-        self_scattering,
+        polynomials @ to_coefficients / sigma[:, None],
+        self_scattering / sigma,
         np.linalg.qr(background)[0],
         has_errors,
     )
+
+
+def _smeared_polynomials(
+    q: Float[np.ndarray, " point"], width: Float[np.ndarray, " point"], element: str, count: int
+) -> tuple[Float[np.ndarray, "point degree"], Float[np.ndarray, " point"]]:
+    """Return $f^2 P_k / Q$ for the Legendre polynomials over the range, and $f^2$, averaged over the resolution.
+
+    Args:
+        q: Points of the data, in 1/Å.
+        width: Standard deviation of the resolution at each point, in 1/Å.
+        element: Symbol of the element.
+        count: Number of polynomials.
+    """
+    offsets, weights = (
+        np.polynomial.hermite_e.hermegauss(N_RESOLUTION_POINTS) if np.any(width > 0) else (np.zeros(1), np.ones(1))
+    )
+    coefficients = form_factors.xray_coefficients([element])
+    polynomials, self_scattering = np.zeros((len(q), count)), np.zeros(len(q))
+    for offset, weight in zip(offsets, weights / weights.sum(), strict=True):
+        shifted_q = np.clip(q + offset * width, q[0], q[-1])
+        form_factor = form_factors.xray_form_factors(coefficients, jnp.asarray(shifted_q, jnp.float32))[0]
+        atom_scattering = weight * np.asarray(form_factor, float) ** 2
+        self_scattering += atom_scattering
+        shifted_polynomials = np.polynomial.legendre.legvander(_position(shifted_q, q), count - 1)
+        polynomials += (atom_scattering / shifted_q)[:, None] * shifted_polynomials
+    return polynomials, self_scattering
+
+
+def _position(points: Float[np.ndarray, " point"], q: Float[np.ndarray, " other"]) -> Float[np.ndarray, " point"]:
+    """Return points of Q as positions from -1 to 1 in the range of the data."""
+    return 2 * (points - q[0]) / (q[-1] - q[0]) - 1
 
 
 def _standard_errors(intensity: np.ndarray, sigma: np.ndarray | None) -> tuple[np.ndarray, bool]:

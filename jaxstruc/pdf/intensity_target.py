@@ -6,6 +6,7 @@ background: it is 1 for a model without any structure, as for G(r).
 """
 
 import math
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -77,34 +78,13 @@ def make_intensity_target(
             f"Expected more than {N_PARAMETERS_WITHOUT_PRIOR} points of I(Q) beyond the number of background terms, "
             f"got {n_independent:.0f}; widen the range with --qmin and --qmax."
         )
-    g = curve.intensity / curve.sigma
     basis_functions = _basis_functions(curve, min_basis_size)
-    projection = project_data(g, basis_functions, curve.background)
-    self_scattering = basis_functions.T @ curve.self_scattering
-    self_scattering -= projection.background_basis @ (projection.background_basis.T @ self_scattering)
-    unit_curve = self_scattering / max(np.linalg.norm(self_scattering), 1e-300)
-    structure = projection.data - unit_curve * (unit_curve @ projection.data)
-    unmodelled_squares = max(projection.unmodelled_squares, 0.0)
-    basis = FitBasis(
-        q=_float32(curve.nodes),
-        transform=_float32(curve.f_to_intensity.T @ basis_functions),
-        radius=_float32(np.zeros(basis_functions.shape[1])),
-        background_basis=_float32(pad_columns(projection.background_basis)),
-        data=_float32(projection.data),
-        self_scattering=_float32(self_scattering),
-        norm=_float32(structure @ structure + unmodelled_squares),
-        unmodelled_squares=_float32(unmodelled_squares),
-        n_independent=_float32(n_independent),
-        stretch=_float32(1.0),
-        bond=_float32(bond),
-        qdamp=_float32(0.0),
-        qbroad=_float32(0.0),
-        scale_bounds=_float32((1.0, 1.0) if absolute else (MIN_INTENSITY_SCALE, np.inf)),
-        span=span,
-    )
+    scale_bounds = (1.0, 1.0) if absolute else (MIN_INTENSITY_SCALE, np.inf)
+    basis = _fit_basis(curve, basis_functions, bond=bond, span=span, n_independent=n_independent)
+    basis = replace(basis, scale_bounds=_float32(scale_bounds))
     return Target(
         curve.q,
-        g,
+        curve.intensity / curve.sigma,
         qmin=float(curve.q[0]),
         qmax=float(curve.q[-1]),
         qdamp=0.0,
@@ -120,9 +100,7 @@ def make_intensity_target(
     )
 
 
-def residual_structure(
-    residual: Float[np.ndarray, " point"], target: Target, *, n_parameters: int
-) -> float | None:
+def residual_structure(residual: Float[np.ndarray, " point"], target: Target, *, n_parameters: int) -> float | None:
     """Return chi² of a fit per degree of freedom; None if the file states no standard errors.
 
     Args:
@@ -135,19 +113,53 @@ def residual_structure(
     return float(residual @ residual) / max(target.n_independent - n_parameters, 1.0)
 
 
+def _fit_basis(
+    curve: IntensityCurve,
+    basis_functions: Float[np.ndarray, "point basis"],
+    *,
+    bond: float,
+    span: TableRange,
+    n_independent: float,
+) -> FitBasis:
+    """Return the data in the basis, with a free scale."""
+    projection = project_data(curve.intensity / curve.sigma, basis_functions, curve.background)
+    self_scattering = basis_functions.T @ curve.self_scattering
+    self_scattering -= projection.background_basis @ (projection.background_basis.T @ self_scattering)
+    unit_curve = self_scattering / max(np.linalg.norm(self_scattering), 1e-300)
+    structure = projection.data - unit_curve * (unit_curve @ projection.data)
+    unmodelled_squares = max(projection.unmodelled_squares, 0.0)
+    return FitBasis(
+        q=_float32(curve.nodes),
+        transform=_float32(curve.f_to_intensity.T @ basis_functions),
+        radius=_float32(np.zeros(basis_functions.shape[1])),
+        background_basis=_float32(pad_columns(projection.background_basis)),
+        data=_float32(projection.data),
+        self_scattering=_float32(self_scattering),
+        norm=_float32(structure @ structure + unmodelled_squares),
+        unmodelled_squares=_float32(unmodelled_squares),
+        n_independent=_float32(n_independent),
+        stretch=_float32(1.0),
+        bond=_float32(bond),
+        qdamp=_float32(0.0),
+        qbroad=_float32(0.0),
+        scale_bounds=_float32((MIN_INTENSITY_SCALE, np.inf)),
+        span=span,
+    )
+
+
 def _basis_functions(curve: IntensityCurve, min_basis_size: int) -> Float[np.ndarray, "point basis"]:
     """Return an orthonormal basis of the curves of clusters and of single atoms at the points of the data."""
     node_weights = np.sqrt(np.gradient(curve.nodes))
     self_scattering = curve.self_scattering / np.linalg.norm(curve.self_scattering)
-    curves = curve.f_to_intensity * node_weights
-    curves -= self_scattering[:, None] * (self_scattering @ curves)
-    if len(curves) < curves.shape[1]:
-        functions, singular_values, _ = np.linalg.svd(curves, full_matrices=False)
+    pair_matrix = curve.f_to_intensity * node_weights
+    pair_matrix -= self_scattering[:, None] * (self_scattering @ pair_matrix)
+    if len(pair_matrix) < pair_matrix.shape[1]:
+        functions, singular_values, _ = np.linalg.svd(pair_matrix, full_matrices=False)
     else:
-        eigenvalues, eigenvectors = np.linalg.eigh(curves.T @ curves)
+        eigenvalues, eigenvectors = np.linalg.eigh(pair_matrix.T @ pair_matrix)
         order = np.argsort(-eigenvalues)
         singular_values = np.sqrt(np.maximum(eigenvalues[order], 0.0))
-        functions = curves @ eigenvectors[:, order] / np.maximum(singular_values, 1e-300)
+        functions = pair_matrix @ eigenvectors[:, order] / np.maximum(singular_values, 1e-300)
     functions = functions[:, singular_values > INTENSITY_BASIS_TOLERANCE * singular_values[0]]
     basis_functions = np.concatenate([self_scattering[:, None], functions], axis=1)
     size = basis_functions.shape[1]

@@ -45,9 +45,9 @@ from jaxstruc.pdf.candidate_fits import (
     residual_structure,
 )
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates, WeightedCandidates
+from jaxstruc.pdf.classifier_prior import ClassifierPrediction
 from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleComparison
 from jaxstruc.pdf.fit import Fit
-from jaxstruc.pdf.classifier_prior import ClassifierPrediction
 from jaxstruc.pdf.instrument import InferredSetting
 from jaxstruc.pdf.plan import MeasurementCase, PdfPlan
 from jaxstruc.pdf.result import MAX_LISTED_CANDIDATES, PdfResult, SolvedMeasurement, build_result
@@ -167,9 +167,7 @@ def solve_measurements(
         yield pdf_result
 
 
-def predict_measurements(
-    measurements: Sequence[Measurement], plan: PdfPlan
-) -> Iterator[ClassifierPrediction | None]:
+def predict_measurements(measurements: Sequence[Measurement], plan: PdfPlan) -> Iterator[ClassifierPrediction | None]:
     """Yield the prediction of the classifier for each G(r), and None for each I(Q)."""
     pdfs = [measurement for measurement in measurements if measurement.kind == "gr"]
     predictions = iter(

@@ -152,7 +152,7 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
         axes.set(xlim=size_range, ylim=(0, None), xlabel="diameter (Å)", ylabel=f"% of the {unit}")
         axes.set_title(f"by {name}", fontsize=10)
     panels[0].legend(frameon=False, fontsize=8, loc="upper right")
-    _draw_prediction(panels[2], ensemble)
+    _draw_prediction(panels[2], ensemble, result.kind)
     figure.suptitle(f"{Path(result.label).name}: {ensemble.sample}; {_size_summary(ensemble)}", fontsize=10)
     return figure
 
@@ -233,10 +233,11 @@ def _size_summary(ensemble: Distribution) -> str:
     )
 
 
-def _draw_prediction(axes, ensemble: Distribution) -> None:
+def _draw_prediction(axes, ensemble: Distribution, kind: str) -> None:
     """Draw the data with the curves of the best cluster and of the distribution.
 
-    Both models are fitted up to a cut in r. The range beyond the cut, in which they are predictions, is shaded.
+    Both models are fitted up to a cut in r, or to all points of an I(Q) but those of a range. The range in which they
+    are predictions is shaded.
     """
     if not ensemble.holdouts or not len(ensemble.r):
         axes.text(
@@ -247,16 +248,20 @@ def _draw_prediction(axes, ensemble: Distribution) -> None:
     middle_holdout = ensemble.holdouts[len(ensemble.holdouts) // 2]
     in_view = ensemble.r > 0.45 * middle_holdout.cut
     r = ensemble.r[in_view]
+    factor = r if kind == "iq" else 1.0
     axes.axvspan(middle_holdout.cut, middle_holdout.end, color="0.92", zorder=0)
-    axes.plot(r, ensemble.observed[in_view], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
+    axes.plot(r, factor * ensemble.observed[in_view], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
     single_label, ensemble_label = (
         f"one cluster, Rw {middle_holdout.single:.2f}",
         f"distribution, Rw {middle_holdout.ensemble:.2f}",
     )
-    axes.plot(r, ensemble.predicted_single[in_view], "-", color="C1", lw=1.1, label=single_label)
-    axes.plot(r, ensemble.predicted[in_view], "-", color="C3", lw=1.3, label=ensemble_label)
-    axes.set(xlim=(r[0], middle_holdout.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
-    axes.set_title(f"fitted up to {middle_holdout.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
+    axes.plot(r, factor * ensemble.predicted_single[in_view], "-", color="C1", lw=1.1, label=single_label)
+    axes.plot(r, factor * ensemble.predicted[in_view], "-", color="C3", lw=1.3, label=ensemble_label)
+    is_intensity = kind == "iq"
+    right = 1.5 * middle_holdout.end if is_intensity else middle_holdout.end
+    axes.set(xlim=(r[0], min(right, r[-1])), **_axis_labels(kind))
+    ranges = f"fitted up to {middle_holdout.cut:.1f} Å, predicted beyond (shaded)"
+    axes.set_title("fitted outside the shaded range, predicted in it" if is_intensity else ranges, fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 

@@ -195,14 +195,23 @@ def fit_data(result: Result, thinning: Thinning) -> JsonData | None:
     return None
 
 
+def _axis_names(kind: str) -> JsonData:
+    """Return the names of the axes of a figure of G(r) or Q I(Q)."""
+    if kind == "iq":
+        return {"axes": ["Q (1/Å)", "Q I(Q)"]}
+    return {"axes": ["r (Å)", "G (1/Å²)"]}
+
+
 @fit_data.register
 def _(result: PdfResult, thinning: Thinning) -> JsonData | None:
     if not _has_curve(result):
         return None
     curve = result.curve()
     rows = _evenly(len(curve.x), thinning.points)
+    if result.kind == "iq":
+        curve = curve._replace(**{name: curve.x * column for name, column in curve._asdict().items() if name != "x"})
     scale = float(np.abs(curve.observed).max())
-    data = {
+    data = _axis_names(result.kind) | {
         "kind": "pdf",
         "label": "fit of the best structure" if result.n_fitted > 1 else "fit",
         "x": rounded(curve.x[rows], largest=1.0),
@@ -238,16 +247,18 @@ def _has_curve(result: Result) -> bool:
 
 
 def prediction_data(result: Result, thinning: Thinning) -> JsonData | None:
-    """Return the data and the predictions of both models beyond the middle cut in r; None if nothing was predicted."""
+    """Return the data and the predictions of both models beyond the middle cut; None if nothing was predicted."""
     ensemble = result.ensemble if isinstance(result, PdfResult) else None
-    if ensemble is None or not ensemble.holdouts or not len(ensemble.r):
+    if not isinstance(result, PdfResult) or ensemble is None or not ensemble.holdouts or not len(ensemble.r):
         return None
-    scale = float(np.abs(ensemble.observed).max())
     holdout = ensemble.holdouts[len(ensemble.holdouts) // 2]
     rows = np.flatnonzero(ensemble.r > 0.45 * holdout.cut)
     rows = rows[_evenly(len(rows), thinning.points // 2)]
     columns = {"data": ensemble.observed, "distribution": ensemble.predicted, "single": ensemble.predicted_single}
-    return {
+    if result.kind == "iq":
+        columns = {name: ensemble.r * column for name, column in columns.items()}
+    scale = float(np.abs(columns["data"]).max())
+    return _axis_names(result.kind) | {
         "x": rounded(ensemble.r[rows], largest=1.0),
         **{name: rounded(column[rows], largest=scale) for name, column in columns.items()},
         "cut": round(holdout.cut, 2),

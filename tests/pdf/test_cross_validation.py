@@ -151,9 +151,7 @@ def test_the_misfit_of_a_prediction_leaves_the_background_out():
             curve - design @ np.linalg.lstsq(design, curve, rcond=None)[0]
             for curve in (observed - calculated, observed)
         )
-        misfit = cross_validation.prediction_misfit(
-            observed, calculated, terms=background_terms(r, n_terms)
-        )
+        misfit = cross_validation.prediction_misfit(observed, calculated, terms=background_terms(r, n_terms))
         assert misfit.squares == pytest.approx(np.sum(residual**2))
         assert misfit.rw == pytest.approx(np.sqrt(np.sum(residual**2) / np.sum(signal**2)))
     perfect_misfit = cross_validation.prediction_misfit(observed, 1.001 * observed, terms=np.zeros((81, 0)))
