@@ -154,8 +154,7 @@ class FitOptions(Options):
         ),
     ] = ("scale", "stretch", "uiso", "delta2", "relaxation")
     background: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of terms of a smooth background: a constant and slow cosines under G(r), or a polynomial of Q under I(Q), of
-    which the constant is always fitted."""
+    """Number of terms of a smooth background: cosines under G(r), a polynomial (at least a constant) under I(Q)."""
     absolute: bool = False
     """Whether the data are on an absolute scale. The scale of the model is then exactly 1 and is not fitted."""
 

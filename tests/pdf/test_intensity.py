@@ -1,5 +1,7 @@
 """I(Q) of wide angles as a linear function of F(Q): exact sums, resolution, background, and refusals."""
 
+import csv
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from ase.cluster import Icosahedron
 from scipy.spatial.distance import pdist, squareform
 
+import jaxstruc
 from jaxstruc.api import make_refine_plan
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import Measurement
@@ -15,6 +18,7 @@ from jaxstruc.pdf import cross_validation, fit
 from jaxstruc.pdf.intensity import IntensityCurve, intensity_curve
 from jaxstruc.pdf.intensity_target import intensity_range, make_intensity_target
 from jaxstruc.pdf.solve import prepare_measurement
+from jaxstruc.report import methods_text, page_data
 from jaxstruc.scattering import cluster_tables, form_factors
 
 Q = np.linspace(0.5, 12.0, 240)
@@ -119,6 +123,25 @@ def test_each_predicted_range_of_q_is_left_out_of_its_fit():
         assert np.array_equal(fitted.r, Q[~predicted])
         assert fitted.basis.data.shape == target.basis.data.shape
         assert cross_validation.n_independent_beyond_cut(fitted, cut, Q) == predicted.sum() - 1
+
+
+def test_an_answer_for_an_intensity_is_written_with_its_points_of_q(tmp_path):
+    options = RefineOptions(fit=FitOptions(free=("scale", "stretch", "uiso")))
+    result = jaxstruc.refine(measured(SCALE * exact_intensity(Q) + BACKGROUND), [CLUSTER], options=options)
+    assert result.status == "solved" and result.kind == "iq"
+    assert result.best.values["scale"].value == pytest.approx(SCALE, rel=2e-3)
+    result.save(tmp_path)
+    with (tmp_path / "fits" / "pt.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["Q"]) for row in rows] == pytest.approx(Q, rel=1e-4)
+    assert [float(row["I_obs"]) for row in rows] == pytest.approx(SCALE * exact_intensity(Q) + BACKGROUND, rel=1e-3)
+    assert [float(row["I_calc"]) for row in rows] == pytest.approx(SCALE * exact_intensity(Q) + BACKGROUND, rel=0.02)
+    assert jaxstruc.load(tmp_path / "results" / "pt.npz").kind == "iq"
+    data = page_data.fit_data(result, page_data.DETAILED)
+    assert data["axes"] == ["Q (1/Å)", "Q I(Q)"] and data["data"][0] == pytest.approx(
+        Q[0] * result.observed[0], rel=1e-2
+    )
+    assert "to I(Q) without a Fourier transform" in methods_text.methods_paragraph(result)
 
 
 @pytest.mark.parametrize(
