@@ -61,7 +61,7 @@ NORMAL_90 = 1.645
 """Half-width of the central 90 % interval of a normal distribution, in standard deviations."""
 MAX_INTENSITY_ENSEMBLE_RW = 0.1
 """Rw of I(Q) above which a distribution does not explain the data. The sizes of a distribution with a larger Rw may be
-wrong: they were 37 % too large at an Rw of about 0.4 in a simulated sample of Mackay icosahedra."""
+wrong: they were 37 % too large at an Rw of 0.21 in a simulated sample of Mackay icosahedra."""
 SEARCH_BOUNDED_PARAMETERS = ("stretch", "uiso")
 """Parameters whose bounds limit the search and are not physical limits."""
 
