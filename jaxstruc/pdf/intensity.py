@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxstruc.blas import with_one_blas_thread
+from jaxstruc.io import points
 from jaxstruc.io.columns import MIN_ROWS, ReadError
 from jaxstruc.io.measurement import MAX_QMAX, Measurement
 from jaxstruc.scattering import form_factors
@@ -106,11 +107,7 @@ def fitted_points(measurement: Measurement, *, qmin: float, qmax: float) -> Meas
             f"Expected positive intensities, got mostly zero or negative ones in {path}; if a background was "
             "subtracted, check its scale."
         )
-    columns = {
-        name: None if (column := getattr(measurement, name)) is None else np.asarray(column)[is_inside]
-        for name in ("q", "intensity", "sigma", "dq")
-    }
-    return measurement._replace(**columns)
+    return points.select_points(measurement, is_inside)
 
 
 @with_one_blas_thread
@@ -180,9 +177,9 @@ def _smeared_polynomials(
     return polynomials, self_scattering
 
 
-def _position(points: Float[np.ndarray, " point"], q: Float[np.ndarray, " other"]) -> Float[np.ndarray, " point"]:
+def _position(values: Float[np.ndarray, " point"], q: Float[np.ndarray, " other"]) -> Float[np.ndarray, " point"]:
     """Return points of Q as positions from -1 to 1 in the range of the data."""
-    return 2 * (points - q[0]) / (q[-1] - q[0]) - 1
+    return 2 * (values - q[0]) / (q[-1] - q[0]) - 1
 
 
 def _standard_errors(intensity: np.ndarray, sigma: np.ndarray | None) -> tuple[np.ndarray, bool]:
