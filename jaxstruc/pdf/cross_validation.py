@@ -37,6 +37,7 @@ from jaxstruc.pdf.target import (
     TargetSettings,
     background_terms,
     make_target,
+    point_weights,
     sine_transform,
     smooth_background_terms,
 )
@@ -89,8 +90,9 @@ class PredictionMisfit(NamedTuple):
     """Misfit of a model's prediction beyond a cut."""
 
     squares: float
-    """Sum of the squared differences between data and prediction."""
+    """Sum of the squared differences between data and prediction, with the weights of the points."""
     rw: float
+    """Rw without weights."""
 
 
 class HoldoutPoints(NamedTuple):
@@ -184,13 +186,16 @@ class HoldoutData(NamedTuple):
     """Smallest number of points of Q in the data of each fit. Shorter arrays are padded with zeros."""
     min_basis_size: int
     """Smallest number of basis functions in the data of each fit. Smaller bases are padded with zeros."""
+    sigma: Float[np.ndarray, " r"] | None = None
+    """Standard errors of G(r) in 1/Å²; None if they are equal or unknown."""
 
     @property
     def thinned_data(self) -> "HoldoutData":
         """Data at fewer points of r, little more than the number of independent points."""
         step = (self.r[-1] - self.r[0]) / (len(self.r) - 1)
         stride = max(1, int(R_STEP_FACTOR * np.pi / self.target.qmax / step))
-        return self._replace(r=self.r[::stride], g=self.g[::stride])
+        sigma = None if self.sigma is None else self.sigma[::stride]
+        return self._replace(r=self.r[::stride], g=self.g[::stride], sigma=sigma)
 
     def target_up_to(self, rmax: float) -> Target:
         """Return the target (the data of a fit) for the range of r up to `rmax`, in Å.
@@ -212,7 +217,8 @@ class HoldoutData(NamedTuple):
             min_q_nodes=self.min_q_nodes,
             min_basis_size=self.min_basis_size,
         )
-        return make_target(self.r[in_range], self.g[in_range], settings)
+        sigma = None if self.sigma is None else self.sigma[in_range]
+        return make_target(self.r[in_range], self.g[in_range], settings, sigma=sigma)
 
 
 class SingleClusterFits(NamedTuple):
@@ -239,6 +245,8 @@ class CutFits(NamedTuple):
     """Points up to the end of the predicted range."""
     g: np.ndarray
     """[point] Measured G(r) at these points, in 1/Å²."""
+    sigma: np.ndarray | None
+    """[point] Standard errors of G(r) in 1/Å²; None if they are equal or unknown."""
     single_fits: SingleClusterFits
     ensemble_curves: list[np.ndarray]
     """[strength] Calculated G(r) [point] of each ensemble, in 1/Å²."""
@@ -309,6 +317,7 @@ def prediction_misfit(
     calculated: Float[np.ndarray, " r"],
     *,
     n_background_terms: int = 0,
+    sigma: Float[np.ndarray, " r"] | None = None,
 ) -> PredictionMisfit:
     """Return the misfit between a calculated curve and the data.
 
@@ -317,11 +326,14 @@ def prediction_misfit(
         observed: Measured G(r), in 1/Å².
         calculated: G(r) of the model without background, in 1/Å².
         n_background_terms: Number of smooth background terms that are projected out of both curves.
+        sigma: Standard errors of G(r) in 1/Å²; None if they are equal or unknown.
     """
-    terms = background_terms(r, n_background_terms)
-    residual, projected_data = (curve - terms @ (terms.T @ curve) for curve in (observed - calculated, observed))
-    squares, signal_squares = float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
-    return PredictionMisfit(max(squares, MIN_PREDICTION_RW**2 * signal_squares), math.sqrt(squares / signal_squares))
+    squares, signal_squares = _projected_squares(r, observed, calculated, n_background_terms, None)
+    rw = math.sqrt(squares / signal_squares)
+    if sigma is not None:
+        weight = point_weights(sigma)
+        squares, signal_squares = _projected_squares(r, observed, calculated, n_background_terms, weight)
+    return PredictionMisfit(max(squares, MIN_PREDICTION_RW**2 * signal_squares), rw)
 
 
 def log_likelihood_gain(reference: PredictionMisfit, alternative: PredictionMisfit, n_independent: float) -> float:
@@ -344,8 +356,9 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
     holdout_data = holdout_data.thinned_data
     full_target = holdout_data.target_up_to(max(holdout_data.signal_end, float(holdout_data.target.r[-1])))
     lognormal_fit = _fit_lognormal(models, full_target)
-    residual = full_target.g - ensemble_curve(
-        lognormal_fit, models.ensemble_model, make_holdout_points(full_target, full_target.r)
+    residual = full_target.weighted(
+        full_target.g
+        - ensemble_curve(lognormal_fit, models.ensemble_model, make_holdout_points(full_target, full_target.r))
     )
     effective_fraction = statistics.effective_points(residual, full_target.n_independent) / full_target.n_independent
     cut_fits = [
@@ -391,6 +404,22 @@ def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleMod
         float,
     )
     return best_fractions / best_fractions.sum(), fraction_draws / fraction_draws.sum(axis=1, keepdims=True)
+
+
+def _projected_squares(
+    r: Float[np.ndarray, " r"],
+    observed: Float[np.ndarray, " r"],
+    calculated: Float[np.ndarray, " r"],
+    n_background_terms: int,
+    weight: Float[np.ndarray, " r"] | None,
+) -> tuple[float, float]:
+    """Return the sums of squares of the residual and of the data without smooth background, multiplied by weights."""
+    terms = background_terms(r, n_background_terms, weight=weight)
+    residual, projected_data = (
+        curve - terms @ (terms.T @ curve)
+        for curve in (values if weight is None else values * weight for values in (observed - calculated, observed))
+    )
+    return float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
 
 
 def _n_holdout_terms(cut: HoldoutCut) -> int:
@@ -445,6 +474,7 @@ def _fit_at_cut(
         target,
         holdout_points,
         holdout_data.g[in_range],
+        None if holdout_data.sigma is None else holdout_data.sigma[in_range],
         _fit_single_clusters(target, models),
         _ensemble_curves(target, models, holdout_points, effective_fraction),
     )
@@ -465,10 +495,11 @@ def _compare_at_cut(cut_fits: CutFits) -> HoldoutComparison:
     """Return the predictions of single clusters and ensembles beyond a cut."""
     r, g, target, single_fits = cut_fits.points.r, cut_fits.g, cut_fits.target, cut_fits.single_fits
     beyond_cut, n_terms = r > cut_fits.cut.fit_end, _n_holdout_terms(cut_fits.cut)
+    sigma = None if cut_fits.sigma is None else cut_fits.sigma[beyond_cut]
     cluster_curves_at_r = _single_curves(single_fits, cut_fits.points)
     single_predictions, rival_predictions, ensemble_predictions = (
         [
-            prediction_misfit(r[beyond_cut], g[beyond_cut], curve[beyond_cut], n_background_terms=n_terms)
+            prediction_misfit(r[beyond_cut], g[beyond_cut], curve[beyond_cut], n_background_terms=n_terms, sigma=sigma)
             for curve in model_curves
         ]
         for model_curves in (

@@ -496,6 +496,7 @@ def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -
     """Return the data for all cuts. The sizes of arrays are rounded up so that similar files share compilations."""
     in_range = measurement.r >= target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
+    sigma = None if measurement.sigma is None else measurement.sigma[in_range]
     sizes = array_sizes(
         r_start=float(r[0]),
         r_end=max(signal_end, float(target.r[-1])),
@@ -506,7 +507,7 @@ def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -
     target_sizes = ArraySizes(target.span, *target.basis.transform.shape)
     if all(size >= needed_size for size, needed_size in zip(*map(_flat_sizes, (target_sizes, sizes)), strict=True)):
         sizes = target_sizes  # both share compilations
-    return cross_validation.HoldoutData(r, g, target, signal_end, *sizes)
+    return cross_validation.HoldoutData(r, g, target, signal_end, *sizes, sigma=sigma)
 
 
 def _flat_sizes(sizes: ArraySizes) -> tuple[float, ...]:

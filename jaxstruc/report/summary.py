@@ -36,7 +36,7 @@ SUMMARY_COLUMNS = (
     *"diameter_low diameter_high hexagonal hexagonal_low hexagonal_high".split(),
     *VALUE_COLUMNS,
     *"relaxation_low relaxation_high".split(),
-    *"qdamp_origin qmax rmin rmax diameter_estimate independent rw_unmoved moved".split(),
+    *"qdamp_origin qmax rmin rmax sigma_g sigma_g_origin diameter_estimate independent rw_unmoved moved".split(),
     *(f"share_{name}{end}" for name in sorted(set(FAMILY_TYPES.values())) for end in ("", "_low", "_high")),
     *"classifier_types n_screened effective_samples seed model seconds version sha256".split(),
 )
@@ -52,6 +52,8 @@ SUMMARY_COLUMNS = (
   clusters are among them only at the cuts that the decision needs.
 - `qmin_origin` and `qdamp_origin` are the origins of these settings, e.g. inferred from the data. `qmin_error` is empty
   unless qmin was inferred.
+- `sigma_g` is the root mean square of the standard errors of G(r), and `sigma_g_origin` names their column. Both are
+  empty if the file has no errors, or if they are constant.
 - `types` has the sum of the weights of each type, unless `sample` is distribution. `ties` is the number of candidates
   in the 90 % set, which is the smallest set with 90 % of the weight.
 - `hexagonal` is the share of hexagonal layers of the best structure.
