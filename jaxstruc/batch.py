@@ -65,6 +65,8 @@ class Workflow(NamedTuple):
     """Noun phrase for the input files, for messages."""
     output_folders: str
     """Names of the most important folders of results, for messages."""
+    saves_results: bool = True
+    """Whether results are saved with their structures and figures. The others only have a row."""
 
 
 class CurveEntry(NamedTuple):
@@ -144,46 +146,151 @@ def run_batch(
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
-    workflow = workflow or PDF_WORKFLOW
-    entries = read_entries(paths, lambda path: workflow.read(path, plan))
-    stems = unique_stems(entries)
-    jobs, result_by_stem = _jobs_and_failures(entries, stems, plan, workflow)
-    if len(paths) == 1 and not jobs:
-        raise ValueError(next(iter(result_by_stem.values())).message)
-    shard_stems = shard.select(stems)
-    run_measurements = [job.measurement for job in jobs]
-    jobs = [job for job in jobs if job.stem in shard_stems]
-    earlier_results = _earlier_results(out, plan, jobs, stems)
-    result_by_stem |= earlier_results
-    pending_jobs = [job for job in jobs if job.stem not in earlier_results]
-    for job in pending_jobs[:MAX_SHOWN_FILES]:
-        show(job.title, job.measurement.settings)
-    row_by_stem = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
-    shard_entries = _shard_entries(entries, stems, shard_stems)
-    part = RunPart(_run_key(plan, entries), len(entries), len(set(stems)), len(shard_entries))
-
-    def update_summary() -> None:
-        _write_summary(out, shard, part, shard_entries, row_by_stem, columns=workflow.columns)
-
-    _begin_folder(out, plan, shard, part)
-    update_summary()
-    pending_measurements = [job.measurement for job in pending_jobs]
-    new_results = workflow.solve(pending_measurements, plan, run_measurements=run_measurements, progress=progress)
-    for job, new_result in zip(pending_jobs, new_results, strict=True):
-        result = dataclasses.replace(new_result, facts=new_result.facts | {SETTINGS_KEY: _settings_key(plan)})
-        folder.write_result(result, out, job.stem)
-        result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
-        update_summary()
-    progress(len(pending_jobs), len(pending_jobs), "")
+    run = BatchRun(out, plan, workflow or PDF_WORKFLOW, shard)
+    run.read(paths)
+    if len(paths) == 1 and not any(isinstance(entry.content, Measurement) for entry in run.entries):
+        raise ValueError(run.entries[0].content)
+    page.remove_pages(out)
+    run.solve_pending(progress=progress, show=show)
     if shard.n_shards == 1:
-        page.write_pages(out, results=result_by_stem)
-    results = [dataclasses.replace(result_by_stem[stem], name=str(entry.path)) for _, entry, stem in shard_entries]
-    rows = [row for _, row in _summary_rows(shard_entries, row_by_stem)]
-    return BatchOutcome(results, sum(stem in earlier_results for _, _, stem in shard_entries), rows)
+        page.write_pages(out, results=run.result_by_stem)
+    return run.outcome
+
+
+@dataclasses.dataclass
+class BatchRun:
+    """A run, to which more files can be added in the same process, e.g. those of a watched folder."""
+
+    out: Path
+    """Folder of the results."""
+    plan: WorkflowPlan
+    workflow: Workflow
+    shard: Shard = WHOLE_RUN
+    keeps_results: bool = True
+    """Whether results stay in memory. Without them there is no `outcome`."""
+    entries: list[CurveEntry] = dataclasses.field(default_factory=list)
+    """Curves of all files, in the order of the files."""
+    stems: list[str] = dataclasses.field(default_factory=list)
+    """Names of the results of the curves."""
+    result_by_stem: dict[str, Result] = dataclasses.field(default_factory=dict)
+    row_by_stem: dict[str, Row] = dataclasses.field(default_factory=dict)
+    skipped_stems: set[str] = dataclasses.field(default_factory=set)
+    """Names of the results that an earlier run had written."""
+    _read_files: dict[Path, tuple[tuple | None, list[CurveEntry]]] = dataclasses.field(default_factory=dict)
+    """State and curves of each file that was read."""
+    _has_saved_results: bool = True
+    """Whether the folder may have results of curves without a row."""
+
+    def read(self, paths: Sequence[Path]) -> None:
+        """Set the files of the run. A file that was read before is only read again if it has changed.
+
+        Rows of curves that have changed or have another name are removed.
+        """
+        earlier_curves = dict(zip(self.stems, self.entries, strict=True))
+        self._read_files = {path: self._read_file(path) for path in paths}
+        self.entries = [entry for path in paths for entry in self._read_files[path][1]]
+        self.stems = unique_stems(self.entries)
+        curve_by_stem = dict(zip(self.stems, self.entries, strict=True))
+        self._has_saved_results = not earlier_curves or not earlier_curves.keys() <= curve_by_stem.keys()
+        self.row_by_stem = {
+            stem: row
+            for stem, row in self.row_by_stem.items()
+            if stem in curve_by_stem and curve_by_stem[stem].identity == earlier_curves[stem].identity
+        }
+
+    def solve_pending(
+        self,
+        *,
+        progress: ProgressCallback,
+        show: Callable[[str, Sequence[Setting]], None] = lambda title, settings: None,
+        report: Callable[[Path, Result], None] = lambda path, result: None,
+    ) -> None:
+        """Solve the curves that have no row, and write results and summary after each of them.
+
+        Args:
+            progress: Function of the number of finished curves, the number of all curves, and a text.
+            show: Function that prints a title and the settings of a curve.
+            report: Function that is called with the file and the result of each curve after its row is written.
+        """
+        jobs, failed_results = _jobs_and_failures(self.entries, self.stems, self.plan, self.workflow)
+        run_measurements = [job.measurement for job in jobs]
+        shard_stems = self.shard.select(self.stems)
+        jobs = [job for job in jobs if job.stem in shard_stems and job.stem not in self.row_by_stem]
+        earlier_results: dict[str, Result] = {}
+        if self._has_saved_results and self.workflow.saves_results:
+            earlier_results = _earlier_results(self.out, self.plan, jobs, self.stems)
+        finished_results = {
+            stem: result
+            for stem, result in (failed_results | earlier_results).items()
+            if stem in shard_stems and stem not in self.row_by_stem
+        }
+        self.skipped_stems |= earlier_results.keys()
+        jobs = [job for job in jobs if job.stem not in earlier_results]
+        for job in jobs[:MAX_SHOWN_FILES]:
+            show(job.title, job.measurement.settings)
+        _begin_folder(self.out, self.plan, self.shard, self._part)
+        self._add_rows(finished_results)
+        path_by_stem = {stem: entry.path for stem, entry in zip(self.stems, self.entries, strict=True)}
+        for stem, result in finished_results.items():
+            report(path_by_stem[stem], result)
+        measurements = [job.measurement for job in jobs]
+        new_results = self.workflow.solve(measurements, self.plan, run_measurements=run_measurements, progress=progress)
+        for job, new_result in zip(jobs, new_results, strict=True):
+            result = dataclasses.replace(new_result, facts=new_result.facts | {SETTINGS_KEY: _settings_key(self.plan)})
+            if self.workflow.saves_results:
+                folder.write_result(result, self.out, job.stem)
+            self._add_rows({job.stem: result})
+            report(path_by_stem[job.stem], result)
+        progress(len(jobs), len(jobs), "")
+
+    @property
+    def outcome(self) -> BatchOutcome:
+        """Results and rows of the curves of the shard, in the order of the files."""
+        shard_entries = self._shard_entries
+        results = [
+            dataclasses.replace(self.result_by_stem[stem], name=str(entry.path)) for _, entry, stem in shard_entries
+        ]
+        rows = [row for _, row in _summary_rows(shard_entries, self.row_by_stem)]
+        return BatchOutcome(results, sum(stem in self.skipped_stems for _, _, stem in shard_entries), rows)
+
+    @property
+    def _shard_entries(self) -> list[tuple[int, CurveEntry, str]]:
+        return _shard_entries(self.entries, self.stems, self.shard.select(self.stems))
+
+    @property
+    def _part(self) -> RunPart:
+        n_shard_curves = len(self._shard_entries)
+        return RunPart(_run_key(self.plan, self.entries), len(self.entries), len(set(self.stems)), n_shard_curves)
+
+    def _read_file(self, path: Path) -> tuple[tuple | None, list[CurveEntry]]:
+        """Return the state of a file and its curves. A file that has not changed or is missing keeps its curves."""
+        state = file_state(path)
+        if path in self._read_files and state in (None, self._read_files[path][0]):
+            return self._read_files[path]
+        return state, read_entries([path], lambda file: self.workflow.read(file, self.plan))
+
+    def _add_rows(self, results: Mapping[str, Result]) -> None:
+        """Write the summary with the rows of further results."""
+        rows = {stem: summary.row(result, self.workflow.columns) for stem, result in results.items()}
+        _write_summary(
+            self.out, self.shard, self._part, self._shard_entries, self.row_by_stem | rows,
+            columns=self.workflow.columns,
+        )  # fmt: skip
+        self.row_by_stem |= rows
+        self.result_by_stem |= results if self.keeps_results else {}
+
+
+def file_state(path: Path) -> tuple[int, int] | None:
+    """Return the size of a file in bytes and the time of its last change in ns; None if it is missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _begin_folder(out: Path, plan: WorkflowPlan, shard: Shard, part: RunPart) -> None:
-    """Write the settings of a run, and remove the pages and the tables of shards of earlier runs.
+    """Write the settings of a run, and remove the tables of shards of earlier runs.
 
     Args:
         out: Folder of the results.
@@ -193,7 +300,6 @@ def _begin_folder(out: Path, plan: WorkflowPlan, shard: Shard, part: RunPart) ->
     """
     shards.remove_other_tables(shard, out, part.run)
     files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
-    page.remove_pages(out)
 
 
 def _shard_entries(
