@@ -154,7 +154,7 @@ def run_batch(
     run.solve_pending(progress=progress, show=show)
     if shard.n_shards == 1:
         page.write_pages(out, results=run.result_by_stem)
-    return run.outcome
+    return run.batch_outcome
 
 
 @dataclasses.dataclass
@@ -167,7 +167,7 @@ class BatchRun:
     workflow: Workflow
     shard: Shard = WHOLE_RUN
     keeps_results: bool = True
-    """Whether results stay in memory. Without them there is no `outcome`."""
+    """Whether results stay in memory. Without them there is no `batch_outcome`."""
     entries: list[CurveEntry] = dataclasses.field(default_factory=list)
     """Curves of all files, in the order of the files."""
     stems: list[str] = dataclasses.field(default_factory=list)
@@ -210,7 +210,7 @@ class BatchRun:
         Args:
             progress: Function of the number of finished curves, the number of all curves, and a text.
             show: Function that prints a title and the settings of a curve.
-            report: Function that is called with the file and the result of each curve after its row is written.
+            report: Function that is called with the file and the result of each new row after it is written.
         """
         jobs, failed_results = _jobs_and_failures(self.entries, self.stems, self.plan, self.workflow)
         run_measurements = [job.measurement for job in jobs]
@@ -231,8 +231,8 @@ class BatchRun:
         _begin_folder(self.out, self.plan, self.shard, self._part)
         self._add_rows(finished_results)
         path_by_stem = {stem: entry.path for stem, entry in zip(self.stems, self.entries, strict=True)}
-        for stem, result in finished_results.items():
-            report(path_by_stem[stem], result)
+        for stem in failed_results.keys() & finished_results.keys():
+            report(path_by_stem[stem], failed_results[stem])
         measurements = [job.measurement for job in jobs]
         new_results = self.workflow.solve(measurements, self.plan, run_measurements=run_measurements, progress=progress)
         for job, new_result in zip(jobs, new_results, strict=True):
@@ -244,7 +244,12 @@ class BatchRun:
         progress(len(jobs), len(jobs), "")
 
     @property
-    def outcome(self) -> BatchOutcome:
+    def has_pending(self) -> bool:
+        """Whether a curve has no row."""
+        return any(stem not in self.row_by_stem for stem in self.stems)
+
+    @property
+    def batch_outcome(self) -> BatchOutcome:
         """Results and rows of the curves of the shard, in the order of the files."""
         shard_entries = self._shard_entries
         results = [

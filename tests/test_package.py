@@ -16,7 +16,7 @@ from jaxstruc.options.pdf import SHIPPED
 
 MODULE_ORDER = """
 files parameters statistics cache blas
-options: validation pdf small_angle simulation training
+options: validation pdf small_angle series simulation training
 clusters: cluster structure_files distances lattices families fcc_shapes deepstruc_shapes library structure_type
 clusters: description size_classes potential displacement_fields lattice_sites polydisperse random_particles
 clusters: known_phases imperfect_particles ligand_shells
@@ -36,7 +36,7 @@ small_angle: structure_factor shape_parameters design_matrix fit evidence shape_
 small_angle: model_averaging result solve
 report: summary tables figures folder methods_text page_data page_entries page
 shards
-batch
+batch watch
 api
 cli: progress simulate train solve describe main
 __main__

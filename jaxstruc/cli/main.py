@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -25,6 +25,7 @@ from jaxstruc.options.pdf import (
     RefineCommand,
     SolveCommand,
 )
+from jaxstruc.options.series import WatchCommand
 from jaxstruc.options.simulation import GenerateCommand, SimulateCommand
 from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
@@ -43,6 +44,7 @@ Command = (
     | RefineCommand
     | MineCommand
     | SaxsCommand
+    | WatchCommand
     | MergeCommand
     | PageCommand
     | DescribeCommand
@@ -59,6 +61,7 @@ _Subcommand = (
     | Annotated[GenerateCommand, tyro.conf.subcommand("generate")]
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
     | Annotated[TrainClassifierCommand, tyro.conf.subcommand("train-classifier")]
+    | Annotated[WatchCommand, tyro.conf.subcommand("watch")]
     | Annotated[MergeCommand, tyro.conf.subcommand("merge")]
     | Annotated[PageCommand, tyro.conf.subcommand("page")]
     | Annotated[DescribeCommand, tyro.conf.subcommand("describe")]
@@ -74,6 +77,7 @@ commands for measured data:
   mine              Compare thousands of clusters of a library with PDFs, and rank them (cluster mining).
   refine            Fit your own structures to PDFs, with standard errors.
   saxs              Find size, distribution of sizes and shape of particles from small-angle scattering.
+  watch             Analyse the files of a folder while they are measured, and keep the table and the page up to date.
   merge             Write the summary and the page of a run that several jobs shared with --shard.
   page              Write the page of a folder of results (index.html) anew.
   describe          Print all commands, with --json also their options, for other programs.
@@ -120,15 +124,41 @@ def parse(arguments: list[str]) -> Command:
     Raises:
         SystemExit: For `--help`, or if the arguments are not those of a command.
     """
+    return _parse(arguments)
+
+
+def parse_watch(arguments: list[str]) -> tuple[WatchCommand, Command]:
+    """Return the command `watch`, and the command that analyses each file with all other options.
+
+    Raises:
+        SystemExit: For `--help`, or if the arguments are not those of the two commands.
+    """
+    watch_command, inner_arguments = _parse(arguments, return_unknown_args=True)
+    watch_command.options.check()
+    element_arguments = ["--element", watch_command.element] if watch_command.element else []
+    inner_command = _parse(
+        [watch_command.options.with_, *element_arguments, "--out", str(watch_command.out), *inner_arguments]
+    )
+    if inner_command.files:
+        unknown_text = " ".join(map(str, inner_command.files))
+        raise ValueError(f"Expected one folder as the first argument of watch, got also {unknown_text}; drop it.")
+    if getattr(inner_command, "shard", "1/1") != "1/1":
+        raise ValueError("Expected no --shard with watch, which has one run; drop --shard.")
+    return watch_command, inner_command
+
+
+def _parse(arguments: list[str], *, return_unknown_args: bool = False) -> Any:
+    """Return the command that arguments state, and with `return_unknown_args` the arguments that it does not know."""
     registry = ConstructorRegistry()
     registry.primitive_rule(_choice)
     registry.primitive_rule(_optional)
     with registry:
         return tyro.cli(
-            _Subcommand,  # type: ignore[arg-type]
+            _Subcommand,
             args=arguments,
             prog="jaxstruc",
             config=(tyro.conf.OmitArgPrefixes,),
+            return_unknown_args=return_unknown_args,
         )
 
 
@@ -141,9 +171,11 @@ def _run_arguments(arguments: list[str]) -> int:
         print(OVERVIEW.rstrip(), file=sys.stderr)
         return 2
     show_traceback = "--traceback" in arguments
-    command = parse([argument for argument in arguments if argument != "--traceback"])
+    command_arguments = [argument for argument in arguments if argument != "--traceback"]
+    is_watch = command_arguments[0] == "watch"
+    command = None if is_watch else parse(command_arguments)
     try:
-        return _run(command)
+        return watch(*parse_watch(command_arguments)) if is_watch else _run(command)
     except BrokenPipeError:
         raise
     except (ValueError, FloatingPointError, OSError) as error:
@@ -155,7 +187,7 @@ def _run_arguments(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         resume_remark = "Finished results are kept; run the command again to continue."
         restart_remark = "The command starts anew if it is run again."
-        remark = resume_remark if isinstance(command, ResumableCommand) else restart_remark
+        remark = resume_remark if is_watch or isinstance(command, ResumableCommand) else restart_remark
         print(f"jaxstruc: interrupted. {remark}", file=sys.stderr)
         return 130
 
@@ -271,6 +303,17 @@ def saxs(config: SaxsCommand) -> int:
     lines = batch.closing_lines(batch_outcome, config.out, workflow=solve.SAXS_WORKFLOW, shard=shard)
     _print_outcome(batch_outcome, lines, as_json=config.json)
     return batch_outcome.status
+
+
+def watch(config: WatchCommand, inner_config: Command) -> int:
+    """Analyse the files of a folder while they are measured. Lines go to stderr if rows are printed as JSON."""
+    from jaxstruc import cache
+    from jaxstruc.cli import solve
+
+    inner_config.options.check()
+    cache.set_compilation_cache(inner_config.cache)
+    stream = sys.stderr if inner_config.json else sys.stdout
+    return solve.watch(config, inner_config, remark=lambda line: print(line, file=stream, flush=True))
 
 
 def merge(config: MergeCommand) -> int:

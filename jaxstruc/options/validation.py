@@ -223,8 +223,8 @@ def command_arguments(options: Options, *, include_defaults: bool) -> list[str]:
 
 
 def flag(name: str) -> str:
-    """Return the flag of a field on the command line."""
-    return "--" + name.replace("_", "-")
+    """Return the flag of a field on the command line. A last underscore, as in with_, is left out."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 @lru_cache
