@@ -15,7 +15,7 @@ from jaxstruc import files
 from jaxstruc.options.pdf import SHIPPED
 
 MODULE_ORDER = """
-files parameters statistics cache blas
+files parameters statistics change_points cache blas
 options: validation pdf small_angle series simulation training
 clusters: cluster structure_files distances lattices families fcc_shapes deepstruc_shapes library structure_type
 clusters: description size_classes potential displacement_fields lattice_sites polydisperse random_particles
@@ -35,6 +35,7 @@ small_angle: contrast data polyhedra form_factors named_polyhedra size_distribut
 small_angle: structure_factor shape_parameters design_matrix fit evidence shape_fits simulate fitted_curves
 small_angle: model_averaging result solve
 report: summary tables figures folder methods_text page_data page_entries page
+report: series_positions series series_page
 shards
 batch watch
 api

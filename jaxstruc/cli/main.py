@@ -25,7 +25,7 @@ from jaxstruc.options.pdf import (
     RefineCommand,
     SolveCommand,
 )
-from jaxstruc.options.series import WatchCommand
+from jaxstruc.options.series import SeriesCommand, WatchCommand
 from jaxstruc.options.simulation import GenerateCommand, SimulateCommand
 from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
@@ -45,6 +45,7 @@ Command = (
     | MineCommand
     | SaxsCommand
     | WatchCommand
+    | SeriesCommand
     | MergeCommand
     | PageCommand
     | DescribeCommand
@@ -62,6 +63,7 @@ _Subcommand = (
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
     | Annotated[TrainClassifierCommand, tyro.conf.subcommand("train-classifier")]
     | Annotated[WatchCommand, tyro.conf.subcommand("watch")]
+    | Annotated[SeriesCommand, tyro.conf.subcommand("series")]
     | Annotated[MergeCommand, tyro.conf.subcommand("merge")]
     | Annotated[PageCommand, tyro.conf.subcommand("page")]
     | Annotated[DescribeCommand, tyro.conf.subcommand("describe")]
@@ -78,6 +80,7 @@ commands for measured data:
   refine            Fit your own structures to PDFs, with standard errors.
   saxs              Find size, distribution of sizes and shape of particles from small-angle scattering.
   watch             Analyse the files of a folder while they are measured, and keep the table and the page up to date.
+  series            Show the results of many curves against temperature, time or another quantity, with change points.
   merge             Write the summary and the page of a run that several jobs shared with --shard.
   page              Write the page of a folder of results (index.html) anew.
   describe          Print all commands, with --json also their options, for other programs.
@@ -201,6 +204,8 @@ def _run(command: Command) -> int:
     if isinstance(command, DescribeCommand):
         return describe(command)
     command.options.check()
+    if isinstance(command, SeriesCommand):
+        return show_series(command)
     if isinstance(command, SimulateCommand):
         return simulate(command)
     if isinstance(command, GenerateCommand):
@@ -353,6 +358,21 @@ def write_page(config: PageCommand) -> int:
     first_path, *other_paths = page.write_pages(config.out)
     links = f" It links to {len(other_paths)} more." if other_paths else ""
     print(f"Open {first_path} in a browser.{links}")
+    return 0
+
+
+def show_series(config: SeriesCommand) -> int:
+    """Write the tables and the page of a series, and print its change points."""
+    from jaxstruc.report import series, series_page
+
+    series_of_curves = series.read_series(config.out, config.options)
+    paths = series.write_tables(series_of_curves, config.out)
+    page_path = series_page.write_page(series_of_curves, config.out)
+    for row in series.change_rows(series_of_curves):
+        name = series_of_curves.x_name
+        print(f"{row['quantity']} changes between {name} {row[f'{name}_before']:g} and {row[name]:g}.")
+    print(f"{len(series_of_curves.x)} curves: {series_page.change_summary(series_of_curves)}.")
+    print(f"Open {page_path} in a browser. See {', '.join(map(str, paths))}.")
     return 0
 
 

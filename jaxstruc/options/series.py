@@ -60,3 +60,53 @@ class WatchCommand:
     element: Annotated[str, Unset] = ""
     """Element of the sample, e.g. Pt. PDFs need it."""
     options: Annotated[WatchOptions, tyro.conf.arg(name="")] = WatchOptions()
+
+
+@dataclass(frozen=True)
+class SeriesOptions(Options):
+    """Quantity by which the curves are ordered."""
+
+    x_from: Annotated[
+        str,
+        tyro.conf.arg(
+            help="Quantity by which the curves are ordered, e.g. temperature. Its values come from --metadata, "
+            "--name-pattern, or the headers of the measured files. order: the order of the rows."
+        ),
+    ] = "order"
+    metadata: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            help="Table (.csv) with the names of the measured files in the column file, and a column with the name of "
+            "the quantity.",
+            help_behavior_hint="",
+        ),
+    ] = None
+    name_pattern: Annotated[
+        str | None,
+        tyro.conf.arg(
+            help="Text in the names of the files, or in the labels of the curves of a file, in which {} stands for the "
+            "number, e.g. '_{}K'.",
+            help_behavior_hint="",
+        ),
+    ] = None
+
+    def check_together(self) -> None:
+        """Check that there is one source of the values, and that a pattern has a place for the number."""
+        if self.name_pattern is not None and self.name_pattern.count("{}") != 1:
+            raise ValueError(f"Expected {{}} once in --name-pattern, got {self.name_pattern!r}; pass e.g. '_{{}}K'.")
+        if self.name_pattern is not None and self.metadata is not None:
+            raise ValueError("Expected --name-pattern or --metadata, got both; drop one of them.")
+        if self.x_from == "order" and (self.name_pattern or self.metadata):
+            raise ValueError("Expected --x-from with the name of the quantity, got none; pass e.g. temperature.")
+
+
+@dataclass(frozen=True)
+class SeriesCommand:
+    """Show the results of many curves against temperature, time or another quantity, with change points.
+
+    Example: jaxstruc series out/ --x-from temperature --name-pattern '_{}K'
+    """
+
+    out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT", help_behavior_hint="")]]
+    """Folder of the results, i.e. --out of an earlier command."""
+    options: Annotated[SeriesOptions, tyro.conf.arg(name="")] = SeriesOptions()

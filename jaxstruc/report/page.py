@@ -4,7 +4,7 @@ The page has the table of all curves, and figures, structures and values of each
 curve are plain HTML. The data of each curve are a JSON text of their own, which the scripts of the page read when the
 curve is opened. A folder with more than `MAX_CURVES` curves has several pages, which link to each other.
 
-All texts from files are escaped: in HTML by `html.escape`, in JSON by `_json_text`.
+All texts from files are escaped: in HTML by `html.escape`, in JSON by `json_text`.
 """
 
 import importlib.util
@@ -150,7 +150,7 @@ def _page_text(
     for index, entry in zip(group, entries, strict=True):
         data = page_data.curve_data(entry, thinning)
         first = first or data
-        data_texts.append(f'<script type="application/json" id="curve-{index}">{_json_text(data)}</script>')
+        data_texts.append(f'<script type="application/json" id="curve-{index}">{json_text(data)}</script>')
         results.append(_without_arrays(entry.result))
         page_rows.append(entry.row)
     assert first is not None
@@ -172,13 +172,13 @@ def _page_text(
     parts = {
         "title": escape(title),
         "style": (TEMPLATE / "page.css").read_text("utf-8"),
-        "counts": escape(_status_counts(rows)),
+        "counts": escape(status_counts(rows)),
         "links": _page_links(number, groups),
         "table": _table(listed_rows),
         "first_answer": _answer_html(first),
-        "page_facts": _json_text(page_facts),
+        "page_facts": json_text(page_facts),
         "data": "\n".join(data_texts),
-        "plotly": _plotly_source() if needs_plotly else "",
+        "plotly": plotly_source() if needs_plotly else "",
         "scripts": "\n".join((TEMPLATE / name).read_text("utf-8") for name in SCRIPTS),
         "version": escape(jaxstruc.__version__),
     }
@@ -196,7 +196,7 @@ def _element_text(options: Mapping[str, Any]) -> str:
     return f" of {element}" if isinstance(element, str) and element else ""
 
 
-def _status_counts(rows: Sequence[Row]) -> str:
+def status_counts(rows: Sequence[Row]) -> str:
     """Return the number of curves of each status in words."""
     counts = {status: sum(row["status"] == status for row in rows) for status in STATUS_SYMBOLS}
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
@@ -287,7 +287,7 @@ def _message_heading(status: str) -> str:
     return "Reason" if status == "failed" else "Doubts"
 
 
-def _json_text(data: Any) -> str:
+def json_text(data: Any) -> str:
     """Return compact JSON that can stand in a script element: it has no "<", ">" or "&"."""
     try:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False)
@@ -305,7 +305,7 @@ def _without_nan(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def _plotly_source() -> str:
+def plotly_source() -> str:
     """Return the script of plotly. Its package is not imported, because that takes longer than to write a page.
 
     Raises:

@@ -146,7 +146,7 @@ def test_100_of_the_largest_structures_fit_on_a_page():
     result = dataclasses.replace(pdf_result(), candidates=(best, *pdf_result().candidates[1:]))
     data = data_of(result, COMPACT)
     assert len(largest) == 1439 and [structure["rank"] for structure in data["structures"]] == [1]
-    assert len(page._plotly_source()) + 100 * (len(page._json_text(data)) + 1000) < MAX_PAGE_BYTES
+    assert len(page.plotly_source()) + 100 * (len(page.json_text(data)) + 1000) < MAX_PAGE_BYTES
 
 
 def test_more_than_200_curves_have_linked_pages(tmp_path):
