@@ -7,6 +7,7 @@ does not end the run.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jaxstruc import files, shards
-from jaxstruc.io import columns, read
+from jaxstruc.io import columns, read, repeated_curves
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.options.pdf import CurveOptions
@@ -131,6 +132,7 @@ def run_batch(
     show: Callable[[str, Sequence[Setting]], None],
     workflow: Workflow | None = None,
     shard: Shard = WHOLE_RUN,
+    n_averaged: int = 1,
 ) -> BatchOutcome:
     """Solve the curves of the files, and write the folder of results after each curve.
 
@@ -142,11 +144,12 @@ def run_batch(
         show: Function that prints a title and the settings of a curve.
         workflow: Workflow of the command. The default is that of PDFs.
         shard: Part of the curves that are solved. The default is all.
+        n_averaged: Number of consecutive curves that are averaged.
 
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
-    run = BatchRun(out, plan, workflow or PDF_WORKFLOW, shard)
+    run = BatchRun(out, plan, workflow or PDF_WORKFLOW, shard, n_averaged)
     run.read(paths)
     if len(paths) == 1 and not any(isinstance(entry.content, Measurement) for entry in run.entries):
         raise ValueError(run.entries[0].content)
@@ -166,6 +169,8 @@ class BatchRun:
     plan: WorkflowPlan
     workflow: Workflow
     shard: Shard = WHOLE_RUN
+    n_averaged: int = 1
+    """Number of consecutive curves that are averaged."""
     keeps_results: bool = True
     """Whether results stay in memory. Without them there is no `batch_outcome`."""
     entries: list[CurveEntry] = dataclasses.field(default_factory=list)
@@ -188,7 +193,8 @@ class BatchRun:
         """
         earlier_curves = dict(zip(self.stems, self.entries, strict=True))
         self._read_files = {path: self._read_file(path) for path in paths}
-        self.entries = [entry for path in paths for entry in self._read_files[path][1]]
+        entries = [entry for path in paths for entry in self._read_files[path][1]]
+        self.entries = average_entries(entries, self.n_averaged)
         self.stems = unique_stems(self.entries)
         curve_by_stem = dict(zip(self.stems, self.entries, strict=True))
         self._has_saved_results = not earlier_curves or not earlier_curves.keys() <= curve_by_stem.keys()
@@ -436,6 +442,38 @@ def read_entries(
                 frame = number if len(file_curves) > 1 else None
                 entries.append(CurveEntry(path, frame, _file_checksum(path), " ".join(str(curve).split())))
     return entries
+
+
+def average_entries(entries: Sequence[CurveEntry], n_averaged: int) -> list[CurveEntry]:
+    """Return the curves with each group of consecutive ones replaced by their mean.
+
+    The curves of a file with several curves form groups of their own, and so do consecutive files with one curve. The
+    last group may be smaller. Curves that cannot be used stay.
+
+    Args:
+        entries: Curves of all files.
+        n_averaged: Number of curves of a group.
+    """
+    if n_averaged == 1:
+        return list(entries)
+    merged_entries: list[CurveEntry] = []
+    for _, neighbours in itertools.groupby(entries, key=lambda entry: None if entry.frame is None else entry.path):
+        file_entries = list(neighbours)
+        for start in range(0, len(file_entries), n_averaged):
+            group = file_entries[start : start + n_averaged]
+            usable_entries = [entry for entry in group if isinstance(entry.content, Measurement)]
+            merged_entries += [_mean_entry(usable_entries)] if usable_entries else []
+            merged_entries += [entry for entry in group if not isinstance(entry.content, Measurement)]
+    return merged_entries
+
+
+def _mean_entry(entries: Sequence[CurveEntry]) -> CurveEntry:
+    """Return the mean of curves that can be used, or the reason why they cannot be averaged."""
+    try:
+        mean = repeated_curves.average([entry.content for entry in entries if isinstance(entry.content, Measurement)])
+    except ReadError as error:
+        return entries[0]._replace(content=str(error))
+    return entries[0]._replace(sha256=mean.sha256, content=mean)
 
 
 def prepare_curves(

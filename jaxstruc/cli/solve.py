@@ -62,7 +62,13 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
     plan = make_solve_plan(config.element, config.options, progress=progress)._replace(n_devices=config.devices)
     return batch.run_batch(
-        config.files, config.out, plan, progress=progress, show=_settings_printer(config), shard=shard
+        config.files,
+        config.out,
+        plan,
+        progress=progress,
+        show=_settings_printer(config),
+        shard=shard,
+        n_averaged=config.average,
     )
 
 
@@ -79,7 +85,7 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
     batch.check_inputs(config.files, config.out, plan, workflow=SAXS_WORKFLOW)
     return batch.run_batch(
         config.files, config.out, plan, progress=progress, show=_settings_printer(config), workflow=SAXS_WORKFLOW,
-        shard=shard,
+        shard=shard, n_averaged=config.average,
     )  # fmt: skip
 
 
@@ -96,7 +102,7 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
     batch.check_inputs(measured, config.out, plan, workflow=REFINE_WORKFLOW)
     return batch.run_batch(
         measured, config.out, plan, progress=progress, show=_settings_printer(config), workflow=REFINE_WORKFLOW,
-        shard=shard,
+        shard=shard, n_averaged=config.average,
     )  # fmt: skip
 
 
@@ -125,6 +131,7 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     bond = form_factors.bond_length(config.element)
     network = weights.load_classifier(config.options.weights)
     entries = batch.read_entries(config.files, lambda path: _read_pdfs(path, config.options, bond))
+    entries = batch.average_entries(entries, config.average)
     measurements = [entry.content for entry in entries if isinstance(entry.content, Measurement)]
     if len(config.files) == 1 and not measurements:
         raise ValueError(entries[0].content)

@@ -11,6 +11,7 @@ from jaxstruc.options.validation import (
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
+    AverageCount,
     Bounds,
     Cache,
     Devices,
@@ -328,6 +329,7 @@ class ClassifyCommand:
     out: Out
     """Folder for the table (summary.csv), the figure (types.png) and the page (index.html)."""
     options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
+    average: AverageCount = 1
     cache: Cache = True
     json: JsonOutput = False
 
@@ -348,6 +350,7 @@ class SolveCommand:
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
+    average: AverageCount = 1
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True
@@ -369,6 +372,7 @@ class MineCommand:
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
+    average: AverageCount = 1
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True
@@ -386,6 +390,7 @@ class RefineCommand:
     """Structure files of one element, and then PDFs (.gr). name.xyz@2 selects the third structure of a file."""
     out: Folder
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
+    average: AverageCount = 1
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True

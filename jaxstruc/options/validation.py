@@ -94,6 +94,15 @@ Devices = Annotated[
     COUNT,
 ]
 """Number of devices of a run."""
+AverageCount = Annotated[
+    int,
+    tyro.conf.arg(
+        help="Number of repeated curves that are averaged before the analysis: consecutive curves of a file with "
+        "several curves (--frame all), or consecutive files."
+    ),
+    COUNT,
+]
+"""Number of averaged curves."""
 Frame = Annotated[
     int | Literal["all"] | None,
     tyro.conf.arg(

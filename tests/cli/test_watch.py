@@ -67,7 +67,7 @@ def test_each_file_has_one_row_although_the_process_is_killed(tmp_path, n_files,
         (("--qmin", 1), "Expected a folder of measured files"),
         (("more", "--qmin", 1), "drop it"),
         (("--until", 0), "--until of at least 1"),
-        (("--with", "mine", "--shard", "1/2"), "drop --shard"),
+        (("--with", "mine", "--shard", "1/2"), "--shard"),
         (("--with", "refine"), "--with"),
     ],
 )
