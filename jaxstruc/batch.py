@@ -19,6 +19,7 @@ from jaxstruc.io import columns, read, repeated_curves
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.options.pdf import CurveOptions
+from jaxstruc.pdf.neighbour import NEIGHBOUR_KEY, neighbour_facts, neighbour_key
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 from jaxstruc.report import folder, page, summary, tables
@@ -133,6 +134,7 @@ def run_batch(
     workflow: Workflow | None = None,
     shard: Shard = WHOLE_RUN,
     n_averaged: int = 1,
+    from_neighbour: bool = False,
 ) -> BatchOutcome:
     """Solve the curves of the files, and write the folder of results after each curve.
 
@@ -145,6 +147,7 @@ def run_batch(
         workflow: Workflow of the command. The default is that of PDFs.
         shard: Part of the curves that are solved. The default is all.
         n_averaged: Number of consecutive curves that are averaged.
+        from_neighbour: Whether the structures of each curve are also fitted to the next one.
 
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
@@ -155,6 +158,8 @@ def run_batch(
         raise ValueError(run.entries[0].content)
     page.remove_pages(out)
     run.solve_pending(progress=progress, show=show)
+    if from_neighbour:
+        run.fit_neighbours(progress)
     if shard.n_shards == 1:
         page.write_pages(out, results=run.result_by_stem)
     return run.batch_outcome
@@ -248,6 +253,26 @@ class BatchRun:
             self._add_rows({job.stem: result})
             report(path_by_stem[job.stem], result)
         progress(len(jobs), len(jobs), "")
+
+    def fit_neighbours(self, progress: ProgressCallback) -> None:
+        """Fit the structures of each curve to the next one, and add Rw and type to the row of the next one.
+
+        All other columns stay as they are.
+        """
+        assert isinstance(self.plan, PdfPlan)
+        curve_by_stem = dict(zip(self.stems, self.entries, strict=True))
+        previous: PdfResult | None = None
+        for n_done, (stem, entry) in enumerate(curve_by_stem.items()):
+            result = self.result_by_stem[stem]
+            if not isinstance(result, PdfResult) or not result.candidates or not isinstance(entry.content, Measurement):
+                continue
+            if previous is not None and result.facts.get(NEIGHBOUR_KEY) != neighbour_key(previous):
+                progress(n_done, len(curve_by_stem), f"{result.name}: structures of the curve before")
+                facts = result.facts | neighbour_facts(entry.content, previous, self.plan)
+                result = dataclasses.replace(result, facts=facts)
+                folder.write_result(result, self.out, stem)
+                self._add_rows({stem: result})
+            previous = result
 
     @property
     def has_pending(self) -> bool:

@@ -30,7 +30,7 @@ network: weights
 network.classifier: predict
 pdf: fit_quality posterior stacking target fit candidates ensemble_model ensemble instrument relax screening
 pdf: relaxed_screening classifier_prior cross_validation distribution site_moves search_starts search_minima
-pdf: site_search sources plan result candidate_fits solve classify
+pdf: site_search sources plan result candidate_fits solve neighbour classify
 small_angle: contrast data polyhedra form_factors named_polyhedra size_distributions smearing free_distribution
 small_angle: structure_factor shape_parameters design_matrix fit evidence shape_fits simulate fitted_curves
 small_angle: model_averaging result solve

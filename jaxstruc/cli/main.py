@@ -145,8 +145,11 @@ def parse_watch(arguments: list[str]) -> tuple[WatchCommand, Command]:
     if inner_command.files:
         unknown_text = " ".join(map(str, inner_command.files))
         raise ValueError(f"Expected one folder as the first argument of watch, got also {unknown_text}; drop it.")
-    if getattr(inner_command, "shard", "1/1") != "1/1" or inner_command.average != 1:
-        raise ValueError("Expected neither --shard nor --average with watch, which analyses each file; drop them.")
+    is_single = inner_command.average == 1 and not getattr(inner_command, "from_neighbour", False)
+    if getattr(inner_command, "shard", "1/1") != "1/1" or not is_single:
+        raise ValueError(
+            "Expected no --shard, --average or --from-neighbour with watch, which analyses each file alone; drop them."
+        )
     return watch_command, inner_command
 
 

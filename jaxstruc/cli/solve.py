@@ -59,6 +59,8 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
     """
     shard = parse_shard(config.shard)
     check_devices(config.devices)
+    if config.from_neighbour and shard.n_shards > 1:
+        raise ValueError("Expected no --shard with --from-neighbour, which needs all curves in one run; drop one.")
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
     plan = make_solve_plan(config.element, config.options, progress=progress)._replace(n_devices=config.devices)
     return batch.run_batch(
@@ -69,6 +71,7 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
         show=_settings_printer(config),
         shard=shard,
         n_averaged=config.average,
+        from_neighbour=config.from_neighbour,
     )
 
 

@@ -75,6 +75,13 @@ Types = Annotated[
         "types have equal weights."
     ),
 ]
+FromNeighbour = Annotated[
+    bool,
+    tyro.conf.arg(
+        help="Also fit the best structures of each curve to the next one. Rw and type of the best of them are in the "
+        "columns neighbour_rw and neighbour_type, and all other columns stay the same."
+    ),
+]
 SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
 SHIPPED = SHIPPED_WEIGHTS / "fcc.safetensors"
 """Weights of the shipped network that proposes structures."""
@@ -351,6 +358,7 @@ class SolveCommand:
     out: Folder
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
     average: AverageCount = 1
+    from_neighbour: FromNeighbour = False
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True
@@ -373,6 +381,7 @@ class MineCommand:
     out: Folder
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
     average: AverageCount = 1
+    from_neighbour: FromNeighbour = False
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True

@@ -86,11 +86,12 @@ class Series(NamedTuple):
 
 QUANTITIES = {
     "n_atoms": "Number of atoms", "diameter": "Longest diameter", "mean_diameter": "Mean diameter by volume",
-    "width": "Width of the distribution by volume", "radius": "Mean radius by number", "pd": "Polydispersity by number",
-    "rw": "Rw", "chi2": "Reduced χ²", "stretch": "Stretch", "uiso": "Uiso", "delta1": "delta1", "delta2": "delta2",
-    "relaxation": "Relaxation", "hexagonal": "Share of hexagonal layers", "scale": "Scale", "background": "Background",
-    "qdamp": "qdamp", "volume_fraction": "Volume fraction of hard spheres", "aspect_ratio": "Aspect ratio",
-    "shell_thickness": "Thickness of the shell",
+    "width": "Width of the distribution by volume", "radius": "Mean radius by number",
+    "pd": "Polydispersity by number", "rw": "Rw", "neighbour_rw": "Rw of the structure of the curve before",
+    "chi2": "Reduced χ²", "stretch": "Stretch", "uiso": "Uiso", "delta1": "delta1", "delta2": "delta2",
+    "relaxation": "Relaxation", "hexagonal": "Share of hexagonal layers", "scale": "Scale",
+    "background": "Background", "qdamp": "qdamp", "volume_fraction": "Volume fraction of hard spheres",
+    "aspect_ratio": "Aspect ratio", "shell_thickness": "Thickness of the shell",
 }  # fmt: skip
 """Titles of the quantities that a series shows, by the names of their columns."""
 

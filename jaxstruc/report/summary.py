@@ -36,7 +36,7 @@ SUMMARY_COLUMNS = (
     *"diameter_low diameter_high hexagonal hexagonal_low hexagonal_high".split(),
     *VALUE_COLUMNS,
     *"relaxation_low relaxation_high".split(),
-    *"qdamp_origin qmax rmin rmax sigma_g sigma_g_origin averaged".split(),
+    *"qdamp_origin qmax rmin rmax sigma_g sigma_g_origin averaged neighbour_rw neighbour_type".split(),
     *"diameter_estimate independent rw_unmoved moved".split(),
     *(f"share_{name}{end}" for name in sorted(set(FAMILY_TYPES.values())) for end in ("", "_low", "_high")),
     *"classifier_types n_screened effective_samples seed model seconds version sha256".split(),
@@ -55,6 +55,7 @@ SUMMARY_COLUMNS = (
   unless qmin was inferred.
 - `sigma_g` is the root mean square of the standard errors of G(r), and `sigma_g_origin` names their column. Both are
   empty if the file has no errors, or if they are constant.
+- `neighbour_rw` and `neighbour_type` are those of the best structure of the curve before (`--from-neighbour`).
 - `averaged` is the number of repeated curves that were averaged; empty if the curve is a single one.
 - `types` has the sum of the weights of each type, unless `sample` is distribution. `ties` is the number of candidates
   in the 90 % set, which is the smallest set with 90 % of the weight.
@@ -69,6 +70,7 @@ REFINE_SUMMARY_COLUMNS = tuple(
     name
     for name in SUMMARY_COLUMNS
     if name not in ("sample", *SIZE_COLUMNS, "rw_holdout", "rw_holdout_single", "rw_ensemble", "seed", "model")
+    and not name.startswith("neighbour_")
     and name not in ("classifier_types", "n_screened", "effective_samples")
     and not name.startswith("share_")
 )
