@@ -8,7 +8,7 @@ Killick, P. Fearnhead, I. A. Eckley, J. Am. Stat. Assoc. 107, 1590 (2012), doi 1
 
 The variance $\sigma^2$ of the noise comes from second differences, which neither a jump nor a trend changes much (T.
 Gasser, L. Sroka, C. Jennen-Steinmetz, Biometrika 73, 625 (1986), doi 10.1093/biomet/73.3.625). The penalty is
-calibrated on simulated series without a change: a chosen share of them gets a false alarm.
+calibrated on simulated series without a change: a small share of them gets a false alarm.
 """
 
 import itertools
@@ -21,8 +21,9 @@ MIN_SEGMENT = 4
 """Smallest number of frames of a segment. A line through fewer frames would follow single outliers."""
 MAX_FRAMES = 2000
 """Largest number of frames of a series. The memory grows with its square."""
-FALSE_ALARM_RATE = 0.05
-"""Share of series without a change that get a change point."""
+FALSE_ALARM_RATE, CALIBRATION_RATE = 0.05, 0.035
+"""Largest share of series without a change that get a change point; share of the simulated series that get one. It is
+smaller, because the penalty has the error of a quantile of few simulated series."""
 N_CALIBRATION_SERIES = 400
 """Number of simulated series from which a penalty is calibrated."""
 MAX_CALIBRATION_FRAMES = 200
@@ -139,7 +140,7 @@ def _continuous_change(values: Float[np.ndarray, "frame quantity"], change: int,
 
 @lru_cache(maxsize=64)
 def change_penalty(n_frames: int, n_quantities: int, n_tests: int = 1) -> float:
-    """Return the penalty of a change at which the chosen share of series of white noise gets a change point.
+    """Return the penalty of a change at which `CALIBRATION_RATE` of the series of white noise get a change point.
 
     Args:
         n_frames: Number of frames.
@@ -153,7 +154,7 @@ def change_penalty(n_frames: int, n_quantities: int, n_tests: int = 1) -> float:
     generator = np.random.default_rng(n_frames)
     gains = [_largest_gain(generator.normal(size=(n_frames, n_quantities))) for _ in range(N_CALIBRATION_SERIES)]
     # The tail of a maximum of many chi-squared gains is exponential, so that the rate for several tests extrapolates.
-    quantile = float(np.quantile(gains, 1 - FALSE_ALARM_RATE))
+    quantile = float(np.quantile(gains, 1 - CALIBRATION_RATE))
     return quantile + 2 * np.log(n_tests)
 
 

@@ -27,6 +27,8 @@ TEMPLATE = Path(__file__).parent / "page_template"
 """Folder of the template, the style and the scripts of the page."""
 SCRIPTS = ("saving.js", "figures.js", "viewer.js", "table.js", "page.js")
 """Scripts of the page, in the order in which they are run."""
+SERIES_PAGE_NAME = "series.html"
+"""Name of the page of a series."""
 MAX_CURVES = 200
 """Largest number of curves with figures on one page."""
 STATUS_SYMBOLS = {"solved": "✓", "weak": "!", "failed": "×"}
@@ -78,6 +80,15 @@ SAXS_TABLE = (
     Column("Mean diameter by volume (Å)", "mean_diameter", ("mean_diameter_low", "mean_diameter_high"), ".4g"),
     Column("Width by volume", "width", ("width_low", "width_high"), ".0%", "Standard deviation over mean"),
     Column("Mean radius by number (Å)", "radius", ("radius_low", "radius_high"), ".4g"),
+    Column("Aspect ratio", "aspect_ratio", ("aspect_ratio_low", "aspect_ratio_high"), ".3g"),
+    Column("Shell (Å)", "shell_thickness", ("shell_thickness_low", "shell_thickness_high"), ".3g", "Thickness"),
+    Column(
+        "Volume fraction",
+        "volume_fraction",
+        ("volume_fraction_low", "volume_fraction_high"),
+        ".3g",
+        "Volume fraction of hard spheres",
+    ),
     Column("Reduced χ²", "chi2", None, ".4g"),
 )
 """Columns of the table for `saxs`."""
@@ -97,13 +108,14 @@ def write_pages(out: Path, *, results: Mapping[str, Result] | None = None) -> li
     options = page_entries.read_options(out)
     has_results = not page_entries.is_classification(rows)
     groups = [range(start, min(start + MAX_CURVES, len(rows))) for start in range(0, len(rows), MAX_CURVES)]
+    has_series = (out / SERIES_PAGE_NAME).exists()
     paths = []
     for number, group in enumerate(groups):
         entries = (
             page_entries.read_entry(rows[index], out if has_results else None, options, results or {})
             for index in group
         )
-        text = _page_text(entries, rows, number=number, groups=groups, options=options)
+        text = _page_text(entries, rows, number=number, groups=groups, options=options, has_series=has_series)
         paths.append(out / page_name(number))
         files.write_text(paths[-1], text)
     for path in set(_written_pages(out)) - set(paths):
@@ -134,6 +146,7 @@ def _page_text(
     number: int,
     groups: Sequence[range],
     options: Mapping[str, Any],
+    has_series: bool,
 ) -> str:
     """Return the HTML of a page.
 
@@ -143,6 +156,7 @@ def _page_text(
         number: Number of the page, counted from 0.
         groups: Numbers of the curves of each page.
         options: Recorded options of the run.
+        has_series: Whether the folder has a page of the series.
     """
     group = groups[number]
     thinning = DETAILED if len(group) <= MAX_DETAILED_CURVES else COMPACT
@@ -173,7 +187,7 @@ def _page_text(
         "title": escape(title),
         "style": (TEMPLATE / "page.css").read_text("utf-8"),
         "counts": escape(status_counts(rows)),
-        "links": _page_links(number, groups),
+        "links": _page_links(number, groups, has_series=has_series),
         "table": _table(listed_rows),
         "first_answer": _answer_html(first),
         "page_facts": json_text(page_facts),
@@ -202,16 +216,17 @@ def status_counts(rows: Sequence[Row]) -> str:
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
 
 
-def _page_links(number: int, groups: Sequence[range]) -> str:
-    """Return the links between several pages as HTML; empty for one page."""
+def _page_links(number: int, groups: Sequence[range], *, has_series: bool) -> str:
+    """Return the links between several pages, and to the series, as HTML; empty for one page without a series."""
+    series_link = f'<nav aria-label="Series"><a href="{SERIES_PAGE_NAME}">Series</a></nav>' if has_series else ""
     if len(groups) == 1:
-        return ""
+        return series_link
     links = [
         f'<a href="{page_name(page)}"{" aria-current=page" if page == number else ""}>{group[0] + 1} to '
         f"{group[-1] + 1}</a>"
         for page, group in enumerate(groups)
     ]
-    return f'<nav aria-label="Pages"><span>Curves</span> {" ".join(links)}</nav>'
+    return f'<nav aria-label="Pages"><span>Curves</span> {" ".join(links)}</nav>{series_link}'
 
 
 def _table(rows: Mapping[int, Row]) -> str:

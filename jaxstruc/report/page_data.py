@@ -230,6 +230,10 @@ def _(result: PdfResult, thinning: Thinning) -> JsonData | None:
         "fit": rounded(curve.calculated[rows], largest=scale),
         "range": [float(curve.x[0]), float(curve.x[-1])],
     }
+    ensemble = result.ensemble
+    if ensemble is not None and ensemble.calculated is not None and ensemble.sample != "single":
+        data["ensemble"] = rounded(ensemble.calculated[rows], largest=scale)
+        data["ensemble_label"] = f"distribution with a background, Rw {ensemble.rw:.3f}"
     if np.any(curve.background):
         data["background"] = rounded(curve.background[rows], largest=scale)
     return data

@@ -15,15 +15,14 @@ from jaxstruc.report.series import Series
 
 SCRIPTS = ("saving.js", "figures.js", "series.js")
 """Scripts of the page, in the order in which they are run."""
-PAGE_NAME = "series.html"
 MAX_POINTS = 300
 """Largest number of points of a curve on the page."""
 MAX_NUMBERS = 300_000
 """Largest number of values of all curves on the page. The curves of longer series have fewer points."""
 METHOD = (
     "Change points come from optimal partitioning into straight lines (Jackson et al. 2005; PELT). The penalty is "
-    f"calibrated so that {change_points.FALSE_ALARM_RATE:.0%} of constant series have a false alarm in any quantity. "
-    "A curved course is described by several straight lines."
+    f"calibrated so that at most {change_points.FALSE_ALARM_RATE:.0%} of constant series have a false alarm in any "
+    "quantity. A curved course is described by several straight lines."
 )
 
 
@@ -43,7 +42,7 @@ def write_page(series_of_curves: Series, out: Path) -> Path:
         "pages": '<nav aria-label="Pages"><a href="index.html">Each curve</a></nav>',
     }
     template = (page.TEMPLATE / "series.html").read_text("utf-8")
-    path = out / PAGE_NAME
+    path = out / page.SERIES_PAGE_NAME
     files.write_text(path, re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template))
     return path
 
