@@ -91,6 +91,7 @@ class PageWriter:
         """Begin with the rows of a run."""
         self._run = run
         self._written_rows: dict = {}
+        self._cache: page.PageCache = {}
         self._next_time = 0.0
 
     def write(self, *, is_waiting: bool) -> None:
@@ -102,7 +103,7 @@ class PageWriter:
         if not rows or not is_changed or (is_waiting and time.monotonic() < self._next_time):
             return
         start_time = time.monotonic()
-        page.write_pages(self._run.out)
+        page.write_pages(self._run.out, cache=self._cache)
         self._written_rows = dict(rows)
         self._next_time = time.monotonic() + (time.monotonic() - start_time) / MAX_PAGE_SHARE
 

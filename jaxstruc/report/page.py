@@ -11,7 +11,7 @@ import importlib.util
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jaxstruc
 from jaxstruc import files
 from jaxstruc.report import methods_text, page_data, page_entries
-from jaxstruc.report.page_data import COMPACT, DETAILED, MAX_DETAILED_CURVES, JsonData, PageEntry
+from jaxstruc.report.page_data import COMPACT, DETAILED, MAX_DETAILED_CURVES, JsonData
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
 
@@ -94,12 +94,31 @@ SAXS_TABLE = (
 """Columns of the table for `saxs`."""
 
 
-def write_pages(out: Path, *, results: Mapping[str, Result] | None = None) -> list[Path]:
+class PageCurve(NamedTuple):
+    """One curve of a page."""
+
+    row: Row
+    """Cells of the summary by column."""
+    data_text: str
+    """Data of the curve as JSON."""
+    result: Result
+    """Result without arrays, for the list of references."""
+
+
+PageCache = dict[tuple, PageCurve]
+"""Curves of a page by their rows and thinning."""
+
+
+def write_pages(
+    out: Path, *, results: Mapping[str, Result] | None = None, cache: PageCache | None = None
+) -> list[Path]:
     """Write the pages of a folder of results, and return their paths. The first one is index.html.
 
     Args:
         out: Folder of the results.
         results: Saved results by stem that need not be read from the folder again.
+        cache: Curves of the last pages of the folder, which are made again only if their rows have changed. The new
+            curves replace them.
 
     Raises:
         ValueError: If the folder has no results.
@@ -109,17 +128,27 @@ def write_pages(out: Path, *, results: Mapping[str, Result] | None = None) -> li
     has_results = not page_entries.is_classification(rows)
     groups = [range(start, min(start + MAX_CURVES, len(rows))) for start in range(0, len(rows), MAX_CURVES)]
     has_series = (out / SERIES_PAGE_NAME).exists()
-    paths = []
+    paths, new_cache = [], PageCache()
     for number, group in enumerate(groups):
-        entries = (
-            page_entries.read_entry(rows[index], out if has_results else None, options, results or {})
-            for index in group
-        )
-        text = _page_text(entries, rows, number=number, groups=groups, options=options, has_series=has_series)
+        thinning = DETAILED if len(group) <= MAX_DETAILED_CURVES else COMPACT
+        page_curves = []
+        for row in map(rows.__getitem__, group):
+            key = (*row.items(), thinning)
+            page_curve = cache.get(key) if cache else None
+            if page_curve is None:
+                entry = page_entries.read_entry(row, out if has_results else None, options, results or {})
+                data_text = json_text(page_data.curve_data(entry, thinning))
+                page_curve = PageCurve(entry.row, data_text, _without_arrays(entry.result))
+            page_curves.append(page_curve)
+            new_cache[key] = page_curve
+        text = _page_text(page_curves, rows, number=number, groups=groups, options=options, has_series=has_series)
         paths.append(out / page_name(number))
         files.write_text(paths[-1], text)
     for path in set(_written_pages(out)) - set(paths):
         path.unlink(missing_ok=True)
+    if cache is not None:
+        cache.clear()
+        cache.update(new_cache)
     return paths
 
 
@@ -140,7 +169,7 @@ def page_name(number: int) -> str:
 
 
 def _page_text(
-    entries: Iterator[PageEntry],
+    page_curves: Sequence[PageCurve],
     rows: Sequence[Row],
     *,
     number: int,
@@ -151,7 +180,7 @@ def _page_text(
     """Return the HTML of a page.
 
     Args:
-        entries: Curves of the page.
+        page_curves: Curves of the page.
         rows: Rows of all curves. The first page has the table of all of them.
         number: Number of the page, counted from 0.
         groups: Numbers of the curves of each page.
@@ -159,16 +188,12 @@ def _page_text(
         has_series: Whether the folder has a page of the series.
     """
     group = groups[number]
-    thinning = DETAILED if len(group) <= MAX_DETAILED_CURVES else COMPACT
-    page_rows, data_texts, results, first = [], [], [], None
-    for index, entry in zip(group, entries, strict=True):
-        data = page_data.curve_data(entry, thinning)
-        first = first or data
-        data_texts.append(f'<script type="application/json" id="curve-{index}">{json_text(data)}</script>')
-        results.append(_without_arrays(entry.result))
-        page_rows.append(entry.row)
-    assert first is not None
-    listed_rows = dict(zip(group, page_rows, strict=True))
+    data_texts = [
+        f'<script type="application/json" id="curve-{index}">{page_curve.data_text}</script>'
+        for index, page_curve in zip(group, page_curves, strict=True)
+    ]
+    results = [page_curve.result for page_curve in page_curves]
+    listed_rows = {index: page_curve.row for index, page_curve in zip(group, page_curves, strict=True)}
     if number == 0:
         listed_rows |= {index: rows[index] for index in range(len(group), len(rows))}
     needs_plotly = any('"fit":{' in text or '"sizes":{' in text or '"candidates":{' in text for text in data_texts)
@@ -189,7 +214,7 @@ def _page_text(
         "counts": escape(status_counts(rows)),
         "links": _page_links(number, groups, has_series=has_series),
         "table": _table(listed_rows),
-        "first_answer": _answer_html(first),
+        "first_answer": _answer_html(json.loads(page_curves[0].data_text)),
         "page_facts": json_text(page_facts),
         "data": "\n".join(data_texts),
         "plotly": plotly_source() if needs_plotly else "",
