@@ -22,6 +22,7 @@ clusters: description size_classes potential displacement_fields lattice_sites p
 clusters: known_phases imperfect_particles ligand_shells
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate imperfect_pdf sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
+io: repeated_curves
 result devices
 network.classifier: relaxed_clusters particles simulated_pdfs model training shell_detector
 network.cvae: representation dataset model stress trilateration propose loss training

@@ -50,6 +50,8 @@ Command = (
     | PageCommand
     | DescribeCommand
 )
+WatchedCommand = ClassifyCommand | MineCommand | SolveCommand | SaxsCommand
+"""Commands that `watch` runs for each file."""
 ResumableCommand = SolveCommand | MineCommand | RefineCommand | SaxsCommand | TrainCommand | TrainClassifierCommand
 """Commands that continue an interrupted run. The others write their files anew, most of them only at the end."""
 _Subcommand = (
@@ -130,7 +132,7 @@ def parse(arguments: list[str]) -> Command:
     return _parse(arguments)
 
 
-def parse_watch(arguments: list[str]) -> tuple[WatchCommand, Command]:
+def parse_watch(arguments: list[str]) -> tuple[WatchCommand, WatchedCommand]:
     """Return the command `watch`, and the command that analyses each file with all other options.
 
     Raises:
@@ -139,7 +141,7 @@ def parse_watch(arguments: list[str]) -> tuple[WatchCommand, Command]:
     watch_command, inner_arguments = _parse(arguments, return_unknown_args=True)
     watch_command.options.check()
     element_arguments = ["--element", watch_command.element] if watch_command.element else []
-    inner_command = _parse(
+    inner_command: WatchedCommand = _parse(
         [watch_command.options.with_, *element_arguments, "--out", str(watch_command.out), *inner_arguments]
     )
     if inner_command.files:
@@ -160,7 +162,7 @@ def _parse(arguments: list[str], *, return_unknown_args: bool = False) -> Any:
     registry.primitive_rule(_optional)
     with registry:
         return tyro.cli(
-            _Subcommand,
+            _Subcommand,  # type: ignore[call-overload]
             args=arguments,
             prog="jaxstruc",
             config=(tyro.conf.OmitArgPrefixes,),
@@ -179,9 +181,12 @@ def _run_arguments(arguments: list[str]) -> int:
     show_traceback = "--traceback" in arguments
     command_arguments = [argument for argument in arguments if argument != "--traceback"]
     is_watch = command_arguments[0] == "watch"
-    command = None if is_watch else parse(command_arguments)
+    command: Command | None = None
     try:
-        return watch(*parse_watch(command_arguments)) if is_watch else _run(command)
+        if is_watch:
+            return watch(*parse_watch(command_arguments))
+        command = parse(command_arguments)
+        return _run(command)
     except BrokenPipeError:
         raise
     except (ValueError, FloatingPointError, OSError) as error:
@@ -221,6 +226,7 @@ def _run(command: Command) -> int:
         return train_classifier(command)
     if isinstance(command, ClassifyCommand):
         return classify(command)
+    assert not isinstance(command, WatchCommand)  # it is run with the command for its files
     return find_structures(command)
 
 
@@ -313,7 +319,7 @@ def saxs(config: SaxsCommand) -> int:
     return batch_outcome.status
 
 
-def watch(config: WatchCommand, inner_config: Command) -> int:
+def watch(config: WatchCommand, inner_config: WatchedCommand) -> int:
     """Analyse the files of a folder while they are measured. Lines go to stderr if rows are printed as JSON."""
     from jaxstruc import cache
     from jaxstruc.cli import solve

@@ -193,14 +193,16 @@ def watch(config: WatchCommand, inner_config: AnyCommand, *, remark: Callable[[s
 def _plan_and_workflow(config: AnyCommand) -> tuple[WorkflowPlan, Workflow]:
     """Return the plan of a command, and its workflow."""
     batch.check_paths([Path()], config.out, expected_files="")
+    if not isinstance(config, ClassifyCommand):
+        check_devices(config.devices)
     if isinstance(config, SaxsCommand):
-        saxs_plan = SaxsPlan(config.element, config.options)
+        saxs_plan = SaxsPlan(config.element, config.options, config.devices)
         check_saxs_plan(saxs_plan)
         return saxs_plan, SAXS_WORKFLOW
     if isinstance(config, ClassifyCommand):
         network = weights.load_classifier(config.options.weights)
         return ClassifyPlan(config.element, config.options, network), CLASSIFY_WORKFLOW
-    return make_solve_plan(config.element, config.options), PDF_WORKFLOW
+    return make_solve_plan(config.element, config.options)._replace(n_devices=config.devices), PDF_WORKFLOW
 
 
 def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
