@@ -11,6 +11,7 @@ from jaxstruc.options.validation import (
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
+    AverageCount,
     Bounds,
     Cache,
     Devices,
@@ -72,6 +73,13 @@ Types = Annotated[
         help="Prior weights of the structure types. element: types that are known for particles of the element share "
         "nearly all of the weight, and each other type has 1 %. For example, bcc is not known for platinum. all: all "
         "types have equal weights."
+    ),
+]
+FromNeighbour = Annotated[
+    bool,
+    tyro.conf.arg(
+        help="Also fit the best structures of each curve to the next one. Rw and type of the best of them are in the "
+        "columns neighbour_rw and neighbour_type, and all other columns stay the same."
     ),
 ]
 SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
@@ -329,6 +337,7 @@ class ClassifyCommand:
     out: Out
     """Folder for the table (summary.csv), the figure (types.png) and the page (index.html)."""
     options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
+    average: AverageCount = 1
     cache: Cache = True
     json: JsonOutput = False
 
@@ -349,6 +358,8 @@ class SolveCommand:
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
+    average: AverageCount = 1
+    from_neighbour: FromNeighbour = False
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True
@@ -370,6 +381,8 @@ class MineCommand:
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
+    average: AverageCount = 1
+    from_neighbour: FromNeighbour = False
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True
@@ -387,6 +400,7 @@ class RefineCommand:
     """Structure files of one element, and then PDFs (.gr) or I(Q). name.xyz@2 selects the third structure of a file."""
     out: Folder
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
+    average: AverageCount = 1
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True

@@ -176,15 +176,15 @@ def is_weak(case: MeasurementCase, fitted_candidates: FittedCandidates) -> bool:
 
 def residual_structure(case: MeasurementCase, fitted_candidates: FittedCandidates) -> float | None:
     """Return `fit_quality.residual_structure` of the best candidate, or that of I(Q)."""
-    (pool, fits), target = fitted_candidates, case.target
+    (pool, fits), target, measurement = fitted_candidates, case.target, case.measurement
     residual = target.g - best_curve(case, fitted_candidates)
     if target.intensity is not None:
         return intensity_target.residual_structure(residual, target, n_parameters=len(case.free))
     bond = target.bond * float(fits.values.stretch[0])
     return fit_quality.residual_structure(
-        residual,
-        case.measurement.r,
-        case.measurement.g,
+        measurement.relative_to_errors(residual, in_range=True),
+        measurement.r,
+        measurement.relative_to_errors(measurement.g),
         diameter=pool.longest_distance(0, float(fits.values.relaxation[0])) * bond,
         n_independent=target.n_independent,
         n_parameters=len(case.free),

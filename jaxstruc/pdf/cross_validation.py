@@ -39,6 +39,7 @@ from jaxstruc.pdf.target import (
     TargetSettings,
     background_terms,
     make_target,
+    point_weights,
     sine_transform,
     smooth_background_terms,
 )
@@ -98,8 +99,9 @@ class PredictionMisfit(NamedTuple):
     """Misfit of a model's prediction beyond a cut."""
 
     squares: float
-    """Sum of the squared differences between data and prediction."""
+    """Sum of the squared differences between data and prediction, with the weights of the points."""
     rw: float
+    """Rw without weights."""
 
 
 class HoldoutPoints(NamedTuple):
@@ -195,6 +197,8 @@ class HoldoutData(NamedTuple):
     """Smallest number of points of Q in the data of each fit. Shorter arrays are padded with zeros."""
     min_basis_size: int
     """Smallest number of basis functions in the data of each fit. Smaller bases are padded with zeros."""
+    sigma: Float[np.ndarray, " r"] | None = None
+    """Standard errors of G(r) in 1/Å²; None if they are equal or unknown."""
 
     @property
     def thinned_data(self) -> "HoldoutData":
@@ -203,7 +207,8 @@ class HoldoutData(NamedTuple):
             return self
         step = (self.r[-1] - self.r[0]) / (len(self.r) - 1)
         stride = max(1, int(R_STEP_FACTOR * np.pi / self.target.qmax / step))
-        return self._replace(r=self.r[::stride], g=self.g[::stride])
+        sigma = None if self.sigma is None else self.sigma[::stride]
+        return self._replace(r=self.r[::stride], g=self.g[::stride], sigma=sigma)
 
     @property
     def all_cuts(self) -> list[HoldoutCut]:
@@ -256,7 +261,8 @@ class HoldoutData(NamedTuple):
             min_q_nodes=self.min_q_nodes,
             min_basis_size=self.min_basis_size,
         )
-        return make_target(self.r[in_range], self.g[in_range], settings)
+        sigma = None if self.sigma is None else self.sigma[in_range]
+        return make_target(self.r[in_range], self.g[in_range], settings, sigma=sigma)
 
 
 class SingleClusterFits(NamedTuple):
@@ -283,6 +289,8 @@ class CutFits(NamedTuple):
     """Points up to the end of the predicted range."""
     g: np.ndarray
     """[point] Measured G(r) at these points, in 1/Å²."""
+    sigma: np.ndarray | None
+    """[point] Standard errors of G(r) in 1/Å²; None if they are equal or unknown."""
     single_fits: SingleClusterFits
     ensemble_curves: list[np.ndarray]
     """[strength] Calculated curve [point] of each ensemble."""
@@ -385,7 +393,8 @@ def prediction_misfit(
     calculated: Float[np.ndarray, " r"],
     *,
     terms: Float[np.ndarray, "r term"],
-    unstructured_terms: Float[np.ndarray, "r term"] | None = None,
+    unstructured_terms: Float[np.ndarray, "r unstructured"] | None = None,
+    sigma: Float[np.ndarray, " r"] | None = None,
 ) -> PredictionMisfit:
     """Return the misfit between a calculated curve and the data.
 
@@ -395,14 +404,16 @@ def prediction_misfit(
         terms: Orthonormal background terms that are projected out of both curves.
         unstructured_terms: Orthonormal curves that are projected out of the data to which Rw refers. By default they
             are the background terms.
+        sigma: Standard errors of the measured curve; None if they are equal or unknown.
     """
     unstructured_terms = terms if unstructured_terms is None else unstructured_terms
-    residual, projected_data = (
-        curve - columns @ (columns.T @ curve)
-        for curve, columns in ((observed - calculated, terms), (observed, unstructured_terms))
-    )
-    squares, signal_squares = float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
-    return PredictionMisfit(max(squares, MIN_PREDICTION_RW**2 * signal_squares), math.sqrt(squares / signal_squares))
+    squares, signal_squares = _projected_squares(observed, calculated, terms, unstructured_terms)
+    rw = math.sqrt(squares / signal_squares)
+    if sigma is not None:
+        weight = point_weights(sigma)
+        weighted_terms = (np.linalg.qr(columns * weight[:, None])[0] for columns in (terms, unstructured_terms))
+        squares, signal_squares = _projected_squares(observed * weight, calculated * weight, *weighted_terms)
+    return PredictionMisfit(max(squares, MIN_PREDICTION_RW**2 * signal_squares), rw)
 
 
 def log_likelihood_gain(reference: PredictionMisfit, alternative: PredictionMisfit, n_independent: float) -> float:
@@ -425,8 +436,9 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
     holdout_data = holdout_data.thinned_data
     full_target = holdout_data.full_target
     lognormal_fit = _fit_lognormal(models, full_target)
-    residual = full_target.g - ensemble_curve(
-        lognormal_fit, models.ensemble_model, make_holdout_points(full_target, full_target.r)
+    residual = full_target.weighted(
+        full_target.g
+        - ensemble_curve(lognormal_fit, models.ensemble_model, make_holdout_points(full_target, full_target.r))
     )
     effective_fraction = statistics.effective_points(residual, full_target.n_independent) / full_target.n_independent
     cut_fits = [_fit_at_cut(holdout_data, cut, models, effective_fraction) for cut in holdout_data.all_cuts]
@@ -477,6 +489,20 @@ def unstructured_curves(
     """Return orthonormal curves of the background of an I(Q), first alone and then with those of single atoms."""
     with_atoms = np.concatenate([curve.background, curve.self_scattering[:, None]], axis=1)
     return curve.background, np.linalg.qr(with_atoms)[0]
+
+
+def _projected_squares(
+    observed: Float[np.ndarray, " r"],
+    calculated: Float[np.ndarray, " r"],
+    terms: Float[np.ndarray, "r term"],
+    unstructured_terms: Float[np.ndarray, "r unstructured"],
+) -> tuple[float, float]:
+    """Return the sum of squares of the residual without `terms`, and of the data without `unstructured_terms`."""
+    residual, projected_data = (
+        curve - columns @ (columns.T @ curve)
+        for curve, columns in ((observed - calculated, terms), (observed, unstructured_terms))
+    )
+    return float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
 
 
 def _n_holdout_terms(cut: HoldoutCut) -> int:
@@ -531,6 +557,7 @@ def _fit_at_cut(
         target,
         holdout_points,
         holdout_data.g[in_range],
+        None if holdout_data.sigma is None else holdout_data.sigma[in_range],
         _fit_single_clusters(target, models),
         _ensemble_curves(target, models, holdout_points, effective_fraction),
         holdout_data.target.intensity,
@@ -552,6 +579,7 @@ def _compare_at_cut(cut_fits: CutFits) -> HoldoutComparison:
     """Return the predictions of single clusters and ensembles beyond a cut."""
     r, g, target, single_fits = cut_fits.points.r, cut_fits.g, cut_fits.target, cut_fits.single_fits
     beyond_cut = is_predicted(r, cut_fits.cut)
+    sigma = None if cut_fits.sigma is None else cut_fits.sigma[beyond_cut]
     if cut_fits.intensity is None:
         terms = unstructured_terms = background_terms(r[beyond_cut], _n_holdout_terms(cut_fits.cut))
     else:
@@ -559,7 +587,9 @@ def _compare_at_cut(cut_fits: CutFits) -> HoldoutComparison:
     cluster_curves_at_r = _single_curves(single_fits, cut_fits.points)
     single_predictions, rival_predictions, ensemble_predictions = (
         [
-            prediction_misfit(g[beyond_cut], curve[beyond_cut], terms=terms, unstructured_terms=unstructured_terms)
+            prediction_misfit(
+                g[beyond_cut], curve[beyond_cut], terms=terms, unstructured_terms=unstructured_terms, sigma=sigma
+            )
             for curve in model_curves
         ]
         for model_curves in (

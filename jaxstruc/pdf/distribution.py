@@ -131,6 +131,9 @@ class Distribution:
     """[point] G(r) of the ensemble that is fitted up to the middle cut, in 1/Å²."""
     predicted_single: np.ndarray
     """[point] G(r) of the best single cluster that is fitted up to the middle cut, in 1/Å²."""
+    calculated: np.ndarray | None = None
+    """[point] G(r) of the ensemble with a smooth background in 1/Å², in the range in which single clusters are fitted.
+    None in a result of an earlier version."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Unknown fields of a saved result that a later version of the package wrote, by name."""
 
@@ -356,7 +359,7 @@ def reconsider_sample(
         n_effective: Effective number of independent points.
         prior_cost: Negative logarithm of the prior probability of the particle.
     """
-    ensemble_rw = _ensemble_rw(sample_comparison, target)
+    ensemble_rw, _ = _ensemble_fit(sample_comparison, target)
     gain = particle_gain(rw, ensemble_rw, n_effective) - prior_cost
     if ensemble_rw < MIN_RW_RATIO * rw or gain < MIN_PARTICLE_GAIN:
         return sample_comparison
@@ -393,10 +396,11 @@ def describe_distribution(sample_comparison: SampleComparison, target: Target) -
     grid_draws = tabulate_fractions(fraction_draws, classes, types)
     bands = [statistics.quantiles(entry.sum(axis=1), statistics.CENTRAL_90) for entry in grid_draws]
     r, observed, predicted_single, predicted = _middle_prediction(validation)
+    rw, calculated = _ensemble_fit(sample_comparison, target)
     return Distribution(
         sample=validation.sample,
         method="free" if validation.departure_strength else "parametric",
-        rw=_ensemble_rw(sample_comparison, target),
+        rw=rw,
         mean_diameter=mean,
         width=width,
         type_shares=type_intervals(atom_fractions, fraction_draws, classes.structure_types),
@@ -413,6 +417,7 @@ def describe_distribution(sample_comparison: SampleComparison, target: Target) -
         observed=observed,
         predicted=predicted,
         predicted_single=predicted_single,
+        calculated=calculated,
     )
 
 
@@ -456,8 +461,8 @@ def _holdout_models(
     )
 
 
-def _ensemble_rw(sample_comparison: SampleComparison, target: Target) -> float:
-    """Return the Rw of the ensemble with a smooth background, over the range in which single clusters are fitted."""
+def _ensemble_fit(sample_comparison: SampleComparison, target: Target) -> tuple[float, np.ndarray]:
+    """Return Rw and G(r) of the ensemble with a smooth background, in the range in which single clusters are fitted."""
     validation = sample_comparison.validation
     holdout_points = cross_validation.make_holdout_points(validation.target, target.r)
     ensemble_curve = cross_validation.ensemble_curve(
@@ -468,9 +473,10 @@ def _ensemble_rw(sample_comparison: SampleComparison, target: Target) -> float:
         terms = unstructured_terms = background_terms(target.r, n_terms)
     else:
         terms, unstructured_terms = cross_validation.unstructured_curves(target.intensity)
-    return cross_validation.prediction_misfit(
+    rw = cross_validation.prediction_misfit(
         target.g, ensemble_curve, terms=terms, unstructured_terms=unstructured_terms
     ).rw
+    return rw, (ensemble_curve + terms @ (terms.T @ (target.g - ensemble_curve))) * target.unit
 
 
 def _holdouts(validation: CrossValidation) -> tuple[Holdout, ...]:
@@ -517,6 +523,7 @@ def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -
         )
     in_range = measurement.r >= target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
+    sigma = None if measurement.sigma is None else measurement.sigma[in_range]
     sizes = array_sizes(
         r_start=float(r[0]),
         r_end=max(signal_end, float(target.r[-1])),
@@ -527,7 +534,7 @@ def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -
     target_sizes = ArraySizes(target.span, *target.basis.transform.shape)
     if all(size >= needed_size for size, needed_size in zip(*map(_flat_sizes, (target_sizes, sizes)), strict=True)):
         sizes = target_sizes  # both share compilations
-    return cross_validation.HoldoutData(r, g, target, signal_end, *sizes)
+    return cross_validation.HoldoutData(r, g, target, signal_end, *sizes, sigma=sigma)
 
 
 def _flat_sizes(sizes: ArraySizes) -> tuple[float, ...]:

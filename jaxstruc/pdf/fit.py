@@ -78,6 +78,7 @@ class Fit(NamedTuple):
     correlation: Float[Array, "*batch parameter parameter"]
     """Correlation matrix of the fitted values; NaN for a value at its bound."""
     rw: Float[Array, "*batch"]
+    """Rw, with the weights of the points if the data have standard errors (`Target.weight`)."""
     converged: Bool[Array, "*batch"]
     """Whether the residual is orthogonal to the derivatives of the model and the result is finite."""
     at_bound: Bool[Array, "*batch parameter"]
@@ -294,8 +295,9 @@ def fitted_curves(
         q, transform = sine_transform(target.r, target.qmin, target.qmax, target.span)
         envelope = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
         model = scale * envelope * (structure_function[:, : q.size] @ transform.T)
-        background_basis = background_terms(target.r, target.n_background_terms)
-    backgrounds = (target.g - model) @ background_basis @ background_basis.T
+        background_basis = background_terms(target.r, target.n_background_terms, weight=target.weight)
+    backgrounds = target.weighted(target.g - model) @ background_basis @ background_basis.T
+    backgrounds = backgrounds if target.weight is None else backgrounds / target.weight
     return model + backgrounds, backgrounds
 
 

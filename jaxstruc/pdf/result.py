@@ -210,7 +210,29 @@ def _listed_candidates(solved_measurement: SolvedMeasurement) -> list[Candidate]
     """Return the best candidates in the form of a result, without atoms and curves."""
     in_credible_set = credible_set(solved_measurement.candidates.weight)
     n_listed = min(MAX_LISTED_CANDIDATES, len(solved_measurement.candidates.fits.rw))
-    return [_result_candidate(solved_measurement, row, in_90=bool(in_credible_set[row])) for row in range(n_listed)]
+    rw = _unweighted_rw(solved_measurement, n_listed)
+    return [
+        dataclasses.replace(
+            _result_candidate(solved_measurement, row, in_90=bool(in_credible_set[row])), rw=float(rw[row])
+        )
+        for row in range(n_listed)
+    ]
+
+
+def _unweighted_rw(solved_measurement: SolvedMeasurement, n_candidates: int) -> np.ndarray:
+    """Return Rw of the best candidates without weights of the points, also if the data have standard errors."""
+    pool, fits, target = (
+        solved_measurement.candidates.pool,
+        candidates.select_rows(solved_measurement.candidates.fits, slice(0, n_candidates)),
+        solved_measurement.target,
+    )
+    if target.weight is None:
+        return fits.rw
+    cluster_tables = candidates.cluster_tables(
+        pool.select(np.arange(n_candidates)), target, free=solved_measurement.free, start=fits.values
+    )
+    calculated_curves, _ = fit.fitted_curves(fits, cluster_tables, target)
+    return np.linalg.norm(target.g - calculated_curves, axis=1) / np.linalg.norm(target.g)
 
 
 def _with_atoms_and_curves(
@@ -533,16 +555,14 @@ def _residual_structure(best: Candidate, solved_measurement: SolvedMeasurement) 
     """Return `fit_quality.residual_structure` of the best candidate."""
     measurement, target = solved_measurement.measurement, solved_measurement.target
     assert best.calculated is not None
-    residual, n_parameters = (
-        target.g - best.calculated / target.unit,
-        sum(value.error is not None for value in best.values.values()),
-    )
+    residual = target.g - best.calculated / target.unit
+    n_parameters = sum(value.error is not None for value in best.values.values())
     if target.intensity is not None:
         return intensity_target.residual_structure(residual, target, n_parameters=n_parameters)
     return fit_quality.residual_structure(
-        residual,
+        measurement.relative_to_errors(residual, in_range=True),
         measurement.r,
-        measurement.g,
+        measurement.relative_to_errors(measurement.g),
         diameter=best.diameter,
         n_independent=target.n_independent,
         n_parameters=n_parameters,

@@ -223,7 +223,7 @@ def padded_target(measurement: Measurement, plan: PdfPlan, sizes: ArraySizes | N
         min_q_nodes=sizes.n_q_nodes,
         min_basis_size=sizes.basis_size,
     )
-    return make_target(*measurement.curve, settings)
+    return make_target(*measurement.curve, settings, sigma=measurement.errors)
 
 
 def _intensity_target(measurement: Measurement, plan: PdfPlan) -> Target:
@@ -582,7 +582,9 @@ def _effective_points(case: MeasurementCase, fitted_candidates: FittedCandidates
     """Return the effective number of independent points, estimated from the residual of the best fit."""
     target = case.target
     return statistics.effective_points(
-        target.g - best_curve(case, fitted_candidates), target.n_independent, accuracy=target.accuracy
+        target.weighted(target.g - best_curve(case, fitted_candidates)),
+        target.n_independent,
+        accuracy=target.accuracy,
     )
 
 

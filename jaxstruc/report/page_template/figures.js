@@ -80,6 +80,7 @@ function drawPdfFit(plot, fit) {
     pointTrace("data", fit.x, fit.data, colour("data")),
     lineTrace(plainText(fit.label), fit.x, fit.fit, colour("fit")),
     lineTrace("data - fit", fit.x, difference, colour("difference"), { yaxis: "y2", showlegend: false }),
+    ...(fit.ensemble ? [lineTrace(fit.ensemble_label, fit.x, fit.ensemble, colour("data"), { line: { color: colour("data"), width: 1.3, dash: "dot" } })] : []),
     ...(fit.background ? [lineTrace("background", fit.x, fit.background, colour("muted"), { line: { color: colour("muted"), dash: "dash", width: 1 } })] : []),
   ];
   const right = 1.04 * end;

@@ -158,7 +158,8 @@ function showLegend() {
 
 function figureColumns(figureName) {
   if (figureName === "fit-figure") {
-    const names = curve.fit.kind === "pdf" && curve.fit.axes[0].startsWith("Q") ? { x: "Q", data: "QI_obs", fit: "QI_calc", background: "QI_background" } : curve.fit.kind === "pdf" ? { x: "r", data: "G_obs", fit: "G_calc", background: "G_background" } : { x: "Q", data: "I_obs", sigma: "sigma", fit: "I_calc", residual: "residual", background: "I_background" };
+    const isIntensity = curve.fit.kind === "pdf" && curve.fit.axes[0].startsWith("Q");
+    const names = isIntensity ? { x: "Q", data: "QI_obs", fit: "QI_calc", ensemble: "QI_distribution", background: "QI_background" } : curve.fit.kind === "pdf" ? { x: "r", data: "G_obs", fit: "G_calc", ensemble: "G_distribution", background: "G_background" } : { x: "Q", data: "I_obs", sigma: "sigma", fit: "I_calc", residual: "residual", background: "I_background" };
     return Object.fromEntries(Object.entries(names).filter(([key]) => curve.fit[key]).map(([key, name]) => [name, curve.fit[key]]));
   }
   if (figureName === "prediction-figure") {
