@@ -1,39 +1,39 @@
-"""The number of threads of the linear algebra of NumPy and SciPy."""
+import threading
 
-import pytest
+import numpy as np
 import threadpoolctl
 
-from jaxstruc import blas
-from jaxstruc.pdf.plan import MeasurementCase
-from jaxstruc.pdf.solve import solve_measurement
+from jaxstruc.blas import with_one_blas_thread
 
 
-def thread_counts():
-    """Return the numbers of threads of the loaded BLAS libraries. Some libraries, e.g. Accelerate, have none."""
+def count_blas_threads():
     return [entry["num_threads"] for entry in threadpoolctl.threadpool_info() if entry["user_api"] == "blas"]
 
 
-@pytest.mark.skipif(not thread_counts(), reason="the linear algebra has no number of threads")
-def test_a_function_has_one_blas_thread_and_its_caller_keeps_the_others():
-    with threadpoolctl.threadpool_limits(3, "blas"):
-        counts = thread_counts()
-        assert set(counts) == {3}
-        assert set(blas.with_one_blas_thread(thread_counts)()) == {1}
-        assert thread_counts() == counts
+def test_each_python_thread_has_one_blas_thread_until_the_last_call_ends():
+    first_ends, both_run = threading.Event(), threading.Barrier(2, timeout=20)
+    counts = {}
 
+    @with_one_blas_thread
+    def call(name, end):
+        both_run.wait()
+        end.wait(20)
+        counts[name] = count_blas_threads()
+        np.ones((4, 4)) @ np.ones((4, 4))
 
-@pytest.mark.skipif(not thread_counts(), reason="the linear algebra has no number of threads")
-def test_a_measurement_is_solved_with_one_blas_thread():
-    seen_counts = []
-
-    class RecordingCase(MeasurementCase):
-        """A case that records the number of threads and ends the analysis."""
-
-        @property
-        def nonempty_groups(self):
-            seen_counts.extend(thread_counts())
-            raise InterruptedError
-
-    with threadpoolctl.threadpool_limits(3, "blas"), pytest.raises(InterruptedError):
-        solve_measurement(RecordingCase(*[None] * 5), None)
-    assert seen_counts and set(seen_counts) == {1}
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = count_blas_threads()
+    last_ends = threading.Event()
+    threads = [
+        threading.Thread(target=call, args=("first", first_ends)),
+        threading.Thread(target=call, args=("last", last_ends)),
+    ]
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        for thread in threads:
+            thread.start()
+        first_ends.set()
+        threads[0].join()
+        last_ends.set()
+        threads[1].join()
+        after = count_blas_threads()
+    assert counts == {"first": [1] * len(before), "last": [1] * len(before)} and after == before

@@ -15,28 +15,30 @@ from jaxstruc import files
 from jaxstruc.options.pdf import SHIPPED
 
 MODULE_ORDER = """
-files parameters statistics cache blas
-options: validation pdf small_angle simulation training
+files parameters statistics change_points cache blas
+options: validation pdf small_angle series simulation training
 clusters: cluster structure_files distances lattices families fcc_shapes deepstruc_shapes library structure_type
 clusters: description size_classes potential displacement_fields lattice_sites polydisperse random_particles
 clusters: known_phases imperfect_particles ligand_shells
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate imperfect_pdf sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
-result
+io: repeated_curves
+result devices
 network.classifier: relaxed_clusters particles simulated_pdfs model training shell_detector
 network.cvae: representation dataset model stress trilateration propose loss training
 network.deepstruc: type_sites scaled_pdf model loss training propose
 network: weights
 network.classifier: predict
-pdf: fit_quality posterior stacking target fit candidates ensemble_model ensemble instrument relax screening
-pdf: relaxed_screening classifier_prior cross_validation distribution site_moves search_starts search_minima
-pdf: site_search sources plan result candidate_fits solve classify
+pdf: fit_quality posterior stacking intensity target intensity_target fit candidates ensemble_model ensemble
+pdf: instrument relax screening relaxed_screening classifier_prior cross_validation distribution site_moves
+pdf: search_starts search_minima site_search sources plan result candidate_fits solve neighbour classify
 small_angle: contrast data polyhedra form_factors named_polyhedra size_distributions smearing free_distribution
 small_angle: structure_factor shape_parameters design_matrix fit evidence shape_fits simulate fitted_curves
 small_angle: model_averaging result solve
 report: summary tables figures folder methods_text page_data page_entries page
+report: series_positions series series_page
 shards
-batch
+batch watch
 api
 cli: progress simulate train solve describe main
 __main__

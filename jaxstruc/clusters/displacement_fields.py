@@ -10,6 +10,7 @@ Fields are computed when they are needed, in batches of equal array sizes, and k
 
 import contextlib
 import hashlib
+import threading
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -46,8 +47,6 @@ NEIGHBOUR_COUNTS = (80, 104)
 """Possible numbers of rows for the neighbours of an atom."""
 MAX_BATCH_SIZE = 64
 """Largest number of clusters that are relaxed at once."""
-MAX_HISTOGRAMS = 4096
-"""Largest number of clusters whose histograms a store remembers. The oldest ones are forgotten first."""
 FILE_VERSION = 3
 """Version of the rules and of the format of the cached file."""
 TOO_FEW_ATOMS = "the cluster has too few atoms"
@@ -71,7 +70,8 @@ class DisplacementField(NamedTuple):
 class FieldStore:
     """Displacement fields of the clusters of one library for one metal.
 
-    A store remembers all fields that it has computed. `save` writes them to the cache folder.
+    A store remembers all fields that it has computed. `save` writes them to the cache folder. Several threads may use
+    one store.
     """
 
     def __init__(
@@ -97,12 +97,14 @@ class FieldStore:
         if path:
             self._fields |= _load(path, library.atoms)
         self._n_saved = len(self._fields)
-        self._histograms: dict[tuple[int, tuple[float, ...]], list[Histogram]] = {}
+        self._lock = threading.RLock()
 
     def compute(self, rows: Sequence[int] | np.ndarray) -> None:
         """Compute the fields of clusters that the store does not contain yet, in one batch."""
-        missing_rows = sorted({int(row) for row in rows} - self._fields.keys())
-        if missing_rows:
+        if all(int(row) in self._fields for row in rows):
+            return
+        with self._lock:
+            missing_rows = sorted({int(row) for row in rows} - self._fields.keys())
             clusters = [candidate_cluster(self.library, row).positions for row in missing_rows]
             fields = displacement_fields(clusters, potential.metal_potential(self.element))
             self._fields.update(zip(missing_rows, fields, strict=True))
@@ -113,10 +115,13 @@ class FieldStore:
         Args:
             clusters: Ideal positions [atom, 3] of the clusters by a number and a name. The fields are kept by the name.
         """
-        missing_clusters = {name: positions for (_, name), positions in clusters.items() if name not in self._fields}
-        metal = potential.metal_potential(self.element)
-        fields = displacement_fields(list(missing_clusters.values()), metal, max_atoms=MAX_NAMED_ATOMS)
-        self._fields.update(zip(missing_clusters, fields, strict=True))
+        with self._lock:
+            missing_clusters = {
+                name: positions for (_, name), positions in clusters.items() if name not in self._fields
+            }
+            metal = potential.metal_potential(self.element)
+            fields = displacement_fields(list(missing_clusters.values()), metal, max_atoms=MAX_NAMED_ATOMS)
+            self._fields.update(zip(missing_clusters, fields, strict=True))
 
     def displacement_field(self, key: int | str) -> DisplacementField | None:
         """Return the field of a cluster by its row or name, or None if it stays rigid. It must have been computed."""
@@ -138,7 +143,7 @@ class FieldStore:
         field = self.entry(row)
         return field if isinstance(field, str) else ""
 
-    def histograms(self, row: int, amplitudes: Sequence[float], *, is_remembered: bool) -> list[Histogram]:
+    def histograms(self, row: int, amplitudes: Sequence[float]) -> list[Histogram]:
         """Return the histogram of the distances of a cluster for each amplitude of its displacements.
 
         The distances are in bond lengths. A rigid cluster has equal histograms.
@@ -146,29 +151,21 @@ class FieldStore:
         Args:
             row: Index of the cluster in the library.
             amplitudes: Amplitudes of the displacements.
-            is_remembered: Whether the store remembers the histograms, because other files use the same amplitudes.
         """
         field = self.field(row)
         if field is None:
             return [candidate_histogram(self.library, row)] * len(amplitudes)
-        key = int(row), tuple(amplitudes)
-        if key in self._histograms:
-            return self._histograms[key]
         positions = candidate_cluster(self.library, row).positions
-        histograms = [histogram(positions + amplitude * field, width=BIN_WIDTH) for amplitude in amplitudes]
-        if is_remembered:
-            if len(self._histograms) >= MAX_HISTOGRAMS:
-                del self._histograms[next(iter(self._histograms))]
-            self._histograms[key] = histograms
-        return histograms
+        return [histogram(positions + amplitude * field, width=BIN_WIDTH) for amplitude in amplitudes]
 
     def save(self) -> None:
         """Write new fields to the cache folder. If it cannot be written, nothing happens."""
         if self._path is None or len(self._fields) == self._n_saved:
             return
-        fields = list(self._fields.values())
+        with self._lock:
+            keys, fields = list(self._fields), list(self._fields.values())
         arrays = {
-            "keys": np.array([str(key) for key in self._fields], str),
+            "keys": np.array([str(key) for key in keys], str),
             "reasons": np.array([field if isinstance(field, str) else "" for field in fields], str),
             "displacements": np.concatenate(
                 [np.zeros((0, 3), np.float16), *(field.displacements for field in fields if not isinstance(field, str))]
@@ -184,7 +181,7 @@ class FieldStore:
             temporary_path.open("wb") as stream,
         ):
             np.savez(stream, **arrays)  # type: ignore[arg-type]
-            self._n_saved = len(self._fields)
+            self._n_saved = len(keys)
 
 
 def cached_store(library: Library, element: str, key: str, *, folder: Path | None = None) -> FieldStore:

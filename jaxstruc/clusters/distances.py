@@ -96,10 +96,8 @@ def histogram(positions: Float[np.ndarray, "atom 3"], *, width: float) -> Histog
         offset = distance[start : start + DISTANCE_BLOCK_SIZE] / width
         bin_index = np.rint(offset).astype(np.intp)
         offset -= bin_index
-        moments += [
-            np.bincount(bin_index, offset_power, n_bins)
-            for offset_power in (np.ones_like(offset), offset, offset * offset)
-        ]
+        moments[0] += np.bincount(bin_index, minlength=n_bins)
+        moments[1:] += [np.bincount(bin_index, power, n_bins) for power in (offset, offset * offset)]
     occupied_bins = np.flatnonzero(moments[0])
     count, first_moment, second_moment = moments[:, occupied_bins]
     offset = first_moment / count

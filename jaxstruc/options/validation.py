@@ -85,6 +85,24 @@ POSITIVE = Bounds(0, exclusive=True)
 NOT_NEGATIVE = Bounds(0)
 COUNT = Bounds(1)
 """Range of a whole number of at least one."""
+Devices = Annotated[
+    int | None,
+    tyro.conf.arg(
+        help="Largest number of files that are solved at once, on the cores of a CPU or on several accelerators.",
+        help_behavior_hint="(default: one for each accelerator, or for each of up to four cores)",
+    ),
+    COUNT,
+]
+"""Number of devices of a run."""
+AverageCount = Annotated[
+    int,
+    tyro.conf.arg(
+        help="Number of repeated curves that are averaged before the analysis: consecutive curves of a file with "
+        "several curves (--frame all), or consecutive files."
+    ),
+    COUNT,
+]
+"""Number of averaged curves."""
 Frame = Annotated[
     int | Literal["all"] | None,
     tyro.conf.arg(
@@ -131,6 +149,15 @@ class Options:
         for name, value in vars(self).items():
             values |= value.recorded_values if isinstance(value, Options) else {name: _as_json(value)}
         return values
+
+
+def check_devices(n_devices: int | None) -> None:
+    """Check the number of devices of a run.
+
+    Raises:
+        ValueError: If the number is not a whole number of at least one.
+    """
+    _check_field("devices", Devices, n_devices)
 
 
 def parameter_help(name: str, supplement: str = "", *, default: str | None = None):
@@ -205,8 +232,8 @@ def command_arguments(options: Options, *, include_defaults: bool) -> list[str]:
 
 
 def flag(name: str) -> str:
-    """Return the flag of a field on the command line."""
-    return "--" + name.replace("_", "-")
+    """Return the flag of a field on the command line. A last underscore, as in with_, is left out."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 @lru_cache

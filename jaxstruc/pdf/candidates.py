@@ -5,6 +5,7 @@ candidates are fitted with the same functions, in batches of a fixed size. Measu
 therefore share one compilation.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from jaxstruc.clusters import library
 from jaxstruc.clusters.cluster import Cluster
@@ -23,7 +24,7 @@ from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.pdf import fit
 from jaxstruc.pdf.fit import Fit, FitValues
 from jaxstruc.pdf.target import FitBasis, Target
-from jaxstruc.scattering.cluster_tables import ClusterTable, join_amplitudes, tabulate_cluster
+from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange, join_amplitudes, tabulate_cluster
 
 BATCH_SIZE, TABLE_BATCH_SIZE, ACCELERATOR_BATCH_SIZE = 64, 16, 512
 """Number of candidates that one compiled call fits on a CPU; number of candidates whose tables one call computes on a
@@ -33,8 +34,48 @@ WIDE_AMPLITUDES = 0.5 + 1.5 * np.cos(np.pi * (np.arange(5) + 0.5) / 5)
 """Amplitudes of the displacements for which first fits tabulate the distances: the Chebyshev points of the range."""
 NARROW_AMPLITUDES = 0.3 * np.cos(np.pi * (np.arange(5) + 0.5) / 5)
 """Amplitudes for accurate fits, relative to the relaxation of an earlier fit."""
+MAX_TABLE_BYTES = 2**29
+"""Largest memory of the tables that the files of a run share, in bytes."""
 N_ACCURATE_FITS = 64
 """Number of the best candidates whose fits are repeated with accurate tables."""
+
+
+class TableKey(NamedTuple):
+    """Properties that determine the table of a cluster of a library."""
+
+    row: int
+    """Index of the cluster in the library."""
+    bond: float
+    """Nearest-neighbour distance, in Å."""
+    span: TableRange
+    is_relaxed: bool
+    """Whether the table has several amplitudes of the displacements."""
+
+
+class TableStore:
+    """Tables of the clusters of one library, which the files of a run share.
+
+    The tables of first fits do not depend on the data. If they need too much memory, the oldest ones are dropped.
+    """
+
+    def __init__(self, max_bytes: int = MAX_TABLE_BYTES) -> None:
+        """Create an empty store that keeps at most `max_bytes` bytes."""
+        self._tables: dict[TableKey, ClusterTable] = {}
+        self._n_bytes, self._max_bytes, self._lock = 0, max_bytes, threading.Lock()
+
+    def find(self, key: TableKey) -> ClusterTable | None:
+        """Return the table of a cluster, or None if it is not in the store."""
+        return self._tables.get(key)
+
+    def keep(self, key: TableKey, table: ClusterTable) -> None:
+        """Add the table of a cluster."""
+        with self._lock:
+            if key in self._tables:
+                return
+            self._tables[key] = table
+            self._n_bytes += table.shell_functions.nbytes
+            while self._n_bytes > self._max_bytes:
+                self._n_bytes -= self._tables.pop(next(iter(self._tables))).shell_functions.nbytes
 
 
 class CandidateGroup(NamedTuple):
@@ -59,6 +100,8 @@ class CandidateGroup(NamedTuple):
     """Largest number of atoms that the user allows for the clusters of the source; 0 if there is no limit."""
     fields: FieldStore | None = None
     """Displacement fields of the clusters of the library; None if the clusters are rigid."""
+    tables: TableStore | None = None
+    """Tables of the clusters, if several files share the library."""
 
     def cluster(self, index: int) -> Cluster:
         """Return the ideal cluster of the candidate at the position `index` of the group."""
@@ -227,7 +270,7 @@ def fit_all(
         batch_fits.append(fit_cluster_tables(batch_tables, target, free=free, start=batch_start, n_fits=len(batch)))
         if progress:
             progress(first + len(batch), n_candidates)
-    return jax.tree.map(lambda *columns: np.concatenate(columns), *batch_fits)
+    return _concatenate_all(batch_fits)
 
 
 def cluster_tables(
@@ -248,29 +291,34 @@ def cluster_tables(
         start: Values of the candidates. The amplitudes of the displacements lie near their relaxation. By default they
             cover the whole range of the fit.
     """
-    n_candidates = len(pool.group_row)
-    batch_size = _table_batch_size()
+    n_candidates, batch_size = len(pool.group_row), _table_batch_size()
     is_relaxed = "relaxation" in free and any(group.fields for group in pool.groups)
     if is_relaxed:
         pool.compute_fields()
-    batches = []
-    for first in range(0, n_candidates, batch_size):
-        batch = np.arange(first, min(first + batch_size, n_candidates))
-        if is_relaxed:
-            batch_start = None if start is None else select_rows(start, batch)
-            batches.append(_relaxed_tables(pool.select(batch), target, batch_start, batch_size))
-            continue
-        entries = [pool.entry(index) for index in np.pad(batch, (0, batch_size - len(batch)), mode="edge")]
-        batches.append(
-            _cluster_tables(
-                library.scaled_histograms(entries, bond=target.bond, max_distance=target.span.max_distance),
-                target.basis,
-            )
+    if is_relaxed and start is not None:
+        relaxation = np.asarray(start.relaxation, float)
+        batches = [
+            np.arange(first, min(first + batch_size, n_candidates)) for first in range(0, n_candidates, batch_size)
+        ]
+        return _concatenate_all(
+            [_tabulate(pool.select(batch), target, relaxation[batch, None] + NARROW_AMPLITUDES) for batch in batches]
         )
-    if len(batches) > 1:
-        return jax.tree.map(lambda *columns: np.concatenate(columns), *batches)
-    # On a CPU, rows of NumPy arrays are selected without copies and without compilation.
-    return jax.tree.map(np.asarray, batches[0]) if jax.default_backend() == "cpu" else batches[0]
+    stores = [group.tables or TableStore() for group in pool.groups]
+    keys = [
+        TableKey(pool.entry(index)[1], float(target.bond), target.span, is_relaxed) for index in range(n_candidates)
+    ]
+    candidate_stores = [stores[group_index] for group_index in pool.group_index]
+    tables = [store.find(key) for store, key in zip(candidate_stores, keys, strict=True)]
+    missing = np.array([index for index, table in enumerate(tables) if table is None], int)
+    for first in range(0, len(missing), batch_size):
+        batch = missing[first : first + batch_size]
+        amplitudes = np.broadcast_to(WIDE_AMPLITUDES, (len(batch), len(WIDE_AMPLITUDES))) if is_relaxed else None
+        new_tables = _tabulate(pool.select(batch), target, amplitudes)
+        for row, index in enumerate(batch):
+            tables[index] = select_rows(new_tables, slice(row, row + 1))
+            candidate_stores[index].keep(keys[index], tables[index])
+    tables += [tables[-1]] * (-n_candidates % batch_size)
+    return _concatenate_all(tables)
 
 
 def fit_cluster_tables(
@@ -304,7 +352,7 @@ def fit_cluster_tables(
         batch_start = _padded_rows(batch_start, batch_size)
         batch_fit = _refine_all(batch_tables, target.basis, batch_start, n_batch, free=free)
         batch_fits.append(jax.tree.map(lambda column, n_batch=n_batch: np.asarray(column)[:n_batch], batch_fit))
-    return jax.tree.map(lambda *columns: np.concatenate(columns), *batch_fits)
+    return _concatenate_all(batch_fits)
 
 
 def refit_accurately(
@@ -341,6 +389,11 @@ def select_fitted(fitted_candidates: FittedCandidates, rows: np.ndarray) -> Fitt
 def select_rows(arrays, indices):
     """Return a pytree with the given rows of each array, selected along the first axis."""
     return jax.tree.map(lambda array: array[indices], arrays)
+
+
+def _concatenate_all(batches):
+    """Return a pytree with the arrays of several pytrees, concatenated along their first axis."""
+    return jax.tree.map(lambda *columns: np.concatenate(columns), *batches)
 
 
 def concatenate(first, second):
@@ -389,25 +442,30 @@ def _padded_rows(arrays, n_rows: int):
     return jax.tree.map(pad, arrays)
 
 
-def _relaxed_tables(pool: CandidatePool, target: Target, start: FitValues | None, n_rows: int) -> ClusterTable:
-    """Return the tables of candidates for several amplitudes of their displacements, with `n_rows` rows.
+def _tabulate(pool: CandidatePool, target: Target, amplitudes: Float[np.ndarray, "candidate amplitude"] | None):
+    """Return the tables of at most one batch of candidates as NumPy arrays.
 
-    A candidate without displacements has the same distances for all amplitudes.
+    Additional rows repeat the last candidate, so that all batches have one size.
+
+    Args:
+        pool: Candidates.
+        target: Measured data and settings of the fit.
+        amplitudes: Amplitudes of the displacements of each candidate; None if all are rigid. A candidate without
+            displacements has the same distances for all amplitudes.
     """
-    n_candidates = len(pool.group_row)
-    if start is None:
-        amplitudes = np.broadcast_to(WIDE_AMPLITUDES, (n_candidates, len(WIDE_AMPLITUDES)))
-    else:
-        amplitudes = np.asarray(start.relaxation, float)[:, None] + NARROW_AMPLITUDES
+    rows = np.arange(_table_batch_size()).clip(max=len(pool.group_row) - 1)
+    if amplitudes is None:
+        entries = [pool.entry(row) for row in rows]
+        histograms = library.scaled_histograms(entries, bond=target.bond, max_distance=target.span.max_distance)
+        return jax.tree.map(np.asarray, _cluster_tables(histograms, target.basis))
     relaxed_histograms: list[list[Histogram]] = []
-    for index in range(n_candidates):
+    for index in range(len(pool.group_row)):
         store, (cluster_library, row) = pool.groups[pool.group_index[index]].fields, pool.entry(index)
         relaxed_histograms.append(
-            store.histograms(row, amplitudes[index].tolist(), is_remembered=start is None)
+            store.histograms(row, amplitudes[index].tolist())
             if store
             else [library.candidate_histogram(cluster_library, row)] * amplitudes.shape[1]
         )
-    rows = np.arange(n_rows).clip(max=n_candidates - 1)
     padded = [
         library.pad_histograms(
             [relaxed_histograms[row][column] for row in rows], bond=target.bond, max_distance=target.span.max_distance
@@ -416,7 +474,8 @@ def _relaxed_tables(pool: CandidatePool, target: Target, start: FitValues | None
     ]
     stacked = jax.tree.map(lambda *columns: np.stack(columns, axis=1), *padded)
     has_field = np.array([pool.field(row) is not None for row in rows], np.float32)
-    return _cluster_tables_with_fields(stacked, amplitudes[rows].astype(np.float32), has_field, target.basis)
+    tables = _cluster_tables_with_fields(stacked, amplitudes[rows].astype(np.float32), has_field, target.basis)
+    return jax.tree.map(np.asarray, tables)
 
 
 @jax.jit

@@ -50,6 +50,8 @@ class PdfPlan(NamedTuple):
     """Largest numbers of candidates that are fitted."""
     max_refined: int = MAX_REFINED_CANDIDATES
     """Largest number of candidates that are refined with all free parameters."""
+    n_devices: int | None = None
+    """Largest number of measurements that are solved at once; None for the number that the machine can work on."""
 
     @property
     def data(self) -> DataOptions:

@@ -31,7 +31,7 @@ from jaxstruc.network import weights
 from jaxstruc.network.cvae import propose
 from jaxstruc.network.cvae.propose import MIN_PRESENCE, Proposals, model_input, propose_structures
 from jaxstruc.options.pdf import LibraryOptions, NetworkOptions
-from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.candidates import CandidateGroup, TableStore
 from jaxstruc.scattering import form_factors
 
 MAX_DRAW_DIAMETER = 20.0
@@ -123,6 +123,8 @@ def library_source(
             "atoms and were left out: raise --max-atoms to include them"
         )
 
+    tables = TableStore()
+
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         source_name, max_atoms = ("file", 0) if from_files else ("library", options.max_atoms)
         for _ in measurements:
@@ -133,6 +135,7 @@ def library_source(
                 remarks=tuple(remarks),
                 max_atoms=max_atoms,
                 fields=fields,
+                tables=tables,
             )
 
     provenance = {
@@ -174,11 +177,13 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
         for name, atoms in named_structures
     )
 
-    fields = FieldStore(cluster_library, elements[0])
+    fields, tables = FieldStore(cluster_library, elements[0]), TableStore()
 
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         for _ in measurements:
-            yield CandidateGroup("file", cluster_library, np.arange(len(names)), remarks=remarks, fields=fields)
+            yield CandidateGroup(
+                "file", cluster_library, np.arange(len(names)), remarks=remarks, fields=fields, tables=tables
+            )
 
     paths = [Path(cluster) for cluster in clusters if not isinstance(cluster, ase.Atoms)]
     provenance = {"clusters": {str(path): files.sha256(split_frames(path)[0]) for path in paths}}

@@ -15,6 +15,8 @@ from jaxstruc.report.summary import MIN_SHARE, shape_text
 from jaxstruc.result import Result
 from jaxstruc.small_angle.result import SaxsResult
 
+FAST_COMPRESSION = 1
+"""Level of the compression of PNG files. A file is a tenth larger than with the default level and is written faster."""
 MARKERS = "os^vDPX*<>"
 MAX_NAMED_FILES = 40
 """Largest number of curves whose names are shown in a figure."""
@@ -50,10 +52,16 @@ def distribution(result: Result) -> matplotlib.figure.Figure:
 
 @fit.register
 def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
-    """Return a figure of G(r) with the fit, and of the difference below them. A dashed line shows its zero."""
+    """Return a figure of G(r) with the fit, and of the difference below them. A dashed line shows its zero.
+
+    An I(Q) is drawn as Q I(Q), because its intensities differ by orders of magnitude.
+    """
     r, observed, calculated, _ = result.curve(rank)
+    if result.kind == "iq":
+        observed, calculated = r * observed, r * calculated
     candidate = result.candidates[rank - 1]
-    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5))
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.11, top=0.88)
     axes = figure.add_subplot()
     stride = max(1, len(r) // 400)
     low, high = min(observed.min(), calculated.min()), max(observed.max(), calculated.max())
@@ -63,11 +71,18 @@ def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     axes.plot(r, calculated, "-", color="C3", lw=1.3, label="fit")
     axes.axhline(offset, color="0.5", lw=0.8, ls="--")
     axes.plot(r, difference + offset, "-", color="C2", lw=1.0, label="difference")
-    axes.set(xlim=(r[0], r[-1]), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
+    axes.set(xlim=(r[0], r[-1]), **_axis_labels(result.kind))
     title = f"{candidate.label}\n{Path(result.label).name} ({result.element}), Rw = {candidate.rw:.3f}"
     axes.set_title(title, fontsize=10, wrap=True)
     axes.legend(frameon=False, ncols=3, loc="upper right", fontsize=9)
     return figure
+
+
+def _axis_labels(kind: str) -> dict[str, str]:
+    """Return the labels of the axes of a figure of G(r), or of Q I(Q)."""
+    if kind == "iq":
+        return {"xlabel": "Q (1/Å)", "ylabel": "Q I(Q)"}
+    return {"xlabel": "r (Å)", "ylabel": "G (Å$^{-2}$)"}
 
 
 @fit.register
@@ -75,7 +90,8 @@ def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     """Return a figure of I(Q) with the fit, of the residual divided by the noise, and of the distribution of sizes."""
     q, observed, calculated, background = result.curve(rank)
     sigma = np.asarray(result.sigma)
-    figure = matplotlib.figure.Figure(figsize=(11, 5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(11, 5))
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.1, top=0.87, wspace=0.2, hspace=0.06)
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1), width_ratios=(1.6, 1))
     axes, residual_axes = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     stride = max(1, len(q) // 300)
@@ -119,7 +135,8 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
     ensemble = result.ensemble
     if ensemble is None:
         raise ValueError(f"Expected a distribution for {result.name}, got none; solve it with --ensemble auto.")
-    figure = matplotlib.figure.Figure(figsize=(12, 4), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(12, 4))
+    figure.subplots_adjust(left=0.05, right=0.985, bottom=0.13, top=0.84, wspace=0.2)
     panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
     size = ensemble.size
     rows = np.flatnonzero((ensemble.volume_high > MIN_DRAWN_SHARE) | (ensemble.number_high > MIN_DRAWN_SHARE))
@@ -135,7 +152,7 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
         axes.set(xlim=size_range, ylim=(0, None), xlabel="diameter (Å)", ylabel=f"% of the {unit}")
         axes.set_title(f"by {name}", fontsize=10)
     panels[0].legend(frameon=False, fontsize=8, loc="upper right")
-    _draw_prediction(panels[2], ensemble)
+    _draw_prediction(panels[2], ensemble, result.kind)
     figure.suptitle(f"{Path(result.label).name}: {ensemble.sample}; {_size_summary(ensemble)}", fontsize=10)
     return figure
 
@@ -145,7 +162,8 @@ def _(result: SaxsResult) -> matplotlib.figure.Figure:
     """Return a figure of the densities of sizes by volume and by number, with their 90 % bands."""
     if result.sizes is None:
         raise ValueError(f"Expected sizes for {result.name}, got none: {result.message}")
-    figure = matplotlib.figure.Figure(figsize=(10, 4), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(11, 4))
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.13, top=0.84, wspace=0.2)
     for axes, name in zip(figure.subplots(1, 2), ("volume", "number"), strict=True):
         _draw_densities(axes, result, name)
     figure.suptitle(_saxs_title(result, 1), fontsize=10, wrap=True)
@@ -157,7 +175,8 @@ def families(result: PdfResult) -> matplotlib.figure.Figure:
 
     Circles mark the 90 % set, which is the smallest set of candidates with 90 % of the weight.
     """
-    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5))
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.11, top=0.92)
     axes = figure.add_subplot()
     names = np.array([candidate.family for candidate in result.candidates])
     size = np.array([candidate.diameter for candidate in result.candidates])
@@ -202,7 +221,7 @@ def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
 def write(path: Path, figure: matplotlib.figure.Figure) -> None:
     """Write a figure as PNG, completely or not at all."""
     with files.atomic_replacement(path) as temporary_path:
-        figure.savefig(temporary_path, format="png", dpi=150)
+        figure.savefig(temporary_path, format="png", dpi=150, pil_kwargs={"compress_level": FAST_COMPRESSION})
 
 
 def _size_summary(ensemble: Distribution) -> str:
@@ -214,10 +233,11 @@ def _size_summary(ensemble: Distribution) -> str:
     )
 
 
-def _draw_prediction(axes, ensemble: Distribution) -> None:
+def _draw_prediction(axes, ensemble: Distribution, kind: str) -> None:
     """Draw the data with the curves of the best cluster and of the distribution.
 
-    Both models are fitted up to a cut in r. The range beyond the cut, in which they are predictions, is shaded.
+    Both models are fitted up to a cut in r, or to all points of an I(Q) but those of a range. The range in which they
+    are predictions is shaded.
     """
     if not ensemble.holdouts or not len(ensemble.r):
         axes.text(
@@ -228,16 +248,20 @@ def _draw_prediction(axes, ensemble: Distribution) -> None:
     middle_holdout = ensemble.holdouts[len(ensemble.holdouts) // 2]
     in_view = ensemble.r > 0.45 * middle_holdout.cut
     r = ensemble.r[in_view]
+    factor = r if kind == "iq" else 1.0
     axes.axvspan(middle_holdout.cut, middle_holdout.end, color="0.92", zorder=0)
-    axes.plot(r, ensemble.observed[in_view], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
+    axes.plot(r, factor * ensemble.observed[in_view], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
     single_label, ensemble_label = (
         f"one cluster, Rw {middle_holdout.single:.2f}",
         f"distribution, Rw {middle_holdout.ensemble:.2f}",
     )
-    axes.plot(r, ensemble.predicted_single[in_view], "-", color="C1", lw=1.1, label=single_label)
-    axes.plot(r, ensemble.predicted[in_view], "-", color="C3", lw=1.3, label=ensemble_label)
-    axes.set(xlim=(r[0], middle_holdout.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
-    axes.set_title(f"fitted up to {middle_holdout.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
+    axes.plot(r, factor * ensemble.predicted_single[in_view], "-", color="C1", lw=1.1, label=single_label)
+    axes.plot(r, factor * ensemble.predicted[in_view], "-", color="C3", lw=1.3, label=ensemble_label)
+    is_intensity = kind == "iq"
+    right = 1.5 * middle_holdout.end if is_intensity else middle_holdout.end
+    axes.set(xlim=(r[0], min(right, r[-1])), **_axis_labels(kind))
+    ranges = f"fitted up to {middle_holdout.cut:.1f} Å, predicted beyond (shaded)"
+    axes.set_title("fitted outside the shaded range, predicted in it" if is_intensity else ranges, fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 

@@ -13,6 +13,7 @@ from ase.data import atomic_numbers
 
 import jaxstruc
 from jaxstruc.blas import with_one_blas_thread
+from jaxstruc.devices import map_in_order
 from jaxstruc.io import points, read
 from jaxstruc.io.columns import ReadError, expect
 from jaxstruc.io.measurement import Measurement
@@ -41,6 +42,8 @@ class SaxsPlan(NamedTuple):
 
     element: str = ""
     options: SaxsOptions = SaxsOptions()
+    n_devices: int | None = None
+    """Largest number of batches that are fitted at once; None for the number that the machine can work on."""
 
     @property
     def data(self) -> QOptions:
@@ -182,19 +185,26 @@ def solve_saxs_measurements(
         progress: Function that is called with the number of finished measurements, their total number and a text.
     """
     del run_measurements
-    for start in range(0, len(measurements), FILES_PER_BATCH):
-        batch = measurements[start : start + FILES_PER_BATCH]
+    n_done = 0
+
+    @with_one_blas_thread
+    def solve_batch(batch: Sequence[Measurement]) -> list[SaxsResult]:
         if progress:
-            progress(start, len(measurements), f"{batch[0].name}: {len(plan.bodies)} bodies")
+            progress(n_done, len(measurements), f"{batch[0].name}: {len(plan.bodies)} bodies")
         start_time = time.perf_counter()
-        batch_data = [prepare_saxs_data(batch_measurement, plan.fit) for batch_measurement in batch]
+        batch_data = [prepare_saxs_data(measurement, plan.fit) for measurement in batch]
         batch_fits = fit_bodies(batch_data, plan)
-        shared_seconds = (time.perf_counter() - start_time) / len(batch)
-        for measurement, saxs_data, fits in zip(batch, batch_data, batch_fits, strict=True):
-            start_time = time.perf_counter()
-            result = saxs_result_from_fits(measurement, saxs_data, fits, plan)
-            seconds = shared_seconds + time.perf_counter() - start_time
-            yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
+        results = [
+            saxs_result_from_fits(measurement, saxs_data, fits, plan)
+            for measurement, saxs_data, fits in zip(batch, batch_data, batch_fits, strict=True)
+        ]
+        seconds = (time.perf_counter() - start_time) / len(batch)
+        return [dataclasses.replace(result, facts=result.facts | {"seconds": seconds}) for result in results]
+
+    batches = [measurements[start : start + FILES_PER_BATCH] for start in range(0, len(measurements), FILES_PER_BATCH)]
+    for results in map_in_order(solve_batch, batches, n_devices=plan.n_devices):
+        yield from results
+        n_done += len(results)
 
 
 def fit_bodies(patterns: Sequence[SaxsData], plan: SaxsPlan) -> list[fit.SaxsFits]:

@@ -51,7 +51,7 @@ def solve_with_prediction(data, groups, prediction, **options):
     sources = tuple(CandidateSource(12.0, None, {}, {}) for _ in groups)
     plan = solve.PdfPlan("Ag", sources, **options)
     measurement = solve.prepare_measurement(data, plan)
-    (target,) = solve.padded_targets([measurement], plan, [measurement])
+    target = solve.padded_target(measurement, plan, solve.target_sizes([measurement], plan))
     case = solve.MeasurementCase(measurement, target, groups, plan, prediction)
     return solve.solve_measurement(case, LibraryCache({}, {}))
 
@@ -178,11 +178,8 @@ def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable
     assert 64 < len(probable_groups[0].rows) <= limits.with_classifier
     plan = solve.PdfPlan("Ag", ())
     measurement = solve.prepare_measurement(example, plan)
-    target = next(
-        solve.padded_targets(
-            [measurement], plan._replace(sources=(CandidateSource(12.0, None, {}, {}),)), [measurement]
-        )
-    )
+    plan = plan._replace(sources=(CandidateSource(12.0, None, {}, {}),))
+    target = solve.padded_target(measurement, plan, solve.target_sizes([measurement], plan))
     (binned_group,) = classifier_prior.bin_groups(
         [library_group], probable_groups, target, {}, classifier_prediction=prediction, limits=limits
     )

@@ -104,7 +104,7 @@ def compare_sample(g):
     """Return the comparison of a single cluster with a distribution, and the data of the fit."""
     plan = make_plan()
     measurement = solve.prepare_measurement(make_measurement(g), plan)
-    (target,) = solve.padded_targets([measurement], plan, [measurement])
+    target = solve.padded_target(measurement, plan, solve.target_sizes([measurement], plan))
     (group,) = plan.sources[0].candidates([measurement])
     case = solve.MeasurementCase(measurement, target, [group], plan, None)
     library_cache = distribution.LibraryCache({}, {})

@@ -16,6 +16,7 @@ from jaxstruc.pdf.plan import MAX_REFINED_CANDIDATES
 from jaxstruc.pdf.site_search import SearchResult
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.pdf.sources import CandidateSource
+from jaxstruc.report import summary
 
 KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
 
@@ -68,6 +69,27 @@ def test_equal_draws_are_merged_and_equal_clusters_of_a_list_are_not(example):
     assert library_result.n_fitted == 3
 
 
+def test_results_do_not_depend_on_the_number_of_devices(example):
+    tables = candidates.TableStore()
+    group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3), tables=tables)
+    plan = make_plan(*[group] * 5)
+    measurements = [
+        solve.prepare_measurement(example._replace(g=example.g * scale, name=str(scale)), plan)
+        for scale in (1.0, 1.1, 0.9, 1.3, 0.7)
+    ]
+
+    def rows(n_devices, group):
+        device_plan = make_plan(*[group] * 5)._replace(n_devices=n_devices)
+        return [
+            {name: value for name, value in summary.row(result).items() if name != "seconds"}
+            for result in solve.solve_measurements(measurements, device_plan)
+        ]
+
+    expected_rows = rows(1, group._replace(tables=None))
+    assert rows(2, group) == expected_rows and rows(4, group) == expected_rows
+    assert tables.find(candidates.TableKey(0, plan.bond, solve.target_sizes(measurements, plan).span, False))
+
+
 def test_additional_parameters_are_freed_for_the_best_candidates_alone(example):
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     fit_options = FitOptions(("scale", "stretch", "uiso", "delta2", "qdamp"))
@@ -115,7 +137,7 @@ def test_an_inferred_setting_adds_to_the_errors(example):
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     plan = make_plan(group)
     measurement = solve.prepare_measurement(example, plan)
-    (fit_target,) = solve.padded_targets([measurement], plan, [measurement])
+    fit_target = solve.padded_target(measurement, plan, solve.target_sizes([measurement], plan))
     pool = candidates.candidate_pool([group])
     fits = candidates.fit_all(pool, fit_target)
     case = solve.MeasurementCase(measurement, fit_target, [group], plan, None)
@@ -145,7 +167,7 @@ def prepared_case(example, *groups, **options):
     """Return a measurement with its target and groups of candidates."""
     plan = make_plan(*groups, **options)
     measurement = solve.prepare_measurement(example, plan)
-    (fit_target,) = solve.padded_targets([measurement], plan, [measurement])
+    fit_target = solve.padded_target(measurement, plan, solve.target_sizes([measurement], plan))
     return solve.MeasurementCase(measurement, fit_target, groups, plan, None)
 
 
@@ -244,8 +266,8 @@ def test_targets_of_a_run_share_the_sizes_of_its_largest_file(example, search):
         plan._replace(options=dataclasses.replace(plan.options, data=DataOptions(rmax=12.0, qdamp=0.05, qbroad=0.01))),
     )
     run = [short_measurement, long_measurement]
-    short_target, long_target = solve.padded_targets(run, plan, run)
-    (alone_target,) = solve.padded_targets([short_measurement], plan, run)
+    run_sizes = solve.target_sizes(run, plan)
+    short_target, long_target = (solve.padded_target(measurement, plan, run_sizes) for measurement in run)
     settings = long_measurement.settings_by_name
     sizes = target.array_sizes(
         r_start=float(long_measurement.curve[0][0]),
@@ -254,9 +276,8 @@ def test_targets_of_a_run_share_the_sizes_of_its_largest_file(example, search):
         qmax=settings["qmax"],
         diameter=size_classes.MAX_CLASS_SIZE * plan.bond,
     )
-    for entry in (short_target, long_target, alone_target):
+    for entry in (short_target, long_target):
         assert (entry.span, *entry.basis.transform.shape) == sizes
-    np.testing.assert_array_equal(alone_target.basis.data, short_target.basis.data)
     assert (short_target.qmax, short_target.qdamp, short_target.qbroad, short_target.r[-1]) == (15.0, 0.05, 0.01, 12.0)
     assert short_target.n_background_terms == 2 and short_target.absolute and short_target.bond == plan.bond
 
