@@ -5,8 +5,9 @@ BIN = $(VENV)/bin
 # A stamp file for each kind of installation, so that nothing is installed twice.
 DEMO = $(VENV)/.installed
 TEST = $(VENV)/.installed-test
+DOCS = $(VENV)/.installed-docs
 
-.PHONY: demo check test test-long lint wheel test-latest test-latest-quick example weights clean
+.PHONY: demo check test test-long lint docs wheel release-check test-latest test-latest-quick example weights clean
 
 demo: $(DEMO)
 	$(BIN)/jaxstruc solve examples/Ag68_simulated.gr --element Ag -o demo-out
@@ -30,14 +31,19 @@ lint: $(TEST)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site in build/docs. All tutorials run, and a warning is an error.
+docs: $(DOCS)
+	$(BIN)/python -m sphinx -b html -W --keep-going -j 2 -q -c docs . build/docs
+	@echo "Open build/docs/index.html in a browser."
+
 # Builds dist/*.whl, installs it into an empty environment and solves the example there, outside the repository.
 wheel: $(DEMO)
-	rm -rf dist build/wheel-env build/wheel-out
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	$(PYTHON) -m venv build/wheel-env
-	build/wheel-env/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	mkdir build/wheel-out && cp examples/Ag68_simulated.gr build/wheel-out/
-	cd build/wheel-out && ../wheel-env/bin/jaxstruc solve Ag68_simulated.gr --element Ag -o out
+	sh tools/try_wheel.sh $(BIN)/python
+
+# All that a release needs: source archive and wheel with checked metadata, the wheel in an empty environment, the site.
+release-check: $(DOCS)
+	sh tools/try_wheel.sh $(BIN)/python --release
+	$(MAKE) docs
 
 # Tests with the newest Python and the newest jax that can be installed; see tools/latest.sh.
 test-latest:
@@ -67,5 +73,10 @@ $(TEST): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@ $(DEMO)
 
+$(DOCS): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs,release]'
+	touch $@ $(DEMO)
+
 clean:
-	rm -rf $(VENV) demo-out build dist .jax_cache *.egg-info
+	rm -rf $(VENV) demo-out build dist docs/generated .jax_cache *.egg-info

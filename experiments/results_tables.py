@@ -21,6 +21,7 @@ import network_tables
 import pdf_tables
 import relaxed_tables
 import saxs_tables
+import series_tables
 from table_cells import Rows, origin_text
 
 from jaxstruc import files
@@ -247,6 +248,12 @@ PAGES: dict[str, ResultPage] = {
         {"saxs_populations": saxs_tables.populations_block},
         {"Populations and bodies": saxs_tables.populations_block},
         "Chi-squared is divided by the number of degrees of freedom.",
+    ),
+    "series_changes": ResultPage(
+        {"series_changes": series_tables.changes_block},
+        {"Constant series": series_tables.constant_table, "Changes": series_tables.changes_table},
+        "Heights are in standard deviations of the noise. Several series that are tested together share one rate of "
+        "false alarms, so that each of them has a smaller one.",
     ),
     "saxs_shapes": ResultPage(
         {"saxs_shapes": saxs_tables.shapes_block},

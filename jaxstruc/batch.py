@@ -7,6 +7,7 @@ does not end the run.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jaxstruc import files, shards
-from jaxstruc.io import columns, read
+from jaxstruc.io import columns, read, repeated_curves
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import Measurement, Setting
-from jaxstruc.options.pdf import CurveOptions
+from jaxstruc.options.pdf import CurveOptions, Kind
+from jaxstruc.pdf.neighbour import NEIGHBOUR_KEY, neighbour_facts, neighbour_key
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 from jaxstruc.report import folder, page, summary, tables
@@ -65,6 +67,8 @@ class Workflow(NamedTuple):
     """Noun phrase for the input files, for messages."""
     output_folders: str
     """Names of the most important folders of results, for messages."""
+    saves_results: bool = True
+    """Whether results are saved with their structures and figures. The others only have a row."""
 
 
 class CurveEntry(NamedTuple):
@@ -129,6 +133,8 @@ def run_batch(
     show: Callable[[str, Sequence[Setting]], None],
     workflow: Workflow | None = None,
     shard: Shard = WHOLE_RUN,
+    n_averaged: int = 1,
+    from_neighbour: bool = False,
 ) -> BatchOutcome:
     """Solve the curves of the files, and write the folder of results after each curve.
 
@@ -140,50 +146,187 @@ def run_batch(
         show: Function that prints a title and the settings of a curve.
         workflow: Workflow of the command. The default is that of PDFs.
         shard: Part of the curves that are solved. The default is all.
+        n_averaged: Number of consecutive curves that are averaged.
+        from_neighbour: Whether the structures of each curve are also fitted to the next one.
 
     Raises:
         ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
-    workflow = workflow or PDF_WORKFLOW
-    entries = read_entries(paths, lambda path: workflow.read(path, plan))
-    stems = unique_stems(entries)
-    jobs, result_by_stem = _jobs_and_failures(entries, stems, plan, workflow)
-    if len(paths) == 1 and not jobs:
-        raise ValueError(next(iter(result_by_stem.values())).message)
-    shard_stems = shard.select(stems)
-    run_measurements = [job.measurement for job in jobs]
-    jobs = [job for job in jobs if job.stem in shard_stems]
-    earlier_results = _earlier_results(out, plan, jobs, stems)
-    result_by_stem |= earlier_results
-    pending_jobs = [job for job in jobs if job.stem not in earlier_results]
-    for job in pending_jobs[:MAX_SHOWN_FILES]:
-        show(job.title, job.measurement.settings)
-    row_by_stem = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
-    shard_entries = _shard_entries(entries, stems, shard_stems)
-    part = RunPart(_run_key(plan, entries), len(entries), len(set(stems)), len(shard_entries))
-
-    def update_summary() -> None:
-        _write_summary(out, shard, part, shard_entries, row_by_stem, columns=workflow.columns)
-
-    _begin_folder(out, plan, shard, part)
-    update_summary()
-    pending_measurements = [job.measurement for job in pending_jobs]
-    new_results = workflow.solve(pending_measurements, plan, run_measurements=run_measurements, progress=progress)
-    for job, new_result in zip(pending_jobs, new_results, strict=True):
-        result = dataclasses.replace(new_result, facts=new_result.facts | {SETTINGS_KEY: _settings_key(plan)})
-        folder.write_result(result, out, job.stem)
-        result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
-        update_summary()
-    progress(len(pending_jobs), len(pending_jobs), "")
+    run = BatchRun(out, plan, workflow or PDF_WORKFLOW, shard, n_averaged)
+    run.read(paths)
+    if len(paths) == 1 and not any(isinstance(entry.content, Measurement) for entry in run.entries):
+        raise ValueError(run.entries[0].content)
+    page.remove_pages(out)
+    run.solve_pending(progress=progress, show=show)
+    if from_neighbour:
+        run.fit_neighbours(progress)
     if shard.n_shards == 1:
-        page.write_pages(out, results=result_by_stem)
-    results = [dataclasses.replace(result_by_stem[stem], name=str(entry.path)) for _, entry, stem in shard_entries]
-    rows = [row for _, row in _summary_rows(shard_entries, row_by_stem)]
-    return BatchOutcome(results, sum(stem in earlier_results for _, _, stem in shard_entries), rows)
+        page.write_pages(out, results=run.result_by_stem)
+    return run.batch_outcome
+
+
+@dataclasses.dataclass
+class BatchRun:
+    """A run, to which more files can be added in the same process, e.g. those of a watched folder."""
+
+    out: Path
+    """Folder of the results."""
+    plan: WorkflowPlan
+    workflow: Workflow
+    shard: Shard = WHOLE_RUN
+    n_averaged: int = 1
+    """Number of consecutive curves that are averaged."""
+    keeps_results: bool = True
+    """Whether results stay in memory. Without them there is no `batch_outcome`."""
+    entries: list[CurveEntry] = dataclasses.field(default_factory=list)
+    """Curves of all files, in the order of the files."""
+    stems: list[str] = dataclasses.field(default_factory=list)
+    """Names of the results of the curves."""
+    result_by_stem: dict[str, Result] = dataclasses.field(default_factory=dict)
+    row_by_stem: dict[str, Row] = dataclasses.field(default_factory=dict)
+    skipped_stems: set[str] = dataclasses.field(default_factory=set)
+    """Names of the results that an earlier run had written."""
+    _read_files: dict[Path, tuple[tuple | None, list[CurveEntry]]] = dataclasses.field(default_factory=dict)
+    """State and curves of each file that was read."""
+    _has_saved_results: bool = True
+    """Whether the folder may have results of curves without a row."""
+
+    def read(self, paths: Sequence[Path]) -> None:
+        """Set the files of the run. A file that was read before is only read again if it has changed.
+
+        Rows of curves that have changed or have another name are removed.
+        """
+        earlier_curves = dict(zip(self.stems, self.entries, strict=True))
+        self._read_files = {path: self._read_file(path) for path in paths}
+        entries = [entry for path in paths for entry in self._read_files[path][1]]
+        self.entries = average_entries(entries, self.n_averaged)
+        self.stems = unique_stems(self.entries)
+        curve_by_stem = dict(zip(self.stems, self.entries, strict=True))
+        self._has_saved_results = not earlier_curves or not earlier_curves.keys() <= curve_by_stem.keys()
+        self.row_by_stem = {
+            stem: row
+            for stem, row in self.row_by_stem.items()
+            if stem in curve_by_stem and curve_by_stem[stem].identity == earlier_curves[stem].identity
+        }
+
+    def solve_pending(
+        self,
+        *,
+        progress: ProgressCallback,
+        show: Callable[[str, Sequence[Setting]], None] = lambda title, settings: None,
+        report: Callable[[Path, Result], None] = lambda path, result: None,
+    ) -> None:
+        """Solve the curves that have no row, and write results and summary after each of them.
+
+        Args:
+            progress: Function of the number of finished curves, the number of all curves, and a text.
+            show: Function that prints a title and the settings of a curve.
+            report: Function that is called with the file and the result of each new row after it is written.
+        """
+        jobs, failed_results = _jobs_and_failures(self.entries, self.stems, self.plan, self.workflow)
+        run_measurements = [job.measurement for job in jobs]
+        shard_stems = self.shard.select(self.stems)
+        jobs = [job for job in jobs if job.stem in shard_stems and job.stem not in self.row_by_stem]
+        earlier_results: dict[str, Result] = {}
+        if self._has_saved_results and self.workflow.saves_results:
+            earlier_results = _earlier_results(self.out, self.plan, jobs, self.stems)
+        finished_results = {
+            stem: result
+            for stem, result in (failed_results | earlier_results).items()
+            if stem in shard_stems and stem not in self.row_by_stem
+        }
+        self.skipped_stems |= earlier_results.keys()
+        jobs = [job for job in jobs if job.stem not in earlier_results]
+        for job in jobs[:MAX_SHOWN_FILES]:
+            show(job.title, job.measurement.settings)
+        _begin_folder(self.out, self.plan, self.shard, self._part)
+        self._add_rows(finished_results)
+        path_by_stem = {stem: entry.path for stem, entry in zip(self.stems, self.entries, strict=True)}
+        for stem in failed_results.keys() & finished_results.keys():
+            report(path_by_stem[stem], failed_results[stem])
+        measurements = [job.measurement for job in jobs]
+        new_results = self.workflow.solve(measurements, self.plan, run_measurements=run_measurements, progress=progress)
+        for job, new_result in zip(jobs, new_results, strict=True):
+            result = dataclasses.replace(new_result, facts=new_result.facts | {SETTINGS_KEY: _settings_key(self.plan)})
+            if self.workflow.saves_results:
+                folder.write_result(result, self.out, job.stem)
+            self._add_rows({job.stem: result})
+            report(path_by_stem[job.stem], result)
+        progress(len(jobs), len(jobs), "")
+
+    def fit_neighbours(self, progress: ProgressCallback) -> None:
+        """Fit the structures of each curve to the next one, and add Rw and type to the row of the next one.
+
+        All other columns stay as they are.
+        """
+        assert isinstance(self.plan, PdfPlan)
+        curve_by_stem = dict(zip(self.stems, self.entries, strict=True))
+        previous: PdfResult | None = None
+        for n_done, (stem, entry) in enumerate(curve_by_stem.items()):
+            result = self.result_by_stem[stem]
+            if not isinstance(result, PdfResult) or not result.candidates or not isinstance(entry.content, Measurement):
+                continue
+            if previous is not None and result.facts.get(NEIGHBOUR_KEY) != neighbour_key(previous):
+                progress(n_done, len(curve_by_stem), f"{result.name}: structures of the curve before")
+                facts = result.facts | neighbour_facts(entry.content, previous, self.plan)
+                result = dataclasses.replace(result, facts=facts)
+                folder.write_result(result, self.out, stem)
+                self._add_rows({stem: result})
+            previous = result
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a curve has no row."""
+        return any(stem not in self.row_by_stem for stem in self.stems)
+
+    @property
+    def batch_outcome(self) -> BatchOutcome:
+        """Results and rows of the curves of the shard, in the order of the files."""
+        shard_entries = self._shard_entries
+        results = [
+            dataclasses.replace(self.result_by_stem[stem], name=str(entry.path)) for _, entry, stem in shard_entries
+        ]
+        rows = [row for _, row in _summary_rows(shard_entries, self.row_by_stem)]
+        return BatchOutcome(results, sum(stem in self.skipped_stems for _, _, stem in shard_entries), rows)
+
+    @property
+    def _shard_entries(self) -> list[tuple[int, CurveEntry, str]]:
+        return _shard_entries(self.entries, self.stems, self.shard.select(self.stems))
+
+    @property
+    def _part(self) -> RunPart:
+        n_shard_curves = len(self._shard_entries)
+        return RunPart(_run_key(self.plan, self.entries), len(self.entries), len(set(self.stems)), n_shard_curves)
+
+    def _read_file(self, path: Path) -> tuple[tuple | None, list[CurveEntry]]:
+        """Return the state of a file and its curves. A file that has not changed or is missing keeps its curves."""
+        state = file_state(path)
+        if path in self._read_files and state in (None, self._read_files[path][0]):
+            return self._read_files[path]
+        return state, read_entries([path], lambda file: self.workflow.read(file, self.plan))
+
+    def _add_rows(self, results: Mapping[str, Result]) -> None:
+        """Write the summary with the rows of further results."""
+        rows = {stem: summary.row(result, self.workflow.columns) for stem, result in results.items()}
+        _write_summary(
+            self.out, self.shard, self._part, self._shard_entries, self.row_by_stem | rows,
+            columns=self.workflow.columns,
+        )  # fmt: skip
+        self.row_by_stem |= rows
+        self.result_by_stem |= results if self.keeps_results else {}
+
+
+def file_state(path: Path) -> tuple[int, int] | None:
+    """Return the size of a file in bytes and the time of its last change in ns; None if it is missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _begin_folder(out: Path, plan: WorkflowPlan, shard: Shard, part: RunPart) -> None:
-    """Write the settings of a run, and remove the pages and the tables of shards of earlier runs.
+    """Write the settings of a run, and remove the tables of shards of earlier runs.
 
     Args:
         out: Folder of the results.
@@ -193,7 +336,6 @@ def _begin_folder(out: Path, plan: WorkflowPlan, shard: Shard, part: RunPart) ->
     """
     shards.remove_other_tables(shard, out, part.run)
     files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
-    page.remove_pages(out)
 
 
 def _shard_entries(
@@ -327,6 +469,38 @@ def read_entries(
     return entries
 
 
+def average_entries(entries: Sequence[CurveEntry], n_averaged: int) -> list[CurveEntry]:
+    """Return the curves with each group of consecutive ones replaced by their mean.
+
+    The curves of a file with several curves form groups of their own, and so do consecutive files with one curve. The
+    last group may be smaller. Curves that cannot be used stay.
+
+    Args:
+        entries: Curves of all files.
+        n_averaged: Number of curves of a group.
+    """
+    if n_averaged == 1:
+        return list(entries)
+    merged_entries: list[CurveEntry] = []
+    for _, neighbours in itertools.groupby(entries, key=lambda entry: None if entry.frame is None else entry.path):
+        file_entries = list(neighbours)
+        for start in range(0, len(file_entries), n_averaged):
+            group = file_entries[start : start + n_averaged]
+            usable_entries = [entry for entry in group if isinstance(entry.content, Measurement)]
+            merged_entries += [_mean_entry(usable_entries)] if usable_entries else []
+            merged_entries += [entry for entry in group if not isinstance(entry.content, Measurement)]
+    return merged_entries
+
+
+def _mean_entry(entries: Sequence[CurveEntry]) -> CurveEntry:
+    """Return the mean of curves that can be used, or the reason why they cannot be averaged."""
+    try:
+        mean = repeated_curves.average([entry.content for entry in entries if isinstance(entry.content, Measurement)])
+    except ReadError as error:
+        return entries[0]._replace(content=str(error))
+    return entries[0]._replace(sha256=mean.sha256, content=mean)
+
+
 def prepare_curves(
     file_curves: Sequence[Measurement | ReadError], prepare: Callable[[Measurement], Measurement]
 ) -> list[Measurement | ValueError]:
@@ -394,19 +568,23 @@ def failed_result(entry: CurveEntry, result: type[AnyResult], element: str) -> A
 
 
 def read_pdf_curves(path: Path, options: CurveOptions) -> Sequence[Measurement | ReadError]:
-    """Return one or all G(r), S(Q) or F(Q) of a file. If all are read, an error replaces each unusable curve."""
+    """Return one or all curves of a file. If all are read, an error replaces each unusable curve.
+
+    They are G(r), S(Q) or F(Q), or I(Q) if the options say so.
+    """
     q_unit, wavelength, kind, frame = options.q_unit, options.wavelength, options.kind, options.frame
+    accepted_kinds: tuple[Kind, ...] = ("iq",) if kind == "iq" else read.PDF_KINDS
     if frame == "all":
-        return read.read_all(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=read.PDF_KINDS)
+        return read.read_all(path, q_unit=q_unit, wavelength=wavelength, kind=kind, accepted_kinds=accepted_kinds)
     return [
         read.read_curve(
-            path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame, accepted_kinds=read.PDF_KINDS
+            path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame, accepted_kinds=accepted_kinds
         )
     ]
 
 
 def _read_pdfs(path: Path, plan: PdfPlan) -> list[Measurement | ValueError]:
-    """Return the G(r) of a file with all settings. S(Q) and F(Q) are transformed to G(r)."""
+    """Return the curves of a file with all settings. S(Q) and F(Q) are transformed to G(r)."""
     return prepare_curves(read_pdf_curves(path, plan.curve), lambda curve: prepare_measurement(curve, plan))
 
 

@@ -110,7 +110,7 @@ FIT_PARAMETERS = ("scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbro
 """Names of the parameters that a fit can vary."""
 DEFAULT_FREE_PARAMETERS = ("scale", "stretch", "uiso", "delta2", "relaxation")
 """Names of the parameters that are fitted by default."""
-UNITS = {name: parameter.unit for name, parameter in PARAMETERS.items()}
+UNITS = {name: parameter.unit for name, parameter in PARAMETERS.items()} | {"sigma_g": "1/Å²"}
 
 
 def option_help(name: str, supplement: str = "") -> str:

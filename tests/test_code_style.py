@@ -23,12 +23,12 @@ FRAGMENT = re.compile(r"(Of|As|By|In|From|With|Where|So|Such|That|It|Its|Theirs)
 """First words of a text that has no subject, or whose subject stands elsewhere."""
 MAX_LINES = 60
 MAX_PARAMETERS = 9
-MAX_MODULES = 136
+MAX_MODULES = 146
 """Number of modules of the layout, `clusters.structure_files`, which was too long for `clusters.cluster`, the three
-modules of the relaxation, the two of imperfect data, the table of known phases, the four into which `pdf.solve`
-and `pdf.site_search` were divided, the four of the page of results, the description of the commands, the two of shells
-of light atoms, the two of shape parameters, the seven of DeepStruc's shapes and network, and the one for several files
-at once."""
+modules of the relaxation, the two of imperfect data, the table of known phases, the four into which `pdf.solve` and
+`pdf.site_search` were divided, the four of the page of results, the description of the commands, the two of watched
+folders, the four of series, the two of averages and neighbours, the two of shells of light atoms, the two of shape
+parameters, the seven of DeepStruc's shapes and network, and the one for several files at once."""
 
 
 @functools.cache

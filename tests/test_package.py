@@ -15,28 +15,30 @@ from jaxstruc import files
 from jaxstruc.options.pdf import SHIPPED
 
 MODULE_ORDER = """
-files parameters statistics cache blas
-options: validation pdf small_angle simulation training
+files parameters statistics change_points cache blas
+options: validation pdf small_angle series simulation training
 clusters: cluster structure_files distances lattices families fcc_shapes deepstruc_shapes particle_codes library
 clusters: structure_type description size_classes potential displacement_fields lattice_sites polydisperse
 clusters: random_particles known_phases imperfect_particles ligand_shells
 scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate imperfect_pdf sincos
 io: columns isolated_process measurement q_axis points labels gr cansas iq nxcansas qmax_check read reduction
+io: repeated_curves
 result devices
 network.classifier: relaxed_clusters particles simulated_pdfs model training shell_detector
 network.cvae: representation dataset model stress trilateration propose loss training
 network.deepstruc: scaled_pdf model loss training propose
 network: weights
 network.classifier: predict
-pdf: fit_quality posterior stacking target fit candidates ensemble_model ensemble instrument relax screening
-pdf: relaxed_screening classifier_prior cross_validation distribution site_moves search_starts search_minima
-pdf: site_search sources plan result candidate_fits solve classify
+pdf: fit_quality posterior stacking intensity target intensity_target fit candidates ensemble_model ensemble
+pdf: instrument relax screening relaxed_screening classifier_prior cross_validation distribution site_moves
+pdf: search_starts search_minima site_search sources plan result candidate_fits solve neighbour classify
 small_angle: contrast data polyhedra form_factors named_polyhedra size_distributions smearing free_distribution
 small_angle: structure_factor shape_parameters design_matrix fit evidence shape_fits simulate fitted_curves
 small_angle: model_averaging result solve
 report: summary tables figures folder methods_text page_data page_entries page
+report: series_positions series series_page
 shards
-batch
+batch watch
 api
 cli: progress simulate train solve describe main
 __main__
@@ -104,7 +106,8 @@ def test_the_card_describes_the_shipped_weights():
 
 
 def test_package_project_and_changelog_have_one_version(repository):
-    assert f'version = "{jaxstruc.__version__}"' in (repository / "pyproject.toml").read_text("utf-8")
+    assert 'version = { attr = "jaxstruc.__version__" }' in (repository / "pyproject.toml").read_text("utf-8")
+    assert f"\nversion: {jaxstruc.__version__}\n" in (repository / "CITATION.cff").read_text("utf-8")
     assert jaxstruc.__version__ in (repository / "CHANGELOG.md").read_text("utf-8")
 
 
@@ -133,6 +136,7 @@ def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
         "import sys, jaxstruc; from jaxstruc.network import weights; from ase.cluster import Icosahedron\n"
         "from jaxstruc.options import pdf\n"
         "assert jaxstruc.__file__.startswith(sys.argv[1]), jaxstruc.__file__\n"
+        "assert (pdf.SHIPPED.parents[2] / 'py.typed').is_file()\n"
         "assert weights.load_autoencoder(pdf.SHIPPED).card['name']\n"
         "from jaxstruc.report import methods_text, page\n"
         "assert all((page.TEMPLATE / name).is_file() for name in ('page.html', 'page.css', *page.SCRIPTS))\n"

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -25,6 +25,7 @@ from jaxstruc.options.pdf import (
     RefineCommand,
     SolveCommand,
 )
+from jaxstruc.options.series import SeriesCommand, WatchCommand
 from jaxstruc.options.simulation import GenerateCommand, SimulateCommand
 from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
@@ -43,10 +44,14 @@ Command = (
     | RefineCommand
     | MineCommand
     | SaxsCommand
+    | WatchCommand
+    | SeriesCommand
     | MergeCommand
     | PageCommand
     | DescribeCommand
 )
+WatchedCommand = ClassifyCommand | MineCommand | SolveCommand | SaxsCommand
+"""Commands that `watch` runs for each file."""
 ResumableCommand = SolveCommand | MineCommand | RefineCommand | SaxsCommand | TrainCommand | TrainClassifierCommand
 """Commands that continue an interrupted run. The others write their files anew, most of them only at the end."""
 _Subcommand = (
@@ -59,6 +64,8 @@ _Subcommand = (
     | Annotated[GenerateCommand, tyro.conf.subcommand("generate")]
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
     | Annotated[TrainClassifierCommand, tyro.conf.subcommand("train-classifier")]
+    | Annotated[WatchCommand, tyro.conf.subcommand("watch")]
+    | Annotated[SeriesCommand, tyro.conf.subcommand("series")]
     | Annotated[MergeCommand, tyro.conf.subcommand("merge")]
     | Annotated[PageCommand, tyro.conf.subcommand("page")]
     | Annotated[DescribeCommand, tyro.conf.subcommand("describe")]
@@ -74,6 +81,8 @@ commands for measured data:
   mine              Compare thousands of clusters of a library with PDFs, and rank them (cluster mining).
   refine            Fit your own structures to PDFs, with standard errors.
   saxs              Find size, distribution of sizes and shape of particles from small-angle scattering.
+  watch             Analyse the files of a folder while they are measured, and keep the table and the page up to date.
+  series            Show the results of many curves against temperature, time or another quantity, with change points.
   merge             Write the summary and the page of a run that several jobs shared with --shard.
   page              Write the page of a folder of results (index.html) anew.
   describe          Print all commands, with --json also their options, for other programs.
@@ -120,15 +129,44 @@ def parse(arguments: list[str]) -> Command:
     Raises:
         SystemExit: For `--help`, or if the arguments are not those of a command.
     """
+    return _parse(arguments)
+
+
+def parse_watch(arguments: list[str]) -> tuple[WatchCommand, WatchedCommand]:
+    """Return the command `watch`, and the command that analyses each file with all other options.
+
+    Raises:
+        SystemExit: For `--help`, or if the arguments are not those of the two commands.
+    """
+    watch_command, inner_arguments = _parse(arguments, return_unknown_args=True)
+    watch_command.options.check()
+    element_arguments = ["--element", watch_command.element] if watch_command.element else []
+    inner_command: WatchedCommand = _parse(
+        [watch_command.options.with_, *element_arguments, "--out", str(watch_command.out), *inner_arguments]
+    )
+    if inner_command.files:
+        unknown_text = " ".join(map(str, inner_command.files))
+        raise ValueError(f"Expected one folder as the first argument of watch, got also {unknown_text}; drop it.")
+    is_single = inner_command.average == 1 and not getattr(inner_command, "from_neighbour", False)
+    if getattr(inner_command, "shard", "1/1") != "1/1" or not is_single:
+        raise ValueError(
+            "Expected no --shard, --average or --from-neighbour with watch, which analyses each file alone; drop them."
+        )
+    return watch_command, inner_command
+
+
+def _parse(arguments: list[str], *, return_unknown_args: bool = False) -> Any:
+    """Return the command that arguments state, and with `return_unknown_args` the arguments that it does not know."""
     registry = ConstructorRegistry()
     registry.primitive_rule(_choice)
     registry.primitive_rule(_optional)
     with registry:
         return tyro.cli(
-            _Subcommand,  # type: ignore[arg-type]
+            _Subcommand,  # type: ignore[call-overload]
             args=arguments,
             prog="jaxstruc",
             config=(tyro.conf.OmitArgPrefixes,),
+            return_unknown_args=return_unknown_args,
         )
 
 
@@ -141,8 +179,13 @@ def _run_arguments(arguments: list[str]) -> int:
         print(OVERVIEW.rstrip(), file=sys.stderr)
         return 2
     show_traceback = "--traceback" in arguments
-    command = parse([argument for argument in arguments if argument != "--traceback"])
+    command_arguments = [argument for argument in arguments if argument != "--traceback"]
+    is_watch = command_arguments[0] == "watch"
+    command: Command | None = None
     try:
+        if is_watch:
+            return watch(*parse_watch(command_arguments))
+        command = parse(command_arguments)
         return _run(command)
     except BrokenPipeError:
         raise
@@ -155,7 +198,7 @@ def _run_arguments(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         resume_remark = "Finished results are kept; run the command again to continue."
         restart_remark = "The command starts anew if it is run again."
-        remark = resume_remark if isinstance(command, ResumableCommand) else restart_remark
+        remark = resume_remark if is_watch or isinstance(command, ResumableCommand) else restart_remark
         print(f"jaxstruc: interrupted. {remark}", file=sys.stderr)
         return 130
 
@@ -169,6 +212,8 @@ def _run(command: Command) -> int:
     if isinstance(command, DescribeCommand):
         return describe(command)
     command.options.check()
+    if isinstance(command, SeriesCommand):
+        return show_series(command)
     if isinstance(command, SimulateCommand):
         return simulate(command)
     if isinstance(command, GenerateCommand):
@@ -181,6 +226,7 @@ def _run(command: Command) -> int:
         return train_classifier(command)
     if isinstance(command, ClassifyCommand):
         return classify(command)
+    assert not isinstance(command, WatchCommand)  # it is run with the command for its files
     return find_structures(command)
 
 
@@ -273,6 +319,17 @@ def saxs(config: SaxsCommand) -> int:
     return batch_outcome.status
 
 
+def watch(config: WatchCommand, inner_config: WatchedCommand) -> int:
+    """Analyse the files of a folder while they are measured. Lines go to stderr if rows are printed as JSON."""
+    from jaxstruc import cache
+    from jaxstruc.cli import solve
+
+    inner_config.options.check()
+    cache.set_compilation_cache(inner_config.cache)
+    stream = sys.stderr if inner_config.json else sys.stdout
+    return solve.watch(config, inner_config, remark=lambda line: print(line, file=stream, flush=True))
+
+
 def merge(config: MergeCommand) -> int:
     """Write the summary of a run from the tables of its shards, and print what is missing."""
     from jaxstruc import shards
@@ -310,6 +367,21 @@ def write_page(config: PageCommand) -> int:
     first_path, *other_paths = page.write_pages(config.out)
     links = f" It links to {len(other_paths)} more." if other_paths else ""
     print(f"Open {first_path} in a browser.{links}")
+    return 0
+
+
+def show_series(config: SeriesCommand) -> int:
+    """Write the tables and the page of a series, and print its change points."""
+    from jaxstruc.report import series, series_page
+
+    series_of_curves = series.read_series(config.out, config.options)
+    paths = series.write_tables(series_of_curves, config.out)
+    page_path = series_page.write_page(series_of_curves, config.out)
+    for row in series.change_rows(series_of_curves):
+        name = series_of_curves.x_name
+        print(f"{row['quantity']} changes between {name} {row[f'{name}_before']:g} and {row[name]:g}.")
+    print(f"{len(series_of_curves.x)} curves: {series_page.change_summary(series_of_curves)}.")
+    print(f"Open {page_path} in a browser. See {', '.join(map(str, paths))}.")
     return 0
 
 

@@ -1,19 +1,32 @@
-"""The commands `solve`, `mine`, `refine`, `saxs` and `classify`, which read files and write a folder of results."""
+"""The commands `solve`, `mine`, `refine`, `saxs`, `classify` and `watch`, which read files and write results."""
 
 import functools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jaxstruc
 from jaxstruc import batch, files
+from jaxstruc import watch as folder_watch
 from jaxstruc.api import make_refine_plan, make_solve_plan
-from jaxstruc.batch import MAX_LISTED_FILES, REFINE_WORKFLOW, BatchOutcome, ProgressCallback, Workflow
+from jaxstruc.batch import (
+    MAX_LISTED_FILES,
+    PDF_WORKFLOW,
+    REFINE_WORKFLOW,
+    BatchOutcome,
+    BatchRun,
+    ProgressCallback,
+    Workflow,
+    WorkflowPlan,
+)
 from jaxstruc.io import measurement, reduction
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
-from jaxstruc.options.pdf import ClassifyCommand, MineCommand, RefineCommand, SolveCommand
+from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.options.pdf import ClassifyCommand, ClassifyOptions, MineCommand, RefineCommand, SolveCommand
+from jaxstruc.options.series import WatchCommand
 from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.options.validation import check_devices
 from jaxstruc.pdf.classify import classify_measurements
@@ -32,6 +45,8 @@ from jaxstruc.small_angle.solve import (
     solve_saxs_measurements,
 )
 
+AnyCommand = ClassifyCommand | MineCommand | SolveCommand | SaxsCommand
+"""Commands that `watch` runs."""
 MEASURED_SUFFIXES = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
 """Suffixes of measured PDFs among the arguments of `refine`. The last argument is always a measured PDF."""
 
@@ -44,10 +59,19 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
     """
     shard = parse_shard(config.shard)
     check_devices(config.devices)
+    if config.from_neighbour and shard.n_shards > 1:
+        raise ValueError("Expected no --shard with --from-neighbour, which needs all curves in one run; drop one.")
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
     plan = make_solve_plan(config.element, config.options, progress=progress)._replace(n_devices=config.devices)
     return batch.run_batch(
-        config.files, config.out, plan, progress=progress, show=_settings_printer(config), shard=shard
+        config.files,
+        config.out,
+        plan,
+        progress=progress,
+        show=_settings_printer(config),
+        shard=shard,
+        n_averaged=config.average,
+        from_neighbour=config.from_neighbour,
     )
 
 
@@ -64,7 +88,7 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
     batch.check_inputs(config.files, config.out, plan, workflow=SAXS_WORKFLOW)
     return batch.run_batch(
         config.files, config.out, plan, progress=progress, show=_settings_printer(config), workflow=SAXS_WORKFLOW,
-        shard=shard,
+        shard=shard, n_averaged=config.average,
     )  # fmt: skip
 
 
@@ -81,7 +105,7 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
     batch.check_inputs(measured, config.out, plan, workflow=REFINE_WORKFLOW)
     return batch.run_batch(
         measured, config.out, plan, progress=progress, show=_settings_printer(config), workflow=REFINE_WORKFLOW,
-        shard=shard,
+        shard=shard, n_averaged=config.average,
     )  # fmt: skip
 
 
@@ -109,7 +133,8 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     batch.check_paths(config.files, config.out, expected_files="measured .gr files")
     bond = form_factors.bond_length(config.element)
     network = weights.load_classifier(config.options.weights)
-    entries = batch.read_entries(config.files, lambda path: _read_pdfs(path, config, bond))
+    entries = batch.read_entries(config.files, lambda path: _read_pdfs(path, config.options, bond))
+    entries = batch.average_entries(entries, config.average)
     measurements = [entry.content for entry in entries if isinstance(entry.content, Measurement)]
     if len(config.files) == 1 and not measurements:
         raise ValueError(entries[0].content)
@@ -132,10 +157,52 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     tables.write(config.out / "summary.csv", summary.CLASSIFY_SUMMARY_COLUMNS, rows)
     if measurements:
         figures.write(config.out / "types.png", figures.types(results))
-    provenance = {"element": config.element} | options.recorded_values | {"version": jaxstruc.__version__}
+    provenance = ClassifyPlan(config.element, options, network).provenance
     files.write_text(config.out / "settings.json", json.dumps(provenance, indent=1) + "\n")
     page.write_pages(config.out)
     return BatchOutcome(results, 0, rows)
+
+
+def watch(config: WatchCommand, inner_config: AnyCommand, *, remark: Callable[[str], None]) -> int:
+    """Analyse the files of a folder while they are measured, and return the exit status: 3 if some files failed.
+
+    Args:
+        config: Folder, and end of the run.
+        inner_config: Command that analyses each file, with its options.
+        remark: Function that prints a line.
+
+    Raises:
+        ValueError: If a mistake concerns all files.
+    """
+    run = BatchRun(config.out, *_plan_and_workflow(inner_config), keeps_results=False)
+    watched_folder = folder_watch.WatchedFolder(config.folder, config.options.patterns)
+    remark(f"Watching {config.folder} for {' '.join(config.options.patterns)}. Press ctrl-c to end.")
+
+    def report(path: Path, result: Result, seconds: float) -> None:
+        if inner_config.json:
+            print(tables.json_line(summary.row(result, run.workflow.columns)), flush=True)
+        remark(f"{tables.headline(result)} [{seconds:.1f} s after the last change of the file]")
+
+    folder_watch.watch(watched_folder, run, until=config.options.until, report=report, remark=remark)
+    n_failed = sum(row["status"] == "failed" for row in run.row_by_stem.values())
+    failed = f", {n_failed} of them failed" if n_failed else ""
+    remark(f"{len(run.row_by_stem)} rows{failed}. Open {config.out / page.page_name(0)} in a browser.")
+    return 3 if n_failed else 0
+
+
+def _plan_and_workflow(config: AnyCommand) -> tuple[WorkflowPlan, Workflow]:
+    """Return the plan of a command, and its workflow."""
+    batch.check_paths([Path()], config.out, expected_files="")
+    if not isinstance(config, ClassifyCommand):
+        check_devices(config.devices)
+    if isinstance(config, SaxsCommand):
+        saxs_plan = SaxsPlan(config.element, config.options, config.devices)
+        check_saxs_plan(saxs_plan)
+        return saxs_plan, SAXS_WORKFLOW
+    if isinstance(config, ClassifyCommand):
+        network = weights.load_classifier(config.options.weights)
+        return ClassifyPlan(config.element, config.options, network), CLASSIFY_WORKFLOW
+    return make_solve_plan(config.element, config.options)._replace(n_devices=config.devices), PDF_WORKFLOW
 
 
 def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
@@ -153,11 +220,11 @@ def _settings_printer(config: SolveCommand | MineCommand | RefineCommand | SaxsC
     return functools.partial(tables.print_settings, stream=sys.stderr if config.json else sys.stdout)
 
 
-def _read_pdfs(path: Path, config: ClassifyCommand, bond: float) -> list[Measurement | ValueError]:
+def _read_pdfs(path: Path, options: ClassifyOptions, bond: float) -> list[Measurement | ValueError]:
     """Return the G(r) of a file with all settings, e.g. qmin. S(Q) and F(Q) are transformed to G(r)."""
-    settings = config.options.data_options
+    settings = options.data_options
     return batch.prepare_curves(
-        batch.read_pdf_curves(path, config.options.curve),
+        batch.read_pdf_curves(path, options.curve),
         lambda curve: measurement.resolve_settings(reduction.reduce_to_pdf(curve, settings), settings, bond=bond),
     )
 
@@ -167,6 +234,39 @@ def _read_saxs(path: Path, plan: SaxsPlan) -> list[Measurement | ValueError]:
     return batch.prepare_curves(read_saxs_curves(path, plan.data), lambda curve: prepare_saxs_measurement(curve, plan))
 
 
+class ClassifyPlan(NamedTuple):
+    """Element, options and network of `classify`."""
+
+    element: str
+    options: ClassifyOptions
+    network: TrainedClassifier
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """All settings that determine a result in addition to the measured file, as JSON values."""
+        return {"element": self.element} | self.options.recorded_values | {"version": jaxstruc.__version__}
+
+
+def _classify_measurements(
+    measurements: Sequence[Measurement], plan: ClassifyPlan, *, run_measurements: Sequence[Measurement], progress
+) -> Iterator[Result]:
+    """Yield the prediction for each measurement. It does not depend on the other measurements of the run."""
+    options = plan.options
+    yield from classify_measurements(
+        measurements, plan.network, element=plan.element, seed=options.seed, types=options.types
+    )
+
+
+CLASSIFY_WORKFLOW = Workflow(
+    lambda path, plan: _read_pdfs(path, plan.options, form_factors.bond_length(plan.element)),
+    _classify_measurements,
+    PdfResult,
+    summary.CLASSIFY_SUMMARY_COLUMNS,
+    "measured .gr files",
+    "",
+    saves_results=False,
+)
+"""Workflow of `classify` for files that come one after another."""
 SAXS_WORKFLOW = Workflow(
     _read_saxs,
     solve_saxs_measurements,

@@ -15,8 +15,9 @@ from jaxstruc.io.labels import (
     assign_columns,
     curve_names,
     describe_columns,
+    printable_name,
 )
-from jaxstruc.io.measurement import Measurement
+from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.io.points import KIND_NAMES, CurveFile
 
 LABEL_PREFIX = r"(?i)[#!;\s]*(?:L\s+)?[\"']?"
@@ -60,6 +61,12 @@ FORMULAS = {
 MAX_WORD_CHARACTERS = 100
 """Largest number of characters of a text that is taken from a header, e.g. of the composition."""
 
+N_COLUMNS_WITH_ERRORS = 4
+"""Number of columns without labels that PDFgui reads as r, G(r), the error of r and the error of G(r)."""
+ERROR_SETTING = "sigma_g"
+"""Name of the setting that has the root mean square of the standard errors of G(r), and their column as its origin."""
+MIN_ERROR_SPREAD = 1e-6
+"""Smallest range of the standard errors, relative to the largest, at which they are not constant."""
 G_SCALE_RANGE = 1e-9, 1e9
 """Range in which the largest |G(r)| must lie, in 1/Å². Outside it, sums of squares exceed single precision."""
 
@@ -97,8 +104,13 @@ def open_file(path: Path | str, *, kind: str | None = None) -> CurveFile:
     program, checksum = header_program(header_lines), hashlib.sha256(raw).hexdigest()
 
     def read_index(index: int) -> Measurement:
-        r, g = _r_and_g_columns(rows[:, [curve_columns[index].axis, curve_columns[index].curve]], line_indices, path)
+        columns = curve_columns[index]
+        r, g, is_increasing = _r_and_g_columns(rows[:, [columns.axis, columns.curve]], line_indices, path)
+        sigma = _standard_errors(rows, columns.sigma, line_indices, path)
         g, conversion = _convert_to_g(function, r, g, path, kind=kind)
+        if sigma is not None:
+            is_multiplied = bool(conversion) and function != "D(r)"
+            sigma = _usable_errors(r, sigma[is_increasing] * (r if is_multiplied else 1.0))
         _refuse_structure_functions(g, path)
         curve_warnings = [*warnings, *conversion]
         if r[0] == 0 and abs(g[0]) > MAX_RELATIVE_START * np.abs(g).max():
@@ -111,7 +123,10 @@ def open_file(path: Path | str, *, kind: str | None = None) -> CurveFile:
         if isinstance(stated_rmax, float) and abs(stated_rmax - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
             curve_warnings.append(f"the header states rmax = {stated_rmax:g} Å, but the data end at {r[-1]:g} Å")
         header = settings | ({"converted_from": function} if conversion else {})
-        return Measurement(str(path), r, g, header, program, tuple(curve_warnings), checksum)
+        error_settings = () if sigma is None else (_error_setting(sigma, columns, labels),)
+        return Measurement(
+            str(path), r, g, header, program, tuple(curve_warnings), checksum, error_settings, sigma=sigma
+        )
 
     return CurveFile(str(path), curve_names(labels, curve_columns), read_index)
 
@@ -185,7 +200,8 @@ def _find_curves(
     """Return the columns of each curve, the function of r that they hold, and the names of columns that are not read.
 
     The function is "gr" for G(r), or a key of `CONVERSIONS`. In a file without labels, the second column is a curve.
-    Each further column is a curve if it oscillates around 0, because standard errors are never below 0.
+    Each further column is a curve if it oscillates around 0, because standard errors are never below 0. Four columns
+    with one curve are r, G(r) and the errors of both, as PDFgui reads them.
     """
     if labels.axis is not None and labels.axis.role == "r" and (unit := labels.axis.unit):
         expect(q_axis.length_unit(unit) == "Å", f"r in Å, got {path}, whose label states {unit[:20]!a}; convert r to Å")
@@ -193,6 +209,8 @@ def _find_curves(
     expect(axis_role in ("r", "x"), f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
     if not labels.columns:
         extra_columns = [column for column in range(2, rows.shape[1]) if swings_about_zero(rows[:, column])]
+        if rows.shape[1] == N_COLUMNS_WITH_ERRORS and not extra_columns:
+            return [CurveColumns(0, 1, 3)], "gr", []
         return [CurveColumns(0, column) for column in (1, *extra_columns)], "gr", []
     labelled_roles = {label.role for label in labels.columns}
     function = next((name for name in ("gr", *CONVERSIONS) if name in labelled_roles), "")
@@ -228,8 +246,49 @@ def _convert_to_g(
     return g, [f"{CONVERSIONS[function]}, so do not use --absolute"] if function in CONVERSIONS else []
 
 
-def _r_and_g_columns(r_and_g: np.ndarray, line_indices: Sequence[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return r and G(r) without the points whose r repeats that of the point before."""
+def _standard_errors(
+    rows: np.ndarray, column: int | None, line_indices: Sequence[int], path: Path
+) -> np.ndarray | None:
+    """Return the standard errors of G(r) in a column; None if there is none.
+
+    Raises:
+        ReadError: If an error is negative, infinite or missing.
+    """
+    if column is None:
+        return None
+    sigma = rows[:, column]
+    bad_rows = np.flatnonzero(~(np.isfinite(sigma) & (sigma >= 0)))
+    if len(bad_rows):
+        raise ReadError(
+            f"Expected standard errors of G(r) of at least 0, got {sigma[bad_rows[0]]:g} in line "
+            f"{line_indices[bad_rows[0]] + 1} of {path} ({len(bad_rows)} of {len(rows)} rows); correct column "
+            f"{column + 1}, or remove it."
+        )
+    return sigma
+
+
+def _usable_errors(r: np.ndarray, sigma: np.ndarray) -> np.ndarray | None:
+    """Return the standard errors of G(r); None if they do not differ between points, e.g. if all are 0.
+
+    The error at r = 0 becomes that of the next point, because both G(r) and its error are 0 there.
+    """
+    if r[0] == 0 and sigma[0] == 0:
+        sigma[0] = sigma[1]
+    return sigma if np.ptp(sigma) > MIN_ERROR_SPREAD * sigma.max() else None
+
+
+def _error_setting(sigma: np.ndarray, columns: CurveColumns, labels: ColumnLabels) -> Setting:
+    """Return the setting that states the root mean square of the standard errors, and their column as its origin."""
+    assert columns.sigma is not None
+    name = printable_name(labels.columns[columns.sigma].name) if labels.columns else ""
+    origin = f"column {name or columns.sigma + 1}"
+    return Setting(ERROR_SETTING, float(np.sqrt(np.mean(sigma**2))), origin)
+
+
+def _r_and_g_columns(
+    r_and_g: np.ndarray, line_indices: Sequence[int], path: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return r and G(r) without the points whose r repeats that of the point before, and which points remain."""
     bad_rows = np.flatnonzero(~np.isfinite(r_and_g).all(axis=1))
     if len(bad_rows):
         raise ReadError(
@@ -248,7 +307,7 @@ def _r_and_g_columns(r_and_g: np.ndarray, line_indices: Sequence[int], path: Pat
     )
     repeats = f"{np.count_nonzero(~is_increasing)} of {len(r)} repeated in {path}"
     expect(is_increasing.mean() >= 0.9, f"each r once, got {repeats}; export r with more digits")
-    return r[is_increasing], g[is_increasing]
+    return r[is_increasing], g[is_increasing], is_increasing
 
 
 def _refuse_structure_functions(g: np.ndarray, path: Path) -> None:

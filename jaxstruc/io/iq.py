@@ -15,7 +15,7 @@ from jaxstruc.io import gr, points
 from jaxstruc.io.columns import CURVE_RULES, MAX_LINE_CHARACTERS, ReadError, decode_text, expect, raw_bytes, read_table
 from jaxstruc.io.labels import ColumnLabels, CurveColumns, assign_columns, curve_names, describe_columns
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.io.points import KIND_NAMES, NO_SLIT_SMEARING, Columns, CurveFile, SourceFile
+from jaxstruc.io.points import KIND_NAMES, NO_SLIT_SMEARING, WIDE_ANGLE_ADVICE, Columns, CurveFile, SourceFile
 
 _WAVELENGTH_LINE = re.compile(r"(?i)[#!;\s]*wavelength\s*[:=]\s*([\d.eE+-]+)\s*(m|nm|Å|A)?\s*$")
 _MAX_WAVELENGTH_IN_METRES = 1e-8
@@ -122,7 +122,7 @@ def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Se
     if not stated_kind and not requested_kind and "iq" not in accepted_kinds:
         raise ReadError(
             f"Expected {expected}, got a curve over Q in {path} that does not state its kind; pass --kind sq or "
-            "--kind fq, or pass an I(Q) to jaxstruc saxs."
+            f"--kind fq, or pass an I(Q) to jaxstruc saxs{WIDE_ANGLE_ADVICE}."
         )
     curve_kind = stated_kind or requested_kind or "iq"
     if curve_kind not in accepted_kinds or (requested_kind and curve_kind != requested_kind):
@@ -131,7 +131,7 @@ def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Se
         advice = (
             f"leave out --kind {requested_kind}"
             if requested_kind and current_command == right_command
-            else f"pass it to jaxstruc {right_command}"
+            else f"pass it to jaxstruc {right_command}{WIDE_ANGLE_ADVICE if curve_kind == 'iq' else ''}"
         )
         raise ReadError(f"Expected {expected}, got {KIND_NAMES[curve_kind]} in {path}; {advice}.")
     return curve_kind

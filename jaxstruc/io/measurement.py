@@ -100,7 +100,7 @@ class Measurement(NamedTuple):
     intensity: np.ndarray | None = None
     """Values of the curve [point]: I(Q) in `intensity_unit`, S(Q), or F(Q) in 1/Å. None for a G(r)."""
     sigma: np.ndarray | None = None
-    """Standard error of `intensity`, above 0 [point]. None if the file has none, and for a G(r)."""
+    """Standard error of `intensity`, or of `g` for a G(r) [point]. None if the file has none, or if it is constant."""
     dq: np.ndarray | None = None
     """Standard deviation of the pinhole resolution in 1/Å [point]. None if the file has none, and for a G(r)."""
     intensity_unit: str = ""
@@ -117,10 +117,31 @@ class Measurement(NamedTuple):
     @property
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Distances r in Å, and G(r) in 1/Å², in the range of the fit including both ends."""
+        return self.r[self._in_range], self.g[self._in_range]
+
+    @property
+    def _in_range(self) -> np.ndarray:
+        """Whether each point is in the range of the fit."""
         settings = self.settings_by_name
         tolerance = 1e-6 * settings["rstep"]
-        is_inside = (self.r >= settings["rmin"] - tolerance) & (self.r <= settings["rmax"] + tolerance)
-        return self.r[is_inside], self.g[is_inside]
+        return (self.r >= settings["rmin"] - tolerance) & (self.r <= settings["rmax"] + tolerance)
+
+    @property
+    def errors(self) -> np.ndarray | None:
+        """Standard errors of G(r) in the range of the fit, in 1/Å²; None if the file has none."""
+        return None if self.sigma is None else self.sigma[self._in_range]
+
+    def relative_to_errors(self, values: np.ndarray, *, in_range: bool = False) -> np.ndarray:
+        """Return values in units of the standard errors of G(r); unchanged if the file has no errors.
+
+        Args:
+            values: Values at all points, or at the points of the fit.
+            in_range: Whether the values are at the points of the fit.
+        """
+        errors = self.errors if in_range else self.sigma
+        if errors is None:
+            return values
+        return np.divide(values, errors, out=np.zeros_like(values), where=errors > 0)
 
 
 def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: float) -> Measurement:
@@ -160,6 +181,7 @@ def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: fl
     _refuse_settings(values, path)
     _refuse_range(measurement.r, values, bond, path)
     _refuse_grid(measurement.r, measurement.g, values, path)
+    _refuse_errors(measurement, values)
     other_settings = (setting for setting in measurement.settings if setting.name not in settings)
     return measurement._replace(settings=(*settings.values(), *other_settings))
 
@@ -300,6 +322,19 @@ def _refuse_range(r: np.ndarray, values: Mapping[str, float], bond: float, path:
     expect(
         n_inside >= MIN_ROWS,
         f"at least {MIN_ROWS} points from rmin to rmax, got {n_inside} in {path}; decrease --rmin or increase --rmax",
+    )
+
+
+def _refuse_errors(measurement: Measurement, values: Mapping[str, float]) -> None:
+    """Raise `ReadError` if a standard error that a fit may use is 0. At r = 0 both G(r) and its error are 0."""
+    if measurement.sigma is None:
+        return
+    is_used = (measurement.r >= values["rmin"] - values["rstep"] / 2) & (measurement.r > 0)
+    zeros = np.flatnonzero(is_used & ~(measurement.sigma > 0))
+    expect(
+        len(zeros) == 0,
+        f"standard errors of G(r) above 0, got 0 at {len(zeros)} of {is_used.sum()} points of {measurement.name}, "
+        f"first at r = {measurement.r[zeros[:1]].sum():g} Å; correct the column, or remove it",
     )
 
 

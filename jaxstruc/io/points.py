@@ -27,6 +27,8 @@ The mean is taken over a window of consecutive points, which contains a tenth of
 """
 KIND_NAMES = {"gr": "G(r)", "iq": "I(Q)", "sq": "S(Q)", "fq": "F(Q)"}
 """Symbol of each kind of curve."""
+WIDE_ANGLE_ADVICE = ", or add --kind iq if it has wide angles"
+"""Advice for an I(Q) that is passed to `solve`, `mine` or `refine`."""
 CURVE_KINDS: tuple[Kind, ...] = ("gr", "iq", "sq", "fq")
 MAX_TITLE_CHARACTERS = 50
 """Largest number of characters of the title of a curve."""

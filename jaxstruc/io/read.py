@@ -9,7 +9,7 @@ from jaxstruc.io import cansas, gr, iq, isolated_process, nxcansas
 from jaxstruc.io.columns import CURVE_RULES, PDF_RULES, ReadError, decode_text, raw_bytes, read_table
 from jaxstruc.io.labels import describe_columns
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.io.points import CURVE_KINDS, KIND_NAMES, CurveFile
+from jaxstruc.io.points import CURVE_KINDS, KIND_NAMES, WIDE_ANGLE_ADVICE, CurveFile
 from jaxstruc.options.pdf import Kind, QUnit
 
 XML_SIGNATURES = (b"<?xml", b"<SAS", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<")
@@ -111,7 +111,7 @@ def _open_file(
     is_hdf5, is_xml = _is_hdf5(raw, path), _is_xml(raw, path)
     if (is_hdf5 or is_xml) and (expects_pdf or kind not in (None, "iq")):
         expected = " or ".join(KIND_NAMES[accepted_kind] for accepted_kind in ([kind] if kind else accepted_kinds))
-        raise ReadError(f"Expected {expected}, got I(Q) in {path}; pass it to jaxstruc saxs.")
+        raise ReadError(f"Expected {expected}, got I(Q) in {path}; pass it to jaxstruc saxs{WIDE_ANGLE_ADVICE}.")
     if is_hdf5:
         return None
     if is_xml:

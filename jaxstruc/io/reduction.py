@@ -147,7 +147,7 @@ def reduce_to_pdf(measurement: Measurement, options: DataOptions) -> Measurement
         raise ReadError(
             f"Expected G(r), S(Q) or F(Q), got {KIND_NAMES[measurement.kind]} in {path}; pass it to jaxstruc saxs."
         )
-    limits = _q_limits(measurement, options)
+    limits = q_limits(measurement, options)
     qmin, qmax = (setting.value for setting in limits)
     if measurement.kind == "fq":
         f = _check_swings(curve, path)
@@ -196,7 +196,7 @@ def rounded_step(max_step: float) -> float:
     return max(factor * power_of_ten for factor in (1, 2, 5) if factor * power_of_ten <= max_step * (1 + 1e-12))
 
 
-def _q_limits(measurement: Measurement, options: DataOptions) -> tuple[Setting, Setting]:
+def q_limits(measurement: Measurement, options: DataOptions) -> tuple[Setting, Setting]:
     """Return qmin and qmax as settings, which record their origins."""
     q, path = np.asarray(measurement.q), measurement.name
     limits = []

@@ -11,6 +11,7 @@ from jaxstruc.options.validation import (
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
+    AverageCount,
     Bounds,
     Cache,
     Devices,
@@ -74,6 +75,13 @@ Types = Annotated[
         "types have equal weights."
     ),
 ]
+FromNeighbour = Annotated[
+    bool,
+    tyro.conf.arg(
+        help="Also fit the best structures of each curve to the next one. Rw and type of the best of them are in the "
+        "columns neighbour_rw and neighbour_type, and all other columns stay the same."
+    ),
+]
 SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
 SHIPPED = SHIPPED_WEIGHTS / "fcc.safetensors"
 """Weights of the shipped network that proposes structures."""
@@ -129,9 +137,10 @@ class CurveOptions(Options):
     q_unit: AxisUnit = None
     wavelength: Wavelength = None
     kind: Annotated[
-        Literal["gr", "sq", "fq"] | None,
+        Kind | None,
         tyro.conf.arg(
-            help="Kind of the curve: G(r), S(Q), or F(Q) = Q(S-1).",
+            help="Kind of the curve: G(r), S(Q), F(Q) = Q(S-1), or I(Q) of wide angles. An I(Q) is fitted as it is, "
+            "without a Fourier transform.",
             help_behavior_hint="(default: as the file states)",
         ),
     ] = None
@@ -153,7 +162,7 @@ class FitOptions(Options):
         ),
     ] = ("scale", "stretch", "uiso", "delta2", "relaxation")
     background: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of terms of a smooth background that is fitted under G(r): a constant and slow cosines."""
+    """Number of terms of a smooth background: cosines under G(r), a polynomial (at least a constant) under I(Q)."""
     absolute: bool = False
     """Whether the data are on an absolute scale. The scale of the model is then exactly 1 and is not fitted."""
 
@@ -328,6 +337,7 @@ class ClassifyCommand:
     out: Out
     """Folder for the table (summary.csv), the figure (types.png) and the page (index.html)."""
     options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
+    average: AverageCount = 1
     cache: Cache = True
     json: JsonOutput = False
 
@@ -343,11 +353,13 @@ class SolveCommand:
     """
 
     files: Files
-    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs."""
+    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs, or I(Q) of wide angles (--kind iq)."""
     element: str
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
+    average: AverageCount = 1
+    from_neighbour: FromNeighbour = False
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True
@@ -364,11 +376,13 @@ class MineCommand:
     """
 
     files: Files
-    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs."""
+    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs, or I(Q) of wide angles (--kind iq)."""
     element: str
     """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
+    average: AverageCount = 1
+    from_neighbour: FromNeighbour = False
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True
@@ -383,9 +397,10 @@ class RefineCommand:
     """
 
     files: Files
-    """Structure files of one element, and then PDFs (.gr). name.xyz@2 selects the third structure of a file."""
+    """Structure files of one element, and then PDFs (.gr) or I(Q). name.xyz@2 selects the third structure of a file."""
     out: Folder
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
+    average: AverageCount = 1
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True

@@ -10,6 +10,7 @@ from jaxstruc.options.pdf import AxisUnit, Wavelength
 from jaxstruc.options.validation import (
     NOT_NEGATIVE,
     POSITIVE,
+    AverageCount,
     Bounds,
     Cache,
     Devices,
@@ -296,6 +297,7 @@ class SaxsCommand:
         ),
     ] = ""
     options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
+    average: AverageCount = 1
     shard: ShardText = "1/1"
     devices: Devices = None
     cache: Cache = True

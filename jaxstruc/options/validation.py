@@ -94,6 +94,15 @@ Devices = Annotated[
     COUNT,
 ]
 """Number of devices of a run."""
+AverageCount = Annotated[
+    int,
+    tyro.conf.arg(
+        help="Number of repeated curves that are averaged before the analysis: consecutive curves of a file with "
+        "several curves (--frame all), or consecutive files."
+    ),
+    COUNT,
+]
+"""Number of averaged curves."""
 Frame = Annotated[
     int | Literal["all"] | None,
     tyro.conf.arg(
@@ -223,8 +232,8 @@ def command_arguments(options: Options, *, include_defaults: bool) -> list[str]:
 
 
 def flag(name: str) -> str:
-    """Return the flag of a field on the command line."""
-    return "--" + name.replace("_", "-")
+    """Return the flag of a field on the command line. A last underscore, as in with_, is left out."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 @lru_cache

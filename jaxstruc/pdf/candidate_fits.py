@@ -23,6 +23,7 @@ from jaxstruc.pdf import (
     fit,
     fit_quality,
     instrument,
+    intensity_target,
     relax,
     relaxed_screening,
     sources,
@@ -174,13 +175,16 @@ def is_weak(case: MeasurementCase, fitted_candidates: FittedCandidates) -> bool:
 
 
 def residual_structure(case: MeasurementCase, fitted_candidates: FittedCandidates) -> float | None:
-    """Return `fit_quality.residual_structure` of the best candidate."""
-    (pool, fits), target = fitted_candidates, case.target
+    """Return `fit_quality.residual_structure` of the best candidate, or that of I(Q)."""
+    (pool, fits), target, measurement = fitted_candidates, case.target, case.measurement
+    residual = target.g - best_curve(case, fitted_candidates)
+    if target.intensity is not None:
+        return intensity_target.residual_structure(residual, target, n_parameters=len(case.free))
     bond = target.bond * float(fits.values.stretch[0])
     return fit_quality.residual_structure(
-        target.g - best_curve(case, fitted_candidates),
-        case.measurement.r,
-        case.measurement.g,
+        measurement.relative_to_errors(residual, in_range=True),
+        measurement.r,
+        measurement.relative_to_errors(measurement.g),
         diameter=pool.longest_distance(0, float(fits.values.relaxation[0])) * bond,
         n_independent=target.n_independent,
         n_parameters=len(case.free),
@@ -188,7 +192,7 @@ def residual_structure(case: MeasurementCase, fitted_candidates: FittedCandidate
 
 
 def best_curve(case: MeasurementCase, fitted_candidates: FittedCandidates) -> Float[np.ndarray, " r"]:
-    """Return the calculated G(r) of the best candidate in the range of the fit, in 1/Å²."""
+    """Return the calculated curve of the best candidate in the range of the fit, in the unit of `target.g`."""
     # `build_result` computes the same number of curves, so both calls share one compilation.
     best_fits = candidates.select_rows(fitted_candidates.fits, slice(0, case.plan.max_written))
     best_pool = fitted_candidates.pool.select(np.arange(len(best_fits.rw)))
@@ -348,8 +352,11 @@ def screening_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
 def inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
     """Return the settings that may be estimated from the data.
 
-    These are a qmin that comes from the header or the data, and a default qdamp. Fitted parameters are excluded.
+    These are a qmin that comes from the header or the data, and a default qdamp. Fitted parameters are excluded, and
+    an I(Q) has no such settings.
     """
+    if measurement.kind == "iq":
+        return ()
     origins = {setting.name: setting.origin for setting in measurement.settings}
     inferable_origins = {"qmin": ("header", "data"), "qdamp": ("default",)}
     return tuple(

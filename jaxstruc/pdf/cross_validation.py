@@ -23,7 +23,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxstruc import statistics
 from jaxstruc.pdf import candidates, ensemble, fit, relaxed_screening, screening
@@ -31,12 +31,15 @@ from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandida
 from jaxstruc.pdf.ensemble import EnsembleFit
 from jaxstruc.pdf.ensemble_model import EnsembleModel, class_stretches
 from jaxstruc.pdf.fit import Fit, FitValues
+from jaxstruc.pdf.intensity import IntensityCurve
+from jaxstruc.pdf.intensity_target import make_intensity_target
 from jaxstruc.pdf.screening import BinnedDistances
 from jaxstruc.pdf.target import (
     Target,
     TargetSettings,
     background_terms,
     make_target,
+    point_weights,
     sine_transform,
     smooth_background_terms,
 )
@@ -64,6 +67,13 @@ ClusterSearch = Callable[[Target, FittedCandidates], CandidateGroup | None]
 DEPARTURE_STRENGTHS = (0.5, 1.0, 2.0)
 """Departure strengths of free size distributions, which may differ from a lognormal. The strength with the best
 predictions is used."""
+HOLDOUT_Q_FRACTIONS = ((0.2, 0.35), (0.4, 0.55), (0.6, 0.75))
+"""Ranges of Q of an I(Q) that are predicted, as fractions of the range up to `MAX_HOLDOUT_Q`. The models are fitted to
+all other points."""
+MAX_HOLDOUT_Q = 12.0
+"""Largest Q of the predicted ranges in 1/Å. Beyond it, thermal vibrations damp the signal."""
+MIN_HOLDOUT_POINTS = 10
+"""Smallest number of points of I(Q) in a predicted range."""
 N_LISTED_CANDIDATES = 48
 """Number of library clusters that are fitted up to each cut."""
 N_ACCURATE_CANDIDATES = 8
@@ -77,31 +87,34 @@ PREDICTION_BATCH_SIZE = 32
 
 
 class HoldoutCut(NamedTuple):
-    """A cut between the fitted range of r and the predicted range."""
+    """A cut between the fitted range of r and the predicted range, or a range of Q that is not fitted but predicted."""
 
     fit_end: float
-    """End of the fitted range and start of the predicted range, in Å."""
+    """End of the fitted range and start of the predicted range in Å, or start of the predicted range in 1/Å."""
     holdout_end: float
-    """End of the predicted range, in Å."""
+    """End of the predicted range, in Å or 1/Å."""
 
 
 class PredictionMisfit(NamedTuple):
     """Misfit of a model's prediction beyond a cut."""
 
     squares: float
-    """Sum of the squared differences between data and prediction."""
+    """Sum of the squared differences between data and prediction, with the weights of the points."""
     rw: float
+    """Rw without weights."""
 
 
 class HoldoutPoints(NamedTuple):
-    """Points of r at which curves are computed, with the transform from F(Q) to G(r) at these points."""
+    """Points at which curves are computed, with the transform from F(Q) to the curve at these points."""
 
     r: np.ndarray
-    """Points of r, in Å."""
+    """Points of r in Å, or of Q in 1/Å for an I(Q)."""
     q: Float[Array, " q"]
     """Points of Q in 1/Å, padded with zeros to a common size."""
     f_to_g: Float[np.ndarray, "r q"]
-    """Matrix that transforms F(Q) to G(r)."""
+    """Matrix that transforms F(Q) to G(r), or to I(Q) divided by its standard error."""
+    self_scattering: Float[np.ndarray, " r"] | None = None
+    """Scattering of single atoms in I(Q); None for G(r)."""
 
 
 class HoldoutModels(NamedTuple):
@@ -168,12 +181,12 @@ class CrossValidation(NamedTuple):
 
 
 class HoldoutData(NamedTuple):
-    """A measured G(r), with the settings for the fits up to each cut."""
+    """A measured curve, with the settings for the fits up to each cut."""
 
     r: Float[np.ndarray, " r"]
-    """Points of r from rmin to the end of the data, in Å."""
+    """Points of r from rmin to the end of the data in Å, or points of Q in 1/Å."""
     g: Float[np.ndarray, " r"]
-    """Measured G(r), in 1/Å²."""
+    """Measured G(r) in 1/Å², or I(Q) divided by its standard error."""
     target: Target
     """Data of the fits of single clusters, with the settings of the instrument, the bond length and the background."""
     signal_end: float
@@ -184,13 +197,49 @@ class HoldoutData(NamedTuple):
     """Smallest number of points of Q in the data of each fit. Shorter arrays are padded with zeros."""
     min_basis_size: int
     """Smallest number of basis functions in the data of each fit. Smaller bases are padded with zeros."""
+    sigma: Float[np.ndarray, " r"] | None = None
+    """Standard errors of G(r) in 1/Å²; None if they are equal or unknown."""
 
     @property
     def thinned_data(self) -> "HoldoutData":
-        """Data at fewer points of r, little more than the number of independent points."""
+        """Data at fewer points of r, little more than the number of independent points. An I(Q) keeps all points."""
+        if self.target.intensity is not None:
+            return self
         step = (self.r[-1] - self.r[0]) / (len(self.r) - 1)
         stride = max(1, int(R_STEP_FACTOR * np.pi / self.target.qmax / step))
-        return self._replace(r=self.r[::stride], g=self.g[::stride])
+        sigma = None if self.sigma is None else self.sigma[::stride]
+        return self._replace(r=self.r[::stride], g=self.g[::stride], sigma=sigma)
+
+    @property
+    def all_cuts(self) -> list[HoldoutCut]:
+        """Cuts of the data. The list is empty if there is too little signal to predict."""
+        if self.target.intensity is not None:
+            return holdout_q_ranges(self.r)
+        return holdout_cuts(self.r, self.signal_end)
+
+    @property
+    def full_target(self) -> Target:
+        """Target of the whole signal."""
+        if self.target.intensity is not None:
+            return self.target
+        return self.target_up_to(max(self.signal_end, float(self.target.r[-1])))
+
+    def target_at(self, cut: HoldoutCut) -> Target:
+        """Return the target of the points that are fitted at a cut."""
+        if self.target.intensity is None:
+            return self.target_up_to(cut.fit_end)
+        return make_intensity_target(
+            self.target.intensity.select(~is_predicted(self.r, cut)),
+            bond=self.target.bond,
+            span=self.span,
+            element=self.target.element,
+            absolute=self.target.absolute,
+            min_basis_size=self.min_basis_size,
+        )
+
+    def points_at(self, cut: HoldoutCut) -> Bool[np.ndarray, " r"]:
+        """Return whether each point is fitted or predicted at a cut."""
+        return self.r <= cut.holdout_end + 1e-9 if self.target.intensity is None else np.ones(len(self.r), bool)
 
     def target_up_to(self, rmax: float) -> Target:
         """Return the target (the data of a fit) for the range of r up to `rmax`, in Å.
@@ -212,7 +261,8 @@ class HoldoutData(NamedTuple):
             min_q_nodes=self.min_q_nodes,
             min_basis_size=self.min_basis_size,
         )
-        return make_target(self.r[in_range], self.g[in_range], settings)
+        sigma = None if self.sigma is None else self.sigma[in_range]
+        return make_target(self.r[in_range], self.g[in_range], settings, sigma=sigma)
 
 
 class SingleClusterFits(NamedTuple):
@@ -239,9 +289,13 @@ class CutFits(NamedTuple):
     """Points up to the end of the predicted range."""
     g: np.ndarray
     """[point] Measured G(r) at these points, in 1/Å²."""
+    sigma: np.ndarray | None
+    """[point] Standard errors of G(r) in 1/Å²; None if they are equal or unknown."""
     single_fits: SingleClusterFits
     ensemble_curves: list[np.ndarray]
-    """[strength] Calculated G(r) [point] of each ensemble, in 1/Å²."""
+    """[strength] Calculated curve [point] of each ensemble."""
+    intensity: IntensityCurve | None
+    """All points of an I(Q); None for G(r)."""
 
 
 def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutCut]:
@@ -261,18 +315,45 @@ def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutC
     return list(dict.fromkeys(selected_cuts))
 
 
-def n_independent_beyond_cut(target: Target, cut: HoldoutCut) -> float:
-    """Return the number of independent points in the predicted range minus the number of background terms."""
+def holdout_q_ranges(q: Float[np.ndarray, " q"]) -> list[HoldoutCut]:
+    """Return the ranges of Q of an I(Q) that are predicted; an empty list if one has too few points.
+
+    Args:
+        q: Points of the data, in 1/Å.
+    """
+    length = min(float(q[-1]), MAX_HOLDOUT_Q) - q[0]
+    ranges = [HoldoutCut(*(float(q[0] + length * fraction) for fraction in ends)) for ends in HOLDOUT_Q_FRACTIONS]
+    has_points = all(is_predicted(q, entry).sum() >= MIN_HOLDOUT_POINTS for entry in ranges)
+    return ranges if has_points else []
+
+
+def is_predicted(r: Float[np.ndarray, " r"], cut: HoldoutCut) -> Bool[np.ndarray, " r"]:
+    """Return whether each point lies in the predicted range of a cut."""
+    return (r > cut.fit_end) & (r <= cut.holdout_end + 1e-9)
+
+
+def n_independent_beyond_cut(target: Target, cut: HoldoutCut, r: Float[np.ndarray, " r"]) -> float:
+    """Return the number of independent points in the predicted range minus the number of background terms.
+
+    Args:
+        target: Data to which the models are fitted.
+        cut: Cut, or predicted range of Q.
+        r: Points of the predicted curves, in Å or 1/Å.
+    """
+    if target.intensity is not None:
+        return float(is_predicted(r, cut).sum() - target.n_background_terms)
     return (cut.holdout_end - cut.fit_end) * (target.qmax - target.qmin) / math.pi - _n_holdout_terms(cut)
 
 
 def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
-    """Return points of r at which fitted models are computed, with the transform from F(Q) to G(r).
+    """Return points at which fitted models are computed, with the transform from F(Q) to the curve.
 
     Args:
-        target: Data to which the models are fitted.
-        r: Points of r in Å, which may lie outside the fitted range.
+        target: Data to which the models are fitted, or all data of an I(Q).
+        r: Points of r in Å, which may lie outside the fitted range, or all points of Q of an I(Q).
     """
+    if (curve := target.intensity) is not None:
+        return HoldoutPoints(r, jnp.asarray(curve.nodes, jnp.float32), curve.f_to_intensity, curve.self_scattering)
     q, f_to_g = sine_transform(r, target.qmin, target.qmax, target.span)
     padding = (0, max(0, len(target.basis.q) - q.size))
     return HoldoutPoints(r, jnp.asarray(np.pad(q, padding), jnp.float32), np.pad(f_to_g, ((0, 0), padding)))
@@ -281,47 +362,58 @@ def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPo
 def cluster_curves(
     cluster_tables: ClusterTable, values: FitValues, points: HoldoutPoints
 ) -> Float[np.ndarray, "cluster r"]:
-    """Return G(r) of fitted clusters without background in 1/Å², as a NumPy array.
+    """Return the curves of fitted clusters without background, in the unit of the target, as a NumPy array.
 
     Args:
         cluster_tables: Tables of the clusters, with a leading axis.
         values: Fitted values of the clusters, with a leading axis.
-        points: Points of r at which G(r) is computed.
+        points: Points at which the curves are computed.
     """
-    f = np.asarray(fit.structure_functions(cluster_tables, values, points.q), float)
-    return np.asarray(values.scale, float)[:, None] * _damped_pdf(f, np.asarray(values.qdamp, float)[:, None], points)
+    f, scale = (
+        np.asarray(fit.structure_functions(cluster_tables, values, points.q), float),
+        np.asarray(values.scale, float)[:, None],
+    )
+    if points.self_scattering is not None:
+        return scale * (f @ points.f_to_g.T + points.self_scattering)
+    return scale * _damped_pdf(f, np.asarray(values.qdamp, float)[:, None], points)
 
 
 def ensemble_curve(
     ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, points: HoldoutPoints
 ) -> Float[np.ndarray, " r"]:
-    """Return G(r) of a fitted ensemble without background in 1/Å², as a NumPy array."""
-    return _damped_pdf(
-        np.asarray(_ensemble_structure_function(ensemble_fit, ensemble_model, points.q), float),
-        float(ensemble_fit.values.qdamp),
-        points,
-    )
+    """Return the curve of a fitted ensemble without background, in the unit of the target, as a NumPy array."""
+    f = np.asarray(_ensemble_structure_function(ensemble_fit, ensemble_model, points.q), float)
+    if points.self_scattering is None:
+        return _damped_pdf(f, float(ensemble_fit.values.qdamp), points)
+    return points.f_to_g @ f + float(np.sum(np.asarray(ensemble_fit.atom_fractions, float))) * points.self_scattering
 
 
 def prediction_misfit(
-    r: Float[np.ndarray, " r"],
     observed: Float[np.ndarray, " r"],
     calculated: Float[np.ndarray, " r"],
     *,
-    n_background_terms: int = 0,
+    terms: Float[np.ndarray, "r term"],
+    unstructured_terms: Float[np.ndarray, "r unstructured"] | None = None,
+    sigma: Float[np.ndarray, " r"] | None = None,
 ) -> PredictionMisfit:
     """Return the misfit between a calculated curve and the data.
 
     Args:
-        r: Evenly spaced points, in Å.
-        observed: Measured G(r), in 1/Å².
-        calculated: G(r) of the model without background, in 1/Å².
-        n_background_terms: Number of smooth background terms that are projected out of both curves.
+        observed: Measured curve.
+        calculated: Curve of the model without background, in the unit of the measured one.
+        terms: Orthonormal background terms that are projected out of both curves.
+        unstructured_terms: Orthonormal curves that are projected out of the data to which Rw refers. By default they
+            are the background terms.
+        sigma: Standard errors of the measured curve; None if they are equal or unknown.
     """
-    terms = background_terms(r, n_background_terms)
-    residual, projected_data = (curve - terms @ (terms.T @ curve) for curve in (observed - calculated, observed))
-    squares, signal_squares = float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
-    return PredictionMisfit(max(squares, MIN_PREDICTION_RW**2 * signal_squares), math.sqrt(squares / signal_squares))
+    unstructured_terms = terms if unstructured_terms is None else unstructured_terms
+    squares, signal_squares = _projected_squares(observed, calculated, terms, unstructured_terms)
+    rw = math.sqrt(squares / signal_squares)
+    if sigma is not None:
+        weight = point_weights(sigma)
+        weighted_terms = (np.linalg.qr(columns * weight[:, None])[0] for columns in (terms, unstructured_terms))
+        squares, signal_squares = _projected_squares(observed * weight, calculated * weight, *weighted_terms)
+    return PredictionMisfit(max(squares, MIN_PREDICTION_RW**2 * signal_squares), rw)
 
 
 def log_likelihood_gain(reference: PredictionMisfit, alternative: PredictionMisfit, n_independent: float) -> float:
@@ -342,16 +434,14 @@ def decide_sample_kind(gains: Sequence[float]) -> str:
 def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossValidation:
     """Return the comparison of a single cluster with ensembles by their predictions beyond each cut."""
     holdout_data = holdout_data.thinned_data
-    full_target = holdout_data.target_up_to(max(holdout_data.signal_end, float(holdout_data.target.r[-1])))
+    full_target = holdout_data.full_target
     lognormal_fit = _fit_lognormal(models, full_target)
-    residual = full_target.g - ensemble_curve(
-        lognormal_fit, models.ensemble_model, make_holdout_points(full_target, full_target.r)
+    residual = full_target.weighted(
+        full_target.g
+        - ensemble_curve(lognormal_fit, models.ensemble_model, make_holdout_points(full_target, full_target.r))
     )
     effective_fraction = statistics.effective_points(residual, full_target.n_independent) / full_target.n_independent
-    cut_fits = [
-        _fit_at_cut(holdout_data, cut, models, effective_fraction)
-        for cut in holdout_cuts(holdout_data.r, holdout_data.signal_end)
-    ]
+    cut_fits = [_fit_at_cut(holdout_data, cut, models, effective_fraction) for cut in holdout_data.all_cuts]
     comparisons = [_compare_at_cut(entry) for entry in cut_fits]
     best_index = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(models.departure_strengths))]))
     ensemble_fit = ensemble.fit_ensemble(
@@ -391,6 +481,28 @@ def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleMod
         float,
     )
     return best_fractions / best_fractions.sum(), fraction_draws / fraction_draws.sum(axis=1, keepdims=True)
+
+
+def unstructured_curves(
+    curve: IntensityCurve,
+) -> tuple[Float[np.ndarray, "point term"], Float[np.ndarray, "point term"]]:
+    """Return orthonormal curves of the background of an I(Q), first alone and then with those of single atoms."""
+    with_atoms = np.concatenate([curve.background, curve.self_scattering[:, None]], axis=1)
+    return curve.background, np.linalg.qr(with_atoms)[0]
+
+
+def _projected_squares(
+    observed: Float[np.ndarray, " r"],
+    calculated: Float[np.ndarray, " r"],
+    terms: Float[np.ndarray, "r term"],
+    unstructured_terms: Float[np.ndarray, "r unstructured"],
+) -> tuple[float, float]:
+    """Return the sum of squares of the residual without `terms`, and of the data without `unstructured_terms`."""
+    residual, projected_data = (
+        curve - columns @ (columns.T @ curve)
+        for curve, columns in ((observed - calculated, terms), (observed, unstructured_terms))
+    )
+    return float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
 
 
 def _n_holdout_terms(cut: HoldoutCut) -> int:
@@ -437,16 +549,18 @@ def _fit_at_cut(
     holdout_data: HoldoutData, cut: HoldoutCut, models: HoldoutModels, effective_fraction: float
 ) -> CutFits:
     """Return the fits of single clusters and ensembles up to a cut, without a search."""
-    target = holdout_data.target_up_to(cut.fit_end)
-    in_range = holdout_data.r <= cut.holdout_end + 1e-9
-    holdout_points = make_holdout_points(target, holdout_data.r[in_range])
+    target, in_range = holdout_data.target_at(cut), holdout_data.points_at(cut)
+    source = target if target.intensity is None else holdout_data.target
+    holdout_points = make_holdout_points(source, holdout_data.r[in_range])
     return CutFits(
         cut,
         target,
         holdout_points,
         holdout_data.g[in_range],
+        None if holdout_data.sigma is None else holdout_data.sigma[in_range],
         _fit_single_clusters(target, models),
         _ensemble_curves(target, models, holdout_points, effective_fraction),
+        holdout_data.target.intensity,
     )
 
 
@@ -464,11 +578,18 @@ def _search_at_cut(cut_fits: CutFits, models: HoldoutModels) -> CutFits:
 def _compare_at_cut(cut_fits: CutFits) -> HoldoutComparison:
     """Return the predictions of single clusters and ensembles beyond a cut."""
     r, g, target, single_fits = cut_fits.points.r, cut_fits.g, cut_fits.target, cut_fits.single_fits
-    beyond_cut, n_terms = r > cut_fits.cut.fit_end, _n_holdout_terms(cut_fits.cut)
+    beyond_cut = is_predicted(r, cut_fits.cut)
+    sigma = None if cut_fits.sigma is None else cut_fits.sigma[beyond_cut]
+    if cut_fits.intensity is None:
+        terms = unstructured_terms = background_terms(r[beyond_cut], _n_holdout_terms(cut_fits.cut))
+    else:
+        terms, unstructured_terms = unstructured_curves(cut_fits.intensity.select(beyond_cut))
     cluster_curves_at_r = _single_curves(single_fits, cut_fits.points)
     single_predictions, rival_predictions, ensemble_predictions = (
         [
-            prediction_misfit(r[beyond_cut], g[beyond_cut], curve[beyond_cut], n_background_terms=n_terms)
+            prediction_misfit(
+                g[beyond_cut], curve[beyond_cut], terms=terms, unstructured_terms=unstructured_terms, sigma=sigma
+            )
             for curve in model_curves
         ]
         for model_curves in (
@@ -483,7 +604,7 @@ def _compare_at_cut(cut_fits: CutFits) -> HoldoutComparison:
     rival_squares = np.array([entry.squares for entry in rival_predictions])
     return HoldoutComparison(
         cut=cut_fits.cut,
-        n_independent=n_independent_beyond_cut(target, cut_fits.cut),
+        n_independent=n_independent_beyond_cut(target, cut_fits.cut, r),
         single_prediction=single_predictions[best_single],
         ensemble_predictions=tuple(ensemble_predictions),
         rival_squares=np.where(np.isfinite(single_fits.rw[: single_fits.n_rivals]), rival_squares, np.nan),

@@ -34,7 +34,14 @@ from jaxstruc.pdf.ensemble_model import (
     weight_packings,
 )
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.target import ArraySizes, Target, TooFewPointsError, array_sizes, smooth_background_terms
+from jaxstruc.pdf.target import (
+    ArraySizes,
+    Target,
+    TooFewPointsError,
+    array_sizes,
+    background_terms,
+    smooth_background_terms,
+)
 from jaxstruc.scattering.cluster_tables import TableRange
 from jaxstruc.statistics import Interval, interval_about
 
@@ -124,6 +131,9 @@ class Distribution:
     """[point] G(r) of the ensemble that is fitted up to the middle cut, in 1/Å²."""
     predicted_single: np.ndarray
     """[point] G(r) of the best single cluster that is fitted up to the middle cut, in 1/Å²."""
+    calculated: np.ndarray | None = None
+    """[point] G(r) of the ensemble with a smooth background in 1/Å², in the range in which single clusters are fitted.
+    None in a result of an earlier version."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Unknown fields of a saved result that a later version of the package wrote, by name."""
 
@@ -349,7 +359,7 @@ def reconsider_sample(
         n_effective: Effective number of independent points.
         prior_cost: Negative logarithm of the prior probability of the particle.
     """
-    ensemble_rw = _ensemble_rw(sample_comparison, target)
+    ensemble_rw, _ = _ensemble_fit(sample_comparison, target)
     gain = particle_gain(rw, ensemble_rw, n_effective) - prior_cost
     if ensemble_rw < MIN_RW_RATIO * rw or gain < MIN_PARTICLE_GAIN:
         return sample_comparison
@@ -386,10 +396,11 @@ def describe_distribution(sample_comparison: SampleComparison, target: Target) -
     grid_draws = tabulate_fractions(fraction_draws, classes, types)
     bands = [statistics.quantiles(entry.sum(axis=1), statistics.CENTRAL_90) for entry in grid_draws]
     r, observed, predicted_single, predicted = _middle_prediction(validation)
+    rw, calculated = _ensemble_fit(sample_comparison, target)
     return Distribution(
         sample=validation.sample,
         method="free" if validation.departure_strength else "parametric",
-        rw=_ensemble_rw(sample_comparison, target),
+        rw=rw,
         mean_diameter=mean,
         width=width,
         type_shares=type_intervals(atom_fractions, fraction_draws, classes.structure_types),
@@ -406,6 +417,7 @@ def describe_distribution(sample_comparison: SampleComparison, target: Target) -
         observed=observed,
         predicted=predicted,
         predicted_single=predicted_single,
+        calculated=calculated,
     )
 
 
@@ -449,15 +461,22 @@ def _holdout_models(
     )
 
 
-def _ensemble_rw(sample_comparison: SampleComparison, target: Target) -> float:
-    """Return the Rw of the ensemble with a smooth background, over the range in which single clusters are fitted."""
+def _ensemble_fit(sample_comparison: SampleComparison, target: Target) -> tuple[float, np.ndarray]:
+    """Return Rw and G(r) of the ensemble with a smooth background, in the range in which single clusters are fitted."""
     validation = sample_comparison.validation
     holdout_points = cross_validation.make_holdout_points(validation.target, target.r)
     ensemble_curve = cross_validation.ensemble_curve(
         validation.ensemble_fit, sample_comparison.library_classes.ensemble_model, holdout_points
     )
-    n_terms = max(target.n_background_terms, smooth_background_terms(target.r[-1] - target.r[0]))
-    return cross_validation.prediction_misfit(target.r, target.g, ensemble_curve, n_background_terms=n_terms).rw
+    if target.intensity is None:
+        n_terms = max(target.n_background_terms, smooth_background_terms(target.r[-1] - target.r[0]))
+        terms = unstructured_terms = background_terms(target.r, n_terms)
+    else:
+        terms, unstructured_terms = cross_validation.unstructured_curves(target.intensity)
+    rw = cross_validation.prediction_misfit(
+        target.g, ensemble_curve, terms=terms, unstructured_terms=unstructured_terms
+    ).rw
+    return rw, (ensemble_curve + terms @ (terms.T @ (target.g - ensemble_curve))) * target.unit
 
 
 def _holdouts(validation: CrossValidation) -> tuple[Holdout, ...]:
@@ -489,13 +508,22 @@ def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndar
         return no_points, no_points, no_points, no_points
     comparison = validation.comparisons[len(validation.comparisons) // 2]
     strength_index = validation.departure_strengths.index(validation.departure_strength)
-    return comparison.r, comparison.g, comparison.predicted_curves[0], comparison.predicted_curves[1 + strength_index]
+    single, ensemble = comparison.predicted_curves[0], comparison.predicted_curves[1 + strength_index]
+    if (intensity := validation.target.intensity) is not None:
+        projection = intensity.background @ intensity.background.T
+        single, ensemble = (curve + projection @ (comparison.g - curve) for curve in (single, ensemble))
+    return comparison.r, *(curve * validation.target.unit for curve in (comparison.g, single, ensemble))
 
 
 def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -> cross_validation.HoldoutData:
     """Return the data for all cuts. The sizes of arrays are rounded up so that similar files share compilations."""
+    if target.intensity is not None:
+        return cross_validation.HoldoutData(
+            target.r, target.g, target, signal_end, target.span, *target.basis.transform.shape
+        )
     in_range = measurement.r >= target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
+    sigma = None if measurement.sigma is None else measurement.sigma[in_range]
     sizes = array_sizes(
         r_start=float(r[0]),
         r_end=max(signal_end, float(target.r[-1])),
@@ -506,7 +534,7 @@ def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -
     target_sizes = ArraySizes(target.span, *target.basis.transform.shape)
     if all(size >= needed_size for size, needed_size in zip(*map(_flat_sizes, (target_sizes, sizes)), strict=True)):
         sizes = target_sizes  # both share compilations
-    return cross_validation.HoldoutData(r, g, target, signal_end, *sizes)
+    return cross_validation.HoldoutData(r, g, target, signal_end, *sizes, sigma=sigma)
 
 
 def _flat_sizes(sizes: ArraySizes) -> tuple[float, ...]:

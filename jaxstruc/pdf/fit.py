@@ -78,6 +78,7 @@ class Fit(NamedTuple):
     correlation: Float[Array, "*batch parameter parameter"]
     """Correlation matrix of the fitted values; NaN for a value at its bound."""
     rw: Float[Array, "*batch"]
+    """Rw, with the weights of the points if the data have standard errors (`Target.weight`)."""
     converged: Bool[Array, "*batch"]
     """Whether the residual is orthogonal to the derivatives of the model and the result is finite."""
     at_bound: Bool[Array, "*batch parameter"]
@@ -120,11 +121,11 @@ def nonlinear_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def model_curve(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, " basis"]:
-    """Return G(r) of a model with scale 1, in the compact basis of the data and without the background."""
+    """Return the curve of a model with scale 1, in the compact basis of the data and without the background."""
     relaxation = values.relaxation * cluster_table.has_field
     curve = reduced_structure_function(cluster_table, values.instrument, basis.q, relaxation) @ basis.transform
     curve = curve * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
-    return curve - basis.background_basis @ (basis.background_basis.T @ curve)
+    return curve - basis.background_basis @ (basis.background_basis.T @ curve) + basis.self_scattering
 
 
 def best_scale(curve: Float[Array, " basis"], basis: FitBasis) -> Float[Array, ""]:
@@ -274,9 +275,9 @@ def refine_all(
 def fitted_curves(
     fits: Fit, cluster_tables: ClusterTable, target: Target
 ) -> tuple[Float[np.ndarray, "fit r"], Float[np.ndarray, "fit r"]]:
-    """Return G(r) of fits including the background, and the backgrounds alone, as float64 NumPy arrays.
+    """Return the curves of fits including the background, and the backgrounds alone, as float64 NumPy arrays.
 
-    Both are in 1/Å², at the points r of the data.
+    Both have the unit of `target.g`, at the points of the data.
 
     Args:
         fits: One or more fits, with a leading axis.
@@ -285,11 +286,18 @@ def fitted_curves(
     """
     cluster_tables = jax.tree.map(lambda column: column[: len(fits.rw)], cluster_tables)
     structure_function = np.asarray(structure_functions(cluster_tables, fits.values, target.basis.q), float)
-    q, transform = sine_transform(target.r, target.qmin, target.qmax, target.span)
-    envelope = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
-    model = np.asarray(fits.values.scale)[:, None] * envelope * (structure_function[:, : q.size] @ transform.T)
-    background_basis = background_terms(target.r, target.n_background_terms)
-    backgrounds = (target.g - model) @ background_basis @ background_basis.T
+    scale = np.asarray(fits.values.scale, float)[:, None]
+    if target.intensity is not None:
+        curve = target.intensity
+        pairs = structure_function[:, : curve.nodes.size] @ curve.f_to_intensity.T
+        model, background_basis = scale * (pairs + curve.self_scattering), curve.background
+    else:
+        q, transform = sine_transform(target.r, target.qmin, target.qmax, target.span)
+        envelope = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
+        model = scale * envelope * (structure_function[:, : q.size] @ transform.T)
+        background_basis = background_terms(target.r, target.n_background_terms, weight=target.weight)
+    backgrounds = target.weighted(target.g - model) @ background_basis @ background_basis.T
+    backgrounds = backgrounds if target.weight is None else backgrounds / target.weight
     return model + backgrounds, backgrounds
 
 

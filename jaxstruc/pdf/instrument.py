@@ -115,7 +115,7 @@ def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[
         candidates.select_rows(arrays, slice(best_row, best_row + 1)) for arrays in (fits, cluster_tables)
     )
     curve, _ = fit.fitted_curves(best_fit, best_table, target)
-    return statistics.effective_points(target.g - curve[0], target.n_independent)
+    return statistics.effective_points(target.weighted(target.g - curve[0]), target.n_independent)
 
 
 def _standard_error(rw_by_value: dict[float, float], best_value: float, step: float, n_effective: float) -> float:

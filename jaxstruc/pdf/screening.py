@@ -255,6 +255,11 @@ def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_
     return curve - (curve @ excluded_basis) @ excluded_basis.T
 
 
+def _self_scattering(basis: FitBasis, excluded_basis) -> Float[Array, " basis"]:
+    """Return the curve of single atoms, which is the same for all candidates."""
+    return basis.self_scattering - excluded_basis @ (excluded_basis.T @ basis.self_scattering)
+
+
 def _explained_squares(
     curve: Float[Array, "*batch basis"], data: Float[Array, " basis"], basis: FitBasis
 ) -> Float[Array, "*batch"]:
@@ -270,7 +275,8 @@ def _scan_trials(weight, basis: FitBasis, excluded_basis, trial_values) -> Float
     data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
 
     def explained_squares(values):
-        return _explained_squares(weight @ _pair_curves(values, basis, excluded_basis, weight.shape[1]), data, basis)
+        pairs = weight @ _pair_curves(values, basis, excluded_basis, weight.shape[1])
+        return _explained_squares(pairs + _self_scattering(basis, excluded_basis), data, basis)
 
     return jax.lax.map(explained_squares, trial_values)
 
@@ -285,6 +291,7 @@ def _gauss_newton_squares(weight, basis: FitBasis, excluded_basis, values) -> Fl
         [pair_curves(values)[None], jnp.moveaxis(jax.jacfwd(pair_curves)(values) * max_step, -1, 0)]
     )
     design = jnp.moveaxis(jnp.einsum("nk,ikb->inb", weight, curves_and_slopes), 0, 1)
+    design = design.at[:, 0].add(_self_scattering(basis, excluded_basis))
     normal_matrix = jnp.einsum("nib,njb->nij", design, design)
     normal_matrix += RIDGE * normal_matrix[:, :1, :1] * jnp.eye(normal_matrix.shape[1])
     solution = jnp.linalg.solve(normal_matrix, (design @ data)[..., None])[..., 0]

@@ -345,7 +345,8 @@ def _effective_points(target: Target, fitted_candidates: FittedCandidates) -> fl
         candidates.cluster_tables(pool.select(best_row), target, start=candidates.select_rows(fits.values, best_row)),
         target,
     )
-    return statistics.effective_points(target.g - best_curves[0], target.n_independent, accuracy=target.accuracy)
+    residual = target.weighted(target.g - best_curves[0])
+    return statistics.effective_points(residual, target.n_independent, accuracy=target.accuracy)
 
 
 def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: CostWeights) -> SearchResult:

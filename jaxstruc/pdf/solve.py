@@ -22,6 +22,7 @@ from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.devices import map_in_order
 from jaxstruc.io import reduction
 from jaxstruc.io.measurement import Measurement, Setting, resolve_settings
+from jaxstruc.options.pdf import SolveOptions
 from jaxstruc.parameters import PARAMETERS
 from jaxstruc.pdf import (
     candidate_fits,
@@ -29,6 +30,8 @@ from jaxstruc.pdf import (
     classifier_prior,
     distribution,
     instrument,
+    intensity,
+    intensity_target,
     posterior,
     screening,
     site_search,
@@ -42,6 +45,7 @@ from jaxstruc.pdf.candidate_fits import (
     residual_structure,
 )
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates, WeightedCandidates
+from jaxstruc.pdf.classifier_prior import ClassifierPrediction
 from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleComparison
 from jaxstruc.pdf.fit import Fit
 from jaxstruc.pdf.instrument import InferredSetting
@@ -50,6 +54,7 @@ from jaxstruc.pdf.result import MAX_LISTED_CANDIDATES, PdfResult, SolvedMeasurem
 from jaxstruc.pdf.screening import DiameterEstimate
 from jaxstruc.pdf.site_search import SearchResult, SearchSettings
 from jaxstruc.pdf.target import (
+    STRETCH_BOUNDS,
     ArraySizes,
     Target,
     TargetSettings,
@@ -66,6 +71,7 @@ NO_FINITE_FIT = "Expected a finite fit of at least one candidate, got none; chec
 SITES_NOT_SEARCHED = (
     "no search over lattice sites, because a single structure cannot explain so broad a distribution of particles"
 )
+NO_SEARCH_IN_INTENSITY = "no search over lattice sites, because it needs G(r)"
 MAX_EQUAL_RW_DIFFERENCE = 0.1
 """Largest relative difference between the Rw of two fits of the same cluster."""
 
@@ -77,6 +83,8 @@ def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
         ValueError: If settings are missing or contradict the data, if there are too few independent points, or if the
             scale of the data is unknown but the plan requires an absolute one.
     """
+    if measurement.kind == "iq":
+        return prepare_intensity(measurement, plan)
     if plan.fit.absolute and (function := measurement.header.get("converted_from")):
         raise ValueError(
             f"Expected G(r) with --absolute, got {function} in {measurement.name}, which gives G(r) only up to an "
@@ -86,6 +94,29 @@ def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
     settings, (r, _) = complete.settings_by_name, complete.curve
     independent_points(r, qmin=settings["qmin"], qmax=settings["qmax"], n_background_terms=plan.fit.background)
     return complete
+
+
+def prepare_intensity(measurement: Measurement, plan: PdfPlan) -> Measurement:
+    """Return an I(Q) in the range of the fit with all settings, after checks.
+
+    Raises:
+        ValueError: If options apply to G(r) only, or if the range has too few points.
+    """
+    path, data = measurement.name, plan.data
+    if unusable := [name for name in ("qdamp", "qbroad") if name in plan.fit.free]:
+        raise ValueError(
+            f"Expected --free without {unusable[0]} for the I(Q) in {path}, got {' '.join(plan.fit.free)}; leave it "
+            "out, because its effect is that of the resolution of G(r)."
+        )
+    if data.rmin is not None or data.rmax is not None:
+        raise ValueError(f"Expected no --rmin and --rmax for the I(Q) in {path}; pass --qmin and --qmax.")
+    if isinstance(plan.options, SolveOptions) and "network" in plan.options.sources:
+        raise ValueError(f"Expected G(r), S(Q) or F(Q) for --sources network, got I(Q) in {path}; leave it out.")
+    limits = reduction.q_limits(measurement, data)
+    resolution = Setting("qdamp", data.qdamp or 0.0, "default" if data.qdamp is None else "command line")
+    qmin, qmax = (setting.value for setting in limits)
+    fitted = intensity.fitted_points(measurement, qmin=qmin, qmax=qmax)
+    return fitted._replace(settings=(*measurement.settings, *limits, resolution))
 
 
 def solve_measurements(
@@ -125,9 +156,7 @@ def solve_measurements(
 
     all_inputs = zip(
         measurements,
-        classifier_prior.predict_measurements(
-            measurements, plan.classifier, bond=plan.bond, type_weights=plan.type_weights
-        ),
+        predict_measurements(measurements, plan),
         *candidate_streams,
         strict=True,
     )
@@ -138,6 +167,18 @@ def solve_measurements(
         yield pdf_result
 
 
+def predict_measurements(measurements: Sequence[Measurement], plan: PdfPlan) -> Iterator[ClassifierPrediction | None]:
+    """Yield the prediction of the classifier for each G(r), and None for each I(Q)."""
+    pdfs = [measurement for measurement in measurements if measurement.kind == "gr"]
+    predictions = iter(
+        classifier_prior.predict_measurements(pdfs, plan.classifier, bond=plan.bond, type_weights=plan.type_weights)
+        if pdfs
+        else []
+    )
+    for measurement in measurements:
+        yield next(predictions) if measurement.kind == "gr" else None
+
+
 def save_fields(plan: PdfPlan) -> None:
     """Write the displacement fields that were computed to the cache folder."""
     for source in plan.sources:
@@ -145,21 +186,28 @@ def save_fields(plan: PdfPlan) -> None:
             source.fields.save()
 
 
-def target_sizes(measurements: Sequence[Measurement], plan: PdfPlan) -> ArraySizes:
-    """Return the array sizes that suffice for the targets of all measurements, so that these share compilations."""
-    settings = [measurement.settings_by_name for measurement in measurements]
-    diameter = max(size_classes.MAX_CLASS_SIZE, *(source.diameter for source in plan.sources))
+def target_sizes(measurements: Sequence[Measurement], plan: PdfPlan) -> ArraySizes | None:
+    """Return the array sizes that suffice for the targets of all G(r), so that these share compilations.
+
+    The result is None if there is no G(r).
+    """
+    pdfs = [measurement for measurement in measurements if measurement.kind == "gr"]
+    if not pdfs:
+        return None
+    settings = [measurement.settings_by_name for measurement in pdfs]
     return array_sizes(
-        r_start=min(float(measurement.curve[0][0]) for measurement in measurements),
+        r_start=min(float(measurement.curve[0][0]) for measurement in pdfs),
         r_end=max(entry["rmax"] for entry in settings),
-        qmin=min(_minimum_qmin(measurement) for measurement in measurements),
+        qmin=min(_minimum_qmin(measurement) for measurement in pdfs),
         qmax=max(entry["qmax"] for entry in settings),
-        diameter=diameter * plan.bond,
+        diameter=_largest_diameter(plan) * plan.bond,
     )
 
 
-def padded_target(measurement: Measurement, plan: PdfPlan, sizes: ArraySizes) -> Target:
-    """Return the target (data and settings of the fit) of a measurement, with the given array sizes."""
+def padded_target(measurement: Measurement, plan: PdfPlan, sizes: ArraySizes | None) -> Target:
+    """Return the target (data and settings of the fit) of a measurement. That of a G(r) has the given array sizes."""
+    if sizes is None or measurement.kind == "iq":
+        return _intensity_target(measurement, plan)
     entry = measurement.settings_by_name
     settings = TargetSettings(
         qmin=entry["qmin"],
@@ -175,7 +223,32 @@ def padded_target(measurement: Measurement, plan: PdfPlan, sizes: ArraySizes) ->
         min_q_nodes=sizes.n_q_nodes,
         min_basis_size=sizes.basis_size,
     )
-    return make_target(*measurement.curve, settings)
+    return make_target(*measurement.curve, settings, sigma=measurement.errors)
+
+
+def _intensity_target(measurement: Measurement, plan: PdfPlan) -> Target:
+    """Return the target of a measured I(Q)."""
+    settings = measurement.settings_by_name
+    span = intensity_target.intensity_range(qmax=settings["qmax"], diameter=_largest_diameter(plan) * plan.bond)
+    curve = intensity.intensity_curve(
+        measurement,
+        plan.element,
+        max_distance=STRETCH_BOUNDS[1] * span.max_distance,
+        n_background_terms=plan.fit.background,
+        resolution=settings["qdamp"],
+    )
+    return intensity_target.make_intensity_target(
+        curve,
+        bond=plan.bond,
+        span=span,
+        element=plan.element if "relaxation" in plan.fit.free else "",
+        absolute=plan.fit.absolute,
+    )
+
+
+def _largest_diameter(plan: PdfPlan) -> float:
+    """Return the largest diameter of clusters in bond lengths."""
+    return max(size_classes.MAX_CLASS_SIZE, *(source.diameter for source in plan.sources))
 
 
 @with_one_blas_thread
@@ -195,7 +268,7 @@ def solve_measurement(
     case, probable_candidates, inferred_settings, screened_candidates, fitted_candidates = fitted_measurement
     if not np.isfinite(fitted_candidates.fits.rw[0]):
         return _failed_result(case, NO_FINITE_FIT, inferred_settings)
-    size = estimate_size(case)
+    size = estimate_size(case, fitted_candidates)
     sample_comparison = cross_validate_sample(
         case, fitted_candidates, screened_candidates, size.signal_end, library_cache, progress
     )
@@ -227,8 +300,14 @@ def solve_measurement(
     )
 
 
-def estimate_size(case: MeasurementCase) -> DiameterEstimate:
-    """Return the diameter of the particle and the end of the signal, estimated from the decay of G(r)."""
+def estimate_size(case: MeasurementCase, fitted_candidates: FittedCandidates) -> DiameterEstimate:
+    """Return the diameter of the particle and the end of the signal, estimated from the decay of G(r).
+
+    For an I(Q) they are the diameter of the best candidate and the end of the Q range.
+    """
+    if case.target.intensity is not None:
+        best_diameter = float(fitted_candidates.pool.diameter[0]) * case.target.bond
+        return DiameterEstimate(best_diameter, data_cover_particle=True, signal_end=case.target.qmax)
     return screening.diameter_estimate(
         case.measurement.r, case.measurement.g, bond=case.target.bond, qdamp=case.target.qdamp
     )
@@ -251,7 +330,11 @@ def cross_validate_sample(
         return ""
     progress("comparison of a single cluster with a distribution")
     options = HoldoutOptions(
-        case.free, plan.ensemble, screened_candidates.holdout_rows, _holdout_search(plan), plan.type_weights
+        case.free,
+        plan.ensemble,
+        screened_candidates.holdout_rows,
+        None if case.target.intensity is not None else _holdout_search(plan),
+        plan.type_weights,
     )
     return distribution.cross_validate_sample(
         case.measurement,
@@ -276,7 +359,7 @@ def search_lattice_sites(
     the candidates and the classifier's prediction.
     """
     plan = case.plan
-    if plan.search == "none" or _is_broad_distribution(sample_comparison):
+    if plan.search == "none" or case.target.intensity is not None or _is_broad_distribution(sample_comparison):
         return None
     return site_search.search_lattice_sites(
         case.target,
@@ -499,7 +582,9 @@ def _effective_points(case: MeasurementCase, fitted_candidates: FittedCandidates
     """Return the effective number of independent points, estimated from the residual of the best fit."""
     target = case.target
     return statistics.effective_points(
-        target.g - best_curve(case, fitted_candidates), target.n_independent, accuracy=target.accuracy
+        target.weighted(target.g - best_curve(case, fitted_candidates)),
+        target.n_independent,
+        accuracy=target.accuracy,
     )
 
 
@@ -555,6 +640,8 @@ def _empty_result(
 def _further_remarks(case: MeasurementCase, sample_comparison: SampleComparison | str) -> list[str]:
     """Return remarks on the files of candidates, and on a search or a classifier that was not used."""
     remarks = [remark for group in case.groups for remark in group.remarks]
+    if case.plan.search != "none" and case.target.intensity is not None:
+        remarks.append(NO_SEARCH_IN_INTENSITY)
     remarks += [SITES_NOT_SEARCHED] if case.plan.search != "none" and _is_broad_distribution(sample_comparison) else []
     if any(group.source == "library" for group in case.groups):
         remarks += classifier_prior.prior_remarks(case.prediction, case.plan.classifier.missing_reason)

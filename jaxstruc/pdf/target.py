@@ -7,6 +7,9 @@ discrete variable representation), so the envelope of the resolution multiplies 
 Light, I. P. Hamilton, J. V. Lill, J. Chem. Phys. 82, 1400 (1985), doi 10.1063/1.448462). A smooth background is
 projected out of data and model.
 
+If the standard errors of G(r) differ between points, data, models and background are divided by them. An envelope in r
+commutes with this factor, so that the same compiled programs fit weighted data.
+
 The span of a target is the range of distances and Q that the tables of clusters cover. Fits with equal spans and equal
 array sizes share one compilation.
 """
@@ -23,6 +26,7 @@ from jaxtyping import Array, Float
 
 from jaxstruc.blas import with_one_blas_thread
 from jaxstruc.parameters import FIT_PARAMETERS, PARAMETERS
+from jaxstruc.pdf.intensity import IntensityCurve
 from jaxstruc.scattering.cluster_tables import TableRange
 
 STRETCH_BOUNDS = PARAMETERS["stretch"].bounds(1.0)
@@ -89,6 +93,11 @@ class TargetSettings(NamedTuple):
     min_basis_size: int = 0
     """Smallest size of the basis. Additional functions are zero, so that different files share a compilation."""
 
+    @property
+    def basis_qmin(self) -> float:
+        """Smallest qmin of the models, in 1/Å."""
+        return self.qmin if self.lowest_qmin is None else min(self.lowest_qmin, self.qmin)
+
 
 class ArraySizes(NamedTuple):
     """Sizes of the arrays of targets that share compilations."""
@@ -109,6 +118,7 @@ class ArraySizes(NamedTuple):
         "radius",
         "background_basis",
         "data",
+        "self_scattering",
         "norm",
         "unmodelled_squares",
         "n_independent",
@@ -134,8 +144,10 @@ class FitBasis:
     """Matrix B that removes the background from a curve c in the basis: $c - B B^T c$."""
     data: Float[Array, "*batch basis"]
     """Coefficients of the data without background."""
+    self_scattering: Float[Array, "*batch basis"]
+    """Scattering of single atoms without background, which has the scale of the model. It is 0 for G(r)."""
     norm: Float[Array, "*batch"]
-    """Sum of the squared data."""
+    """Sum of the squared data. For I(Q), the scattering of single atoms and the background are projected out first."""
     unmodelled_squares: Float[Array, "*batch"]
     """Sum of the squares of the part of the data that neither the basis nor the background can represent."""
     n_independent: Float[Array, "*batch"]
@@ -155,12 +167,12 @@ class FitBasis:
 
 
 class Target(NamedTuple):
-    """A measured G(r) in the fitted range, with its settings and its representation in the basis."""
+    """A measured curve in the fitted range, with its settings and its representation in the basis."""
 
     r: Float[np.ndarray, " r"]
-    """Points of r, in Å."""
+    """Points of r in Å, or of Q in 1/Å for an I(Q)."""
     g: Float[np.ndarray, " r"]
-    """Measured G(r), in 1/Å²."""
+    """Measured G(r) in 1/Å², or measured I(Q) divided by its standard error."""
     qmin: float
     """Start of the Q range, in 1/Å."""
     qmax: float
@@ -183,11 +195,25 @@ class Target(NamedTuple):
     """Whether the data are on an absolute scale, so that the scale of models is fixed at 1."""
     element: str = ""
     """Symbol of the element of the sample. If it is empty, particles of a search are rigid."""
+    intensity: IntensityCurve | None = None
+    """Measured I(Q) with the matrix from F(Q) to calculated curves; None for G(r)."""
+    weight: Float[np.ndarray, " r"] | None = None
+    """Factor on the residual at each point, inversely proportional to the standard error of G(r), with a mean square of
+    1. None if all points have equal errors, and for I(Q)."""
+
+    def weighted(self, values: Float[np.ndarray, "*batch r"]) -> Float[np.ndarray, "*batch r"]:
+        """Return functions of r at the points of the data, multiplied by the weights of the points."""
+        return values if self.weight is None else values * self.weight
 
     @property
     def accuracy(self) -> float:
-        """Root mean square error of calculated curves, in 1/Å²."""
-        return CURVE_RW_ERROR * float(np.sqrt(np.mean(self.g**2)))
+        """Root mean square error of calculated curves, in the unit of `g`."""
+        return CURVE_RW_ERROR * math.sqrt(float(self.basis.norm) / len(self.g))
+
+    @property
+    def unit(self) -> Float[np.ndarray, " r"] | float:
+        """Factor by which `g` and calculated curves are multiplied to have the unit of the data."""
+        return 1.0 if self.intensity is None else self.intensity.sigma
 
     @property
     def n_independent(self) -> float:
@@ -243,32 +269,41 @@ def array_sizes(*, r_start: float, r_end: float, qmin: float, qmax: float, diame
 
 
 @with_one_blas_thread
-def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings: TargetSettings) -> Target:
+def make_target(
+    r: Float[np.ndarray, " r"],
+    g: Float[np.ndarray, " r"],
+    settings: TargetSettings,
+    *,
+    sigma: Float[np.ndarray, " r"] | None = None,
+) -> Target:
     """Return the target of a fit. It is computed with NumPy in double precision.
 
     Args:
         r: Points of the fitted range in Å, evenly spaced and rising.
         g: Measured G(r) at these points, in 1/Å².
         settings: Instrument, ranges, bond length and array sizes.
+        sigma: Standard errors of G(r) in 1/Å², above 0. Only their ratios matter. None if they are equal or unknown.
 
     Raises:
         TooFewPointsError: If there are too few independent points.
     """
-    n_independent = independent_points(
-        r, qmin=settings.qmin, qmax=settings.qmax, n_background_terms=settings.n_background_terms
-    )
-    lowest_qmin = settings.qmin if settings.lowest_qmin is None else min(settings.lowest_qmin, settings.qmin)
-    basis_functions, radius = _basis_functions(r, lowest_qmin, settings)
-    projection = _project_data(r, g, basis_functions, settings.n_background_terms)
-    min_q_nodes = max(settings.min_q_nodes, n_q_nodes(r[-1], lowest_qmin, settings.qmax, settings.span))
-    q, basis_transform = _basis_transform(r, basis_functions, settings.qmin, settings.qmax, settings.span, min_q_nodes)
+    n_terms = settings.n_background_terms
+    n_independent = independent_points(r, qmin=settings.qmin, qmax=settings.qmax, n_background_terms=n_terms)
+    weight = None if sigma is None else point_weights(sigma)
+    weighted_g = g if weight is None else g * weight
+    basis_functions, radius = _basis_functions(r, settings, weight)
+    projection = project_data(weighted_g, basis_functions, background_terms(r, n_terms, weight=weight))
+    min_q_nodes = max(settings.min_q_nodes, n_q_nodes(r[-1], settings.basis_qmin, settings.qmax, settings.span))
+    weighted_functions = basis_functions if weight is None else basis_functions * weight[:, None]
+    q, transform = _basis_transform(r, weighted_functions, settings.qmin, settings.qmax, settings.span, min_q_nodes)
     basis = FitBasis(
         q=q,
-        transform=basis_transform,
+        transform=transform,
         radius=_float32(radius),
-        background_basis=_float32(_pad_columns(projection.background_basis)),
+        background_basis=_float32(pad_columns(projection.background_basis)),
         data=_float32(projection.data),
-        norm=_float32(g @ g),
+        self_scattering=_float32(np.zeros(len(radius))),
+        norm=_float32(weighted_g @ weighted_g),
         unmodelled_squares=_float32(max(projection.unmodelled_squares, 0.0)),
         n_independent=_float32(n_independent),
         stretch=_float32(_first_peak(r, g, settings.bond) / settings.bond),
@@ -286,12 +321,13 @@ def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings
         qdamp=settings.qdamp,
         qbroad=settings.qbroad,
         bond=settings.bond,
-        n_background_terms=settings.n_background_terms,
+        n_background_terms=n_terms,
         span=settings.span,
         basis_functions=basis_functions,
         basis=basis,
         absolute=settings.absolute,
         element=settings.element,
+        weight=weight,
     )
 
 
@@ -306,7 +342,7 @@ def replace_settings(target: Target, *, qmin: float | None = None, qdamp: float 
     qmin = target.qmin if qmin is None else qmin
     qdamp = target.qdamp if qdamp is None else qdamp
     q, basis_transform = _basis_transform(
-        target.r, target.basis_functions, qmin, target.qmax, target.span, len(target.basis.q)
+        target.r, target.weighted(target.basis_functions.T).T, qmin, target.qmax, target.span, len(target.basis.q)
     )
     n_independent = independent_points(
         target.r, qmin=qmin, qmax=target.qmax, n_background_terms=target.n_background_terms
@@ -333,6 +369,12 @@ def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, 
     return n_independent
 
 
+def point_weights(sigma: Float[np.ndarray, " r"]) -> Float[np.ndarray, " r"]:
+    """Return factors on residuals that are inversely proportional to the standard errors, with a mean square of 1."""
+    inverse_errors = sigma.min() / sigma
+    return inverse_errors / np.sqrt(np.mean(inverse_errors**2))
+
+
 def smooth_background_terms(length: float) -> int:
     """Return the number of background terms with wavelengths of at least `MIN_BACKGROUND_WAVELENGTH`.
 
@@ -342,10 +384,19 @@ def smooth_background_terms(length: float) -> int:
     return 1 + int(2 * length / MIN_BACKGROUND_WAVELENGTH)
 
 
-def background_terms(r: Float[np.ndarray, " r"], n_terms: int) -> Float[np.ndarray, "r term"]:
-    """Return the orthonormalized background curves 1, cos x, cos 2x, ... with x from 0 to pi over the range."""
+def background_terms(
+    r: Float[np.ndarray, " r"], n_terms: int, *, weight: Float[np.ndarray, " r"] | None = None
+) -> Float[np.ndarray, "r term"]:
+    """Return the orthonormalized background curves 1, cos x, cos 2x, ... with x from 0 to pi over the range.
+
+    Args:
+        r: Points of r, in Å.
+        n_terms: Number of terms.
+        weight: Factor on residuals at each point, by which the curves are multiplied. None for 1.
+    """
     position = (r - r[0]) / (r[-1] - r[0])
-    return np.linalg.qr(np.cos(np.pi * position[:, None] * np.arange(n_terms)))[0]
+    cosines = np.cos(np.pi * position[:, None] * np.arange(n_terms))
+    return np.linalg.qr(cosines if weight is None else cosines * weight[:, None])[0]
 
 
 def sine_transform(
@@ -372,7 +423,7 @@ def low_q_curves(target: Target, *, q_start: float, q_end: float) -> Float[np.nd
         rule_weights
     )
     background_basis = np.asarray(target.basis.background_basis, float)
-    sine_curves = target.basis_functions.T @ sine_curves
+    sine_curves = target.basis_functions.T @ target.weighted(sine_curves.T).T
     vectors, singular_values, _ = np.linalg.svd(
         sine_curves - background_basis @ (background_basis.T @ sine_curves), full_matrices=False
     )
@@ -386,10 +437,11 @@ def n_q_nodes(rmax: float, qmin: float, qmax: float, span: TableRange) -> int:
 
 
 def _basis_functions(
-    r: Float[np.ndarray, " r"], lowest_qmin: float, settings: TargetSettings
+    r: Float[np.ndarray, " r"], settings: TargetSettings, weight: Float[np.ndarray, " r"] | None
 ) -> tuple[Float[np.ndarray, "r basis"], Float[np.ndarray, " basis"]]:
     """Return the basis functions at the points of the data, and the r in Å at which each function is centred."""
-    _, f_to_g = sine_transform(r, lowest_qmin, settings.qmax, settings.span)
+    _, f_to_g = sine_transform(r, settings.basis_qmin, settings.qmax, settings.span)
+    f_to_g = f_to_g if weight is None else f_to_g * weight[:, None]
     eigenvalues, eigenvectors = np.linalg.eigh(f_to_g.T @ f_to_g)
     selected_functions = eigenvalues > BASIS_TOLERANCE**2 * eigenvalues[-1]
     basis_functions = f_to_g @ (eigenvectors[:, selected_functions] / np.sqrt(eigenvalues[selected_functions]))
@@ -398,15 +450,14 @@ def _basis_functions(
     return np.pad(basis_functions @ rotation, ((0, 0), padding)), np.pad(np.sqrt(r_squared), padding)
 
 
-def _project_data(
-    r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], n_terms: int
+def project_data(
+    g: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], terms: Float[np.ndarray, "r term"]
 ) -> ProjectedData:
     r"""Return the data in the basis, with the best smooth background removed.
 
     Let B be the basis functions, T the background terms and $A = 1 - T T^T$. For a model with the coefficients c, the
     misfit to the data g is $|L^{-1} B^T A g - L c|^2$ plus a constant, with $L^2 = B^T A B$.
     """
-    terms = background_terms(r, n_terms)
     principal_curves, cosines, _ = np.linalg.svd(basis_functions.T @ terms, full_matrices=False)
     sines = np.sqrt(np.maximum(1 - cosines**2, 0.0))
     projected_g = g - terms @ (terms.T @ g)
@@ -418,7 +469,7 @@ def _project_data(
     return ProjectedData(data, principal_curves * np.sqrt(1 - sines), unmodelled_squares)
 
 
-def _pad_columns(background_basis: Float[np.ndarray, "basis term"]) -> Float[np.ndarray, "basis column"]:
+def pad_columns(background_basis: Float[np.ndarray, "basis term"]) -> Float[np.ndarray, "basis column"]:
     """Return the background basis with a multiple of `N_BACKGROUND_COLUMNS` columns, which is not zero."""
     n_columns = N_BACKGROUND_COLUMNS * max(1, math.ceil(background_basis.shape[1] / N_BACKGROUND_COLUMNS))
     return np.pad(background_basis, ((0, 0), (0, n_columns - background_basis.shape[1])))

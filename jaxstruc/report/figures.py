@@ -52,8 +52,13 @@ def distribution(result: Result) -> matplotlib.figure.Figure:
 
 @fit.register
 def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
-    """Return a figure of G(r) with the fit, and of the difference below them. A dashed line shows its zero."""
+    """Return a figure of G(r) with the fit, and of the difference below them. A dashed line shows its zero.
+
+    An I(Q) is drawn as Q I(Q), because its intensities differ by orders of magnitude.
+    """
     r, observed, calculated, _ = result.curve(rank)
+    if result.kind == "iq":
+        observed, calculated = r * observed, r * calculated
     candidate = result.candidates[rank - 1]
     figure = matplotlib.figure.Figure(figsize=(7.5, 4.5))
     figure.subplots_adjust(left=0.1, right=0.98, bottom=0.11, top=0.88)
@@ -66,11 +71,18 @@ def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     axes.plot(r, calculated, "-", color="C3", lw=1.3, label="fit")
     axes.axhline(offset, color="0.5", lw=0.8, ls="--")
     axes.plot(r, difference + offset, "-", color="C2", lw=1.0, label="difference")
-    axes.set(xlim=(r[0], r[-1]), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
+    axes.set(xlim=(r[0], r[-1]), **_axis_labels(result.kind))
     title = f"{candidate.label}\n{Path(result.label).name} ({result.element}), Rw = {candidate.rw:.3f}"
     axes.set_title(title, fontsize=10, wrap=True)
     axes.legend(frameon=False, ncols=3, loc="upper right", fontsize=9)
     return figure
+
+
+def _axis_labels(kind: str) -> dict[str, str]:
+    """Return the labels of the axes of a figure of G(r), or of Q I(Q)."""
+    if kind == "iq":
+        return {"xlabel": "Q (1/Å)", "ylabel": "Q I(Q)"}
+    return {"xlabel": "r (Å)", "ylabel": "G (Å$^{-2}$)"}
 
 
 @fit.register
@@ -140,7 +152,7 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
         axes.set(xlim=size_range, ylim=(0, None), xlabel="diameter (Å)", ylabel=f"% of the {unit}")
         axes.set_title(f"by {name}", fontsize=10)
     panels[0].legend(frameon=False, fontsize=8, loc="upper right")
-    _draw_prediction(panels[2], ensemble)
+    _draw_prediction(panels[2], ensemble, result.kind)
     figure.suptitle(f"{Path(result.label).name}: {ensemble.sample}; {_size_summary(ensemble)}", fontsize=10)
     return figure
 
@@ -221,10 +233,11 @@ def _size_summary(ensemble: Distribution) -> str:
     )
 
 
-def _draw_prediction(axes, ensemble: Distribution) -> None:
+def _draw_prediction(axes, ensemble: Distribution, kind: str) -> None:
     """Draw the data with the curves of the best cluster and of the distribution.
 
-    Both models are fitted up to a cut in r. The range beyond the cut, in which they are predictions, is shaded.
+    Both models are fitted up to a cut in r, or to all points of an I(Q) but those of a range. The range in which they
+    are predictions is shaded.
     """
     if not ensemble.holdouts or not len(ensemble.r):
         axes.text(
@@ -235,16 +248,20 @@ def _draw_prediction(axes, ensemble: Distribution) -> None:
     middle_holdout = ensemble.holdouts[len(ensemble.holdouts) // 2]
     in_view = ensemble.r > 0.45 * middle_holdout.cut
     r = ensemble.r[in_view]
+    factor = r if kind == "iq" else 1.0
     axes.axvspan(middle_holdout.cut, middle_holdout.end, color="0.92", zorder=0)
-    axes.plot(r, ensemble.observed[in_view], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
+    axes.plot(r, factor * ensemble.observed[in_view], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
     single_label, ensemble_label = (
         f"one cluster, Rw {middle_holdout.single:.2f}",
         f"distribution, Rw {middle_holdout.ensemble:.2f}",
     )
-    axes.plot(r, ensemble.predicted_single[in_view], "-", color="C1", lw=1.1, label=single_label)
-    axes.plot(r, ensemble.predicted[in_view], "-", color="C3", lw=1.3, label=ensemble_label)
-    axes.set(xlim=(r[0], middle_holdout.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
-    axes.set_title(f"fitted up to {middle_holdout.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
+    axes.plot(r, factor * ensemble.predicted_single[in_view], "-", color="C1", lw=1.1, label=single_label)
+    axes.plot(r, factor * ensemble.predicted[in_view], "-", color="C3", lw=1.3, label=ensemble_label)
+    is_intensity = kind == "iq"
+    right = 1.5 * middle_holdout.end if is_intensity else middle_holdout.end
+    axes.set(xlim=(r[0], min(right, r[-1])), **_axis_labels(kind))
+    ranges = f"fitted up to {middle_holdout.cut:.1f} Å, predicted beyond (shaded)"
+    axes.set_title("fitted outside the shaded range, predicted in it" if is_intensity else ranges, fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 

@@ -35,6 +35,8 @@ RESULT_CLASSES = (PdfResult, SaxsResult)
 """Classes of results that a folder may contain."""
 PDF_COLUMNS = ("r", "G_obs", "G_calc", "G_diff", "G_background")
 """Columns of fits/STEM.csv for PDFs."""
+INTENSITY_COLUMNS = ("Q", "I_obs", "I_calc", "I_diff", "I_background")
+"""Columns of fits/STEM.csv for I(Q) of wide angles."""
 SAXS_COLUMNS = ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background")
 """Columns of fits/STEM.csv for SAXS. `residual` is the difference divided by sigma."""
 
@@ -197,7 +199,8 @@ def _write_candidate(
     tables.write(correlations, ("", *result.free), tables.correlation(result, candidate))
     r, observed, calculated, background = result.curve(rank)
     rows = np.stack([r, observed, calculated, observed - calculated, background], axis=1)
-    tables.write(curve, PDF_COLUMNS, (dict(zip(PDF_COLUMNS, line, strict=True)) for line in rows))
+    columns = INTENSITY_COLUMNS if result.kind == "iq" else PDF_COLUMNS
+    tables.write(curve, columns, (dict(zip(columns, line, strict=True)) for line in rows))
     figures.write(fit_figure, figures.fit(result, rank=rank))
 
 

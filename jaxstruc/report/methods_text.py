@@ -53,8 +53,9 @@ def _(result: PdfResult) -> str:
         return _classifier_paragraph(result) if result.types else f"{_opening(result)} No answer was obtained."
     sentences = [
         _opening(result),
-        "G(r) of candidate structures was computed with the Debye equation (Debye 1915, Farrow and Billinge 2009) and "
-        f"form factors of free atoms (Waasmaier and Kirfel 1995), with {_settings_text(result, ('qmin', 'qmax'))}.",
+        f"{_curve_name(result)} of candidate structures was computed with the Debye equation (Debye 1915, Farrow and "
+        "Billinge 2009) and form factors of free atoms (Waasmaier and Kirfel 1995), with "
+        f"{_settings_text(result, ('qmin', 'qmax'))}.",
         _candidates_text(result),
         _parameters_text(result),
         "Candidates were weighted by their posterior probability. The smallest set with 90 % of the probability has "
@@ -166,14 +167,20 @@ def _sources_text(result: PdfResult) -> str:
     return "from " + " and ".join(text for name, text in names.items() if name in present)
 
 
+def _curve_name(result: PdfResult) -> str:
+    """Return the name of the fitted curve."""
+    return "I(Q)" if result.kind == "iq" else "G(r)"
+
+
 def _candidates_text(result: PdfResult) -> str:
     """Return the sentence on the candidates that were fitted."""
     settings, is_one = result.settings_by_name, result.n_fitted == 1
     mining = "" if result.best.source == "file" else ", as in cluster mining (Banerjee et al. 2020)"
-    return (
-        f"{_count(result.n_fitted, 'candidate')} {_sources_text(result)} {'was' if is_one else 'were'} fitted from "
-        f"r = {settings.get('rmin', float('nan')):g} to {settings.get('rmax', float('nan')):g} Å{mining}."
-    )
+    opening = f"{_count(result.n_fitted, 'candidate')} {_sources_text(result)} {'was' if is_one else 'were'} fitted"
+    if result.kind == "iq":
+        return f"{opening} to I(Q) without a Fourier transform{mining}."
+    rmin, rmax = (settings.get(name, float("nan")) for name in ("rmin", "rmax"))
+    return f"{opening} from r = {rmin:g} to {rmax:g} Å{mining}."
 
 
 def _parameters_text(result: PdfResult) -> str:
@@ -198,11 +205,16 @@ def _sample_text(result: PdfResult) -> str:
     ensemble = result.ensemble
     if ensemble is None or not ensemble.holdouts:
         return ""
+    name, place = (
+        ("I(Q)", "in ranges of Q that were not fitted")
+        if result.kind == "iq"
+        else ("G(r)", "beyond the distances at which they were fitted")
+    )
     decision = {
-        "single": "A single structure predicts G(r) better than a distribution of particles",
-        "distribution": "A distribution of particles predicts G(r) better than a single structure",
-    }.get(result.sample, "A single structure and a distribution of particles predict G(r) about equally well")
-    return f"{decision} beyond the distances at which they were fitted (mean Rw {ensemble.rw_holdout:.3f})."
+        "single": f"A single structure predicts {name} better than a distribution of particles",
+        "distribution": f"A distribution of particles predicts {name} better than a single structure",
+    }.get(result.sample, f"A single structure and a distribution of particles predict {name} about equally well")
+    return f"{decision} {place} (mean Rw {ensemble.rw_holdout:.3f})."
 
 
 def _classifier_paragraph(result: PdfResult) -> str:

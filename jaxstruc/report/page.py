@@ -4,14 +4,14 @@ The page has the table of all curves, and figures, structures and values of each
 curve are plain HTML. The data of each curve are a JSON text of their own, which the scripts of the page read when the
 curve is opened. A folder with more than `MAX_CURVES` curves has several pages, which link to each other.
 
-All texts from files are escaped: in HTML by `html.escape`, in JSON by `_json_text`.
+All texts from files are escaped: in HTML by `html.escape`, in JSON by `json_text`.
 """
 
 import importlib.util
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jaxstruc
 from jaxstruc import files
 from jaxstruc.report import methods_text, page_data, page_entries
-from jaxstruc.report.page_data import COMPACT, DETAILED, MAX_DETAILED_CURVES, JsonData, PageEntry
+from jaxstruc.report.page_data import COMPACT, DETAILED, MAX_DETAILED_CURVES, JsonData
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
 
@@ -27,6 +27,8 @@ TEMPLATE = Path(__file__).parent / "page_template"
 """Folder of the template, the style and the scripts of the page."""
 SCRIPTS = ("saving.js", "figures.js", "viewer.js", "table.js", "page.js")
 """Scripts of the page, in the order in which they are run."""
+SERIES_PAGE_NAME = "series.html"
+"""Name of the page of a series."""
 MAX_CURVES = 200
 """Largest number of curves with figures on one page."""
 STATUS_SYMBOLS = {"solved": "✓", "weak": "!", "failed": "×"}
@@ -78,17 +80,45 @@ SAXS_TABLE = (
     Column("Mean diameter by volume (Å)", "mean_diameter", ("mean_diameter_low", "mean_diameter_high"), ".4g"),
     Column("Width by volume", "width", ("width_low", "width_high"), ".0%", "Standard deviation over mean"),
     Column("Mean radius by number (Å)", "radius", ("radius_low", "radius_high"), ".4g"),
+    Column("Aspect ratio", "aspect_ratio", ("aspect_ratio_low", "aspect_ratio_high"), ".3g"),
+    Column("Shell (Å)", "shell_thickness", ("shell_thickness_low", "shell_thickness_high"), ".3g", "Thickness"),
+    Column(
+        "Volume fraction",
+        "volume_fraction",
+        ("volume_fraction_low", "volume_fraction_high"),
+        ".3g",
+        "Volume fraction of hard spheres",
+    ),
     Column("Reduced χ²", "chi2", None, ".4g"),
 )
 """Columns of the table for `saxs`."""
 
 
-def write_pages(out: Path, *, results: Mapping[str, Result] | None = None) -> list[Path]:
+class PageCurve(NamedTuple):
+    """One curve of a page."""
+
+    row: Row
+    """Cells of the summary by column."""
+    data_text: str
+    """Data of the curve as JSON."""
+    result: Result
+    """Result without arrays, for the list of references."""
+
+
+PageCache = dict[tuple, PageCurve]
+"""Curves of a page by their rows and thinning."""
+
+
+def write_pages(
+    out: Path, *, results: Mapping[str, Result] | None = None, cache: PageCache | None = None
+) -> list[Path]:
     """Write the pages of a folder of results, and return their paths. The first one is index.html.
 
     Args:
         out: Folder of the results.
         results: Saved results by stem that need not be read from the folder again.
+        cache: Curves of the last pages of the folder, which are made again only if their rows have changed. The new
+            curves replace them.
 
     Raises:
         ValueError: If the folder has no results.
@@ -97,17 +127,28 @@ def write_pages(out: Path, *, results: Mapping[str, Result] | None = None) -> li
     options = page_entries.read_options(out)
     has_results = not page_entries.is_classification(rows)
     groups = [range(start, min(start + MAX_CURVES, len(rows))) for start in range(0, len(rows), MAX_CURVES)]
-    paths = []
+    has_series = (out / SERIES_PAGE_NAME).exists()
+    paths, new_cache = [], PageCache()
     for number, group in enumerate(groups):
-        entries = (
-            page_entries.read_entry(rows[index], out if has_results else None, options, results or {})
-            for index in group
-        )
-        text = _page_text(entries, rows, number=number, groups=groups, options=options)
+        thinning = DETAILED if len(group) <= MAX_DETAILED_CURVES else COMPACT
+        page_curves = []
+        for row in map(rows.__getitem__, group):
+            key = (*row.items(), thinning)
+            page_curve = cache.get(key) if cache else None
+            if page_curve is None:
+                entry = page_entries.read_entry(row, out if has_results else None, options, results or {})
+                data_text = json_text(page_data.curve_data(entry, thinning))
+                page_curve = PageCurve(entry.row, data_text, _without_arrays(entry.result))
+            page_curves.append(page_curve)
+            new_cache[key] = page_curve
+        text = _page_text(page_curves, rows, number=number, groups=groups, options=options, has_series=has_series)
         paths.append(out / page_name(number))
         files.write_text(paths[-1], text)
     for path in set(_written_pages(out)) - set(paths):
         path.unlink(missing_ok=True)
+    if cache is not None:
+        cache.clear()
+        cache.update(new_cache)
     return paths
 
 
@@ -128,33 +169,31 @@ def page_name(number: int) -> str:
 
 
 def _page_text(
-    entries: Iterator[PageEntry],
+    page_curves: Sequence[PageCurve],
     rows: Sequence[Row],
     *,
     number: int,
     groups: Sequence[range],
     options: Mapping[str, Any],
+    has_series: bool,
 ) -> str:
     """Return the HTML of a page.
 
     Args:
-        entries: Curves of the page.
+        page_curves: Curves of the page.
         rows: Rows of all curves. The first page has the table of all of them.
         number: Number of the page, counted from 0.
         groups: Numbers of the curves of each page.
         options: Recorded options of the run.
+        has_series: Whether the folder has a page of the series.
     """
     group = groups[number]
-    thinning = DETAILED if len(group) <= MAX_DETAILED_CURVES else COMPACT
-    page_rows, data_texts, results, first = [], [], [], None
-    for index, entry in zip(group, entries, strict=True):
-        data = page_data.curve_data(entry, thinning)
-        first = first or data
-        data_texts.append(f'<script type="application/json" id="curve-{index}">{_json_text(data)}</script>')
-        results.append(_without_arrays(entry.result))
-        page_rows.append(entry.row)
-    assert first is not None
-    listed_rows = dict(zip(group, page_rows, strict=True))
+    data_texts = [
+        f'<script type="application/json" id="curve-{index}">{page_curve.data_text}</script>'
+        for index, page_curve in zip(group, page_curves, strict=True)
+    ]
+    results = [page_curve.result for page_curve in page_curves]
+    listed_rows = {index: page_curve.row for index, page_curve in zip(group, page_curves, strict=True)}
     if number == 0:
         listed_rows |= {index: rows[index] for index in range(len(group), len(rows))}
     needs_plotly = any('"fit":{' in text or '"sizes":{' in text or '"candidates":{' in text for text in data_texts)
@@ -172,13 +211,13 @@ def _page_text(
     parts = {
         "title": escape(title),
         "style": (TEMPLATE / "page.css").read_text("utf-8"),
-        "counts": escape(_status_counts(rows)),
-        "links": _page_links(number, groups),
+        "counts": escape(status_counts(rows)),
+        "links": _page_links(number, groups, has_series=has_series),
         "table": _table(listed_rows),
-        "first_answer": _answer_html(first),
-        "page_facts": _json_text(page_facts),
+        "first_answer": _answer_html(json.loads(page_curves[0].data_text)),
+        "page_facts": json_text(page_facts),
         "data": "\n".join(data_texts),
-        "plotly": _plotly_source() if needs_plotly else "",
+        "plotly": plotly_source() if needs_plotly else "",
         "scripts": "\n".join((TEMPLATE / name).read_text("utf-8") for name in SCRIPTS),
         "version": escape(jaxstruc.__version__),
     }
@@ -196,22 +235,23 @@ def _element_text(options: Mapping[str, Any]) -> str:
     return f" of {element}" if isinstance(element, str) and element else ""
 
 
-def _status_counts(rows: Sequence[Row]) -> str:
+def status_counts(rows: Sequence[Row]) -> str:
     """Return the number of curves of each status in words."""
     counts = {status: sum(row["status"] == status for row in rows) for status in STATUS_SYMBOLS}
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
 
 
-def _page_links(number: int, groups: Sequence[range]) -> str:
-    """Return the links between several pages as HTML; empty for one page."""
+def _page_links(number: int, groups: Sequence[range], *, has_series: bool) -> str:
+    """Return the links between several pages, and to the series, as HTML; empty for one page without a series."""
+    series_link = f'<nav aria-label="Series"><a href="{SERIES_PAGE_NAME}">Series</a></nav>' if has_series else ""
     if len(groups) == 1:
-        return ""
+        return series_link
     links = [
         f'<a href="{page_name(page)}"{" aria-current=page" if page == number else ""}>{group[0] + 1} to '
         f"{group[-1] + 1}</a>"
         for page, group in enumerate(groups)
     ]
-    return f'<nav aria-label="Pages"><span>Curves</span> {" ".join(links)}</nav>'
+    return f'<nav aria-label="Pages"><span>Curves</span> {" ".join(links)}</nav>{series_link}'
 
 
 def _table(rows: Mapping[int, Row]) -> str:
@@ -287,7 +327,7 @@ def _message_heading(status: str) -> str:
     return "Reason" if status == "failed" else "Doubts"
 
 
-def _json_text(data: Any) -> str:
+def json_text(data: Any) -> str:
     """Return compact JSON that can stand in a script element: it has no "<", ">" or "&"."""
     try:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False)
@@ -305,7 +345,7 @@ def _without_nan(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def _plotly_source() -> str:
+def plotly_source() -> str:
     """Return the script of plotly. Its package is not imported, because that takes longer than to write a page.
 
     Raises:

@@ -52,6 +52,10 @@ MAX_DETAILED_CURVES = 20
 """Largest number of curves on a page that are shown in detail."""
 
 
+MAX_NEIGHBOUR_GAIN = 0.02
+"""Largest relative decrease of Rw with the structures of the curve before that is not mentioned."""
+
+
 class PageEntry(NamedTuple):
     """One curve of the page."""
 
@@ -71,7 +75,7 @@ def curve_data(entry: PageEntry, thinning: Thinning) -> JsonData:
         "file": file_label(entry),
         "status": result.status,
         "message": result.message,
-        "remark": entry.remark,
+        "remark": " ".join(filter(None, (entry.remark, neighbour_remark(entry)))),
         "answer": answer(result) or str(next(filter(None, map(entry.row.get, ("description", "type", "body"))), "")),
         "facts": key_numbers(result),
         "fit": fit_data(result, thinning),
@@ -85,6 +89,22 @@ def curve_data(entry: PageEntry, thinning: Thinning) -> JsonData:
         "methods": "" if result.status == "failed" else methods_text.methods_paragraph(result),
         "sha256": result.sha256,
     }
+
+
+def neighbour_remark(entry: PageEntry) -> str:
+    """Return a remark if the structure of the curve before fits better, or has another type; otherwise ""."""
+    rw, neighbour_rw = (entry.row.get(name) for name in ("rw", "neighbour_rw"))
+    if not rw or not neighbour_rw:
+        return ""
+    type_name, neighbour_type = entry.row.get("type", ""), entry.row.get("neighbour_type", "")
+    is_better = float(neighbour_rw) < (1 - MAX_NEIGHBOUR_GAIN) * float(rw)
+    if not is_better and (type_name == neighbour_type or entry.row.get("sample") == "distribution"):
+        return ""
+    comparison = "fits better" if is_better else "has another type"
+    return (
+        f"The best structure of the curve before {comparison}: {neighbour_type or 'no type'} with Rw "
+        f"{float(neighbour_rw):.3f} instead of {type_name or 'no type'} with Rw {float(rw):.3f} from scratch."
+    )
 
 
 def file_label(entry: PageEntry) -> str:
@@ -195,14 +215,23 @@ def fit_data(result: Result, thinning: Thinning) -> JsonData | None:
     return None
 
 
+def _axis_names(kind: str) -> JsonData:
+    """Return the names of the axes of a figure of G(r) or Q I(Q)."""
+    if kind == "iq":
+        return {"axes": ["Q (1/Å)", "Q I(Q)"]}
+    return {"axes": ["r (Å)", "G (1/Å²)"]}
+
+
 @fit_data.register
 def _(result: PdfResult, thinning: Thinning) -> JsonData | None:
     if not _has_curve(result):
         return None
     curve = result.curve()
     rows = _evenly(len(curve.x), thinning.points)
+    if result.kind == "iq":
+        curve = curve._replace(**{name: curve.x * column for name, column in curve._asdict().items() if name != "x"})
     scale = float(np.abs(curve.observed).max())
-    data = {
+    data = _axis_names(result.kind) | {
         "kind": "pdf",
         "label": "fit of the best structure" if result.n_fitted > 1 else "fit",
         "x": rounded(curve.x[rows], largest=1.0),
@@ -210,6 +239,10 @@ def _(result: PdfResult, thinning: Thinning) -> JsonData | None:
         "fit": rounded(curve.calculated[rows], largest=scale),
         "range": [float(curve.x[0]), float(curve.x[-1])],
     }
+    ensemble = result.ensemble
+    if ensemble is not None and ensemble.calculated is not None and ensemble.sample != "single":
+        data["ensemble"] = rounded(ensemble.calculated[rows], largest=scale)
+        data["ensemble_label"] = f"distribution with a background, Rw {ensemble.rw:.3f}"
     if np.any(curve.background):
         data["background"] = rounded(curve.background[rows], largest=scale)
     return data
@@ -238,16 +271,18 @@ def _has_curve(result: Result) -> bool:
 
 
 def prediction_data(result: Result, thinning: Thinning) -> JsonData | None:
-    """Return the data and the predictions of both models beyond the middle cut in r; None if nothing was predicted."""
+    """Return the data and the predictions of both models beyond the middle cut; None if nothing was predicted."""
     ensemble = result.ensemble if isinstance(result, PdfResult) else None
-    if ensemble is None or not ensemble.holdouts or not len(ensemble.r):
+    if not isinstance(result, PdfResult) or ensemble is None or not ensemble.holdouts or not len(ensemble.r):
         return None
-    scale = float(np.abs(ensemble.observed).max())
     holdout = ensemble.holdouts[len(ensemble.holdouts) // 2]
     rows = np.flatnonzero(ensemble.r > 0.45 * holdout.cut)
     rows = rows[_evenly(len(rows), thinning.points // 2)]
     columns = {"data": ensemble.observed, "distribution": ensemble.predicted, "single": ensemble.predicted_single}
-    return {
+    if result.kind == "iq":
+        columns = {name: ensemble.r * column for name, column in columns.items()}
+    scale = float(np.abs(columns["data"]).max())
+    return _axis_names(result.kind) | {
         "x": rounded(ensemble.r[rows], largest=1.0),
         **{name: rounded(column[rows], largest=scale) for name, column in columns.items()},
         "cut": round(holdout.cut, 2),

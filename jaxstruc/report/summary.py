@@ -36,7 +36,8 @@ SUMMARY_COLUMNS = (
     *"diameter_low diameter_high hexagonal hexagonal_low hexagonal_high".split(),
     *VALUE_COLUMNS,
     *"relaxation_low relaxation_high".split(),
-    *"qdamp_origin qmax rmin rmax diameter_estimate independent rw_unmoved moved".split(),
+    *"qdamp_origin qmax rmin rmax sigma_g sigma_g_origin averaged neighbour_rw neighbour_type".split(),
+    *"diameter_estimate independent rw_unmoved moved".split(),
     *(f"share_{name}{end}" for name in sorted(set(FAMILY_TYPES.values())) for end in ("", "_low", "_high")),
     *"classifier_types n_screened effective_samples seed model seconds version sha256".split(),
 )
@@ -52,6 +53,10 @@ SUMMARY_COLUMNS = (
   clusters are among them only at the cuts that the decision needs.
 - `qmin_origin` and `qdamp_origin` are the origins of these settings, e.g. inferred from the data. `qmin_error` is empty
   unless qmin was inferred.
+- `sigma_g` is the root mean square of the standard errors of G(r), and `sigma_g_origin` names their column. Both are
+  empty if the file has no errors, or if they are constant.
+- `neighbour_rw` and `neighbour_type` are those of the best structure of the curve before (`--from-neighbour`).
+- `averaged` is the number of repeated curves that were averaged; empty if the curve is a single one.
 - `types` has the sum of the weights of each type, unless `sample` is distribution. `ties` is the number of candidates
   in the 90 % set, which is the smallest set with 90 % of the weight.
 - `hexagonal` is the share of hexagonal layers of the best structure.
@@ -65,6 +70,7 @@ REFINE_SUMMARY_COLUMNS = tuple(
     name
     for name in SUMMARY_COLUMNS
     if name not in ("sample", *SIZE_COLUMNS, "rw_holdout", "rw_holdout_single", "rw_ensemble", "seed", "model")
+    and not name.startswith("neighbour_")
     and name not in ("classifier_types", "n_screened", "effective_samples")
     and not name.startswith("share_")
 )
@@ -75,7 +81,7 @@ CLASSIFY_SUMMARY_COLUMNS = (
     *(f"{name}{end}" for name in ("hexagonal", "aspect", "stretch") for end in ("", "_low", "_high")),
     "distance",
     *(f"p_{name}" for name in sorted(set(FAMILY_TYPES.values()))),
-    *"qmin qmax qdamp model seconds version sha256".split(),
+    *"qmin qmax qdamp averaged model seconds version sha256".split(),
 )
 """Columns of `classify`: medians with 90 % intervals, and the probability of each type. `distance` is the distance from
 the PDFs of the training, of which 95 % have a distance below 1."""
@@ -90,7 +96,7 @@ SAXS_SUMMARY_COLUMNS = (
     *(f"{name}_{k}{end}" for k in (1, 2, 3) for name in ("radius", "pd", "share") for end in ("", "_error")),
     *(f"{name}{end}" for name in SHAPE_COLUMNS for end in ("", "_error", "_low", "_high")),
     *"median sigma best types weight ties points noise_scale noise_inferred smeared qmin qmax background_scale".split(),
-    *"seconds version sha256".split(),
+    *"averaged seconds version sha256".split(),
 )
 """Columns of `saxs`. Sizes are in Å. `_low` and `_high` are the ends of 90 % intervals over all fits.
 

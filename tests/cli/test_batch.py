@@ -172,7 +172,9 @@ def test_merged_shards_are_the_table_of_one_run(run_once, command_arguments, inp
 
 
 @pytest.mark.parametrize("command", ["solve", "mine", "refine"])
-def test_a_wrong_shard_or_number_of_devices_is_refused_in_one_line(command_arguments, input_files, tmp_path, command, capsys):
+def test_a_wrong_shard_or_number_of_devices_is_refused_in_one_line(
+    command_arguments, input_files, tmp_path, command, capsys
+):
     leading_arguments, trailing_arguments = command_arguments[command]
     out = tmp_path / "out"
     assert run_command(*leading_arguments, *input_files, *trailing_arguments, "--shard", "3/2", "-o", out) == 2

@@ -17,7 +17,7 @@ from jaxstruc.network.cvae import dataset
 EXAMPLE = "examples/Ag68_simulated.gr"
 JAXSTRUC = [sys.executable, "-m", "jaxstruc"]
 COMMANDS = ("solve", "saxs", "classify", "refine", "mine", "simulate", "generate", "train", "train-classifier")
-COMMANDS += ("merge", "page", "describe")
+COMMANDS += ("watch", "series", "merge", "page", "describe")
 
 
 def run_command(arguments, capsys):

@@ -241,3 +241,18 @@ def test_mistakes_are_refused_in_one_line(input_folder, tmp_path, capsys, option
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_standard_errors_weight_the_fit_and_rw_stays_unweighted(refinement, input_folder, tmp_path):
+    r, g = np.loadtxt(input_folder / "data.gr").T
+    rows = "\n".join(f"{x:.8g} {y:.8g} 0 {0.05 + 0.02 * x:.8g}" for x, y in zip(r, g, strict=True))
+    (tmp_path / "errors.gr").write_text(f"#L r G(r) d_r d_Gr\n{rows}\n")
+    command = ("refine", input_folder / "other.xyz", input_folder / "true.xyz", tmp_path / "errors.gr")
+    assert run_command(*command, "-o", tmp_path / "out", *RANGE_OPTIONS) == 0
+    (row,), (plain_row,) = (read_table(folder / "summary.csv") for folder in (tmp_path / "out", refinement[0]))
+    assert row["sigma_g_origin"] == "column d_Gr" and not plain_row["sigma_g_origin"]
+    assert row["scale"] != plain_row["scale"]
+    result = jaxstruc.load(tmp_path / "out" / "results" / "errors.npz")
+    residual = result.observed - result.best.calculated
+    assert float(row["rw"]) == pytest.approx(np.linalg.norm(residual) / np.linalg.norm(result.observed), rel=1e-4)
+    assert float(row["rw"]) > float(plain_row["rw"])  # the fit without weights has the smallest Rw

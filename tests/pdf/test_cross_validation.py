@@ -6,6 +6,7 @@ import pytest
 
 from jaxstruc import statistics
 from jaxstruc.pdf import cross_validation, ensemble
+from jaxstruc.pdf.target import background_terms
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_cuts_are_shares_of_the_signal_and_leave_two_angstrom_to_predict(rmax, s
 def test_each_half_wave_of_the_q_range_is_an_independent_point_beyond_the_cut_but_for_the_background():
     target = particle_mixtures.make_target(np.sin(particle_mixtures.R))
     cut = cross_validation.HoldoutCut(12.0, 18.0)
-    n_independent = cross_validation.n_independent_beyond_cut(target, cut)
+    n_independent = cross_validation.n_independent_beyond_cut(target, cut, particle_mixtures.R)
     n_background_terms = 2  # a constant, and a half-wave of 6 Å
     assert n_independent == pytest.approx((18.0 - 12.0) / (np.pi / (18.0 - 1.0)) - n_background_terms)
 
@@ -150,10 +151,10 @@ def test_the_misfit_of_a_prediction_leaves_the_background_out():
             curve - design @ np.linalg.lstsq(design, curve, rcond=None)[0]
             for curve in (observed - calculated, observed)
         )
-        misfit = cross_validation.prediction_misfit(r, observed, calculated, n_background_terms=n_terms)
+        misfit = cross_validation.prediction_misfit(observed, calculated, terms=background_terms(r, n_terms))
         assert misfit.squares == pytest.approx(np.sum(residual**2))
         assert misfit.rw == pytest.approx(np.sqrt(np.sum(residual**2) / np.sum(signal**2)))
-    perfect_misfit = cross_validation.prediction_misfit(r, observed, 1.001 * observed)
+    perfect_misfit = cross_validation.prediction_misfit(observed, 1.001 * observed, terms=np.zeros((81, 0)))
     assert perfect_misfit.squares == pytest.approx(0.01**2 * np.sum(observed**2))
     assert perfect_misfit.rw == pytest.approx(0.001)
 

@@ -283,3 +283,48 @@ def test_a_fit_that_starts_at_the_minimum_takes_few_steps_and_stays(distances):
         np.isfinite(final_state.point.normalized_values).all()
         and np.abs(final_state.point.normalized_values - start_point).max() < 1e-3
     )
+
+
+def test_standard_errors_weight_the_misfit_as_they_do_point_by_point(distances):
+    g, sigma = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0), float), 0.01 + 0.004 * R
+    noisy_g = g + sigma * np.random.default_rng(0).normal(size=len(R))
+    weighted_target = target.make_target(
+        R,
+        noisy_g,
+        target.TargetSettings(qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN, n_background_terms=2),
+        sigma=sigma,
+    )
+    fits = fit_usual(*pad_to_48_atoms(distances), weighted_target)
+    tables = cluster_tables.tabulate_distances(*map(first_fit, pad_to_48_atoms(distances)), BOND, span=SPAN)
+    fitted_curves, backgrounds = fit.fitted_curves(
+        jax.tree.map(lambda column: column[:1], fits),
+        jax.tree.map(lambda column: column[None], tables),
+        weighted_target,
+    )
+    residual = (noisy_g - fitted_curves[0]) / sigma
+    assert float(fits.rw[0]) == pytest.approx(np.linalg.norm(residual) / np.linalg.norm(noisy_g / sigma), rel=1e-3)
+    terms = np.cos(np.pi * (R - R[0])[:, None] / (R[-1] - R[0]) * np.arange(2)) / sigma[:, None]
+    assert np.abs(terms.T @ residual).max() < 1e-6 * np.abs(terms.T @ (noisy_g / sigma)).max() + 1e-6
+    assert np.linalg.norm(backgrounds) > 0
+
+
+def test_points_with_large_errors_do_not_shift_the_values(distances):
+    g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0), float)
+    is_wrong = (R > 6) & (R < 8)
+    wrong_g = g + is_wrong * 4 * np.sin(9 * R)
+    sigma = np.where(is_wrong, 1.0, 0.01)
+    settings = target.TargetSettings(qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
+    deviations = [
+        abs(float(fit_usual(*pad_to_48_atoms(distances), data).values.uiso[0]) - 0.01)
+        for data in (make_target(wrong_g), target.make_target(R, wrong_g, settings, sigma=sigma))
+    ]
+    assert deviations[1] < 2e-4 < 10 * deviations[1] + 1e-3 < deviations[0] + 1e-3
+
+
+def test_equal_errors_change_nothing(distances):
+    g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0), float) + 0.05 * np.sin(9 * R)
+    settings = target.TargetSettings(qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
+    with_errors = fit_usual(*pad_to_48_atoms(distances), target.make_target(R, g, settings, sigma=np.full(R.size, 3.0)))
+    without_errors = fit_usual(*pad_to_48_atoms(distances), make_target(g))
+    for value, expected in zip(with_errors.values, without_errors.values, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=2e-3)

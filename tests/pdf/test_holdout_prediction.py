@@ -8,6 +8,7 @@ import pytest
 
 from jaxstruc.pdf import candidates, cross_validation
 from jaxstruc.pdf.cross_validation import HoldoutComparison, HoldoutCut, PredictionMisfit
+from jaxstruc.pdf.target import background_terms
 
 R = np.arange(1.5, 30.0, 0.05)
 
@@ -43,10 +44,10 @@ def test_a_prediction_is_that_of_the_cluster_itself():
 
 
 def test_prediction_and_gain_are_those_of_sums_of_squares():
-    r, g = np.arange(3.0), np.array([1.0, -2.0, 2.0])
+    g, no_terms = np.array([1.0, -2.0, 2.0]), np.zeros((3, 0))
     prediction, exact_prediction = (
-        cross_validation.prediction_misfit(r, g, g + 1.0),
-        cross_validation.prediction_misfit(r, g, g),
+        cross_validation.prediction_misfit(g, g + 1.0, terms=no_terms),
+        cross_validation.prediction_misfit(g, g, terms=no_terms),
     )
     assert (
         prediction == PredictionMisfit(pytest.approx(3.0), pytest.approx(np.sqrt(3) / 3)) and exact_prediction.rw == 0
@@ -62,7 +63,7 @@ def test_a_background_is_no_part_of_a_prediction():
     r = np.linspace(12, 18, 200)
     g = np.sin(9 * r)
     assert cross_validation.prediction_misfit(
-        r, g + 3 + np.cos(np.pi * (r - 12) / 6), g, n_background_terms=2
+        g + 3 + np.cos(np.pi * (r - 12) / 6), g, terms=background_terms(r, 2)
     ).rw == pytest.approx(0, abs=1e-9)
 
 

@@ -15,6 +15,7 @@ from jaxstruc.io.measurement import Setting
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report import folder, methods_text, page, page_data, summary
 from jaxstruc.report.page_data import COMPACT, DETAILED, PageEntry
+from jaxstruc.statistics import Interval
 
 MAX_PAGE_BYTES = 10_000_000
 
@@ -123,6 +124,30 @@ def test_layer_types_follow_the_stacking_and_the_five_fold_axes():
     assert layer_types(np.eye(3)) == ["unknown"] * 3
 
 
+def test_the_fit_of_a_distribution_is_drawn_unless_the_sample_is_single():
+    for sample in ("distribution", "single"):
+        result = pdf_result(sample=sample, n_candidates=4)
+        calculated = 0.9 * result.observed
+        result = dataclasses.replace(result, ensemble=dataclasses.replace(result.ensemble, calculated=calculated))
+        data = page_data.fit_data(result, DETAILED)
+        assert ("ensemble" in data) == (sample == "distribution")
+        if sample == "distribution":
+            np.testing.assert_allclose(data["ensemble"], 0.9 * np.array(data["data"]), atol=2e-3)
+            assert data["ensemble_label"] == "distribution with a background, Rw 0.160"
+
+
+def test_the_table_of_small_angles_has_the_shape_and_links_to_the_series(tmp_path):
+    result = saxs_result()
+    intervals = result.intervals | {"aspect_ratio": Interval(2.5, 2.3, 2.8)}
+    write_folder(tmp_path, {"a": dataclasses.replace(result, intervals=intervals), "b": saxs_result("in/b.dat")})
+    (path,) = page.write_pages(tmp_path)
+    text = path.read_text()
+    assert "Aspect ratio" in text and "2.5 <small>(2.3 to 2.8)</small>" in text and "series.html" not in text
+    (tmp_path / "series.html").write_text("")
+    (path,) = page.write_pages(tmp_path)
+    assert '<a href="series.html">Series</a>' in path.read_text()
+
+
 def test_sizes_that_the_data_do_not_determine_have_limits():
     saxs = page_data.size_data(saxs_result())
     assert saxs["limits"] == [6.28, 314.0] and not saxs["log"]
@@ -146,7 +171,7 @@ def test_100_of_the_largest_structures_fit_on_a_page():
     result = dataclasses.replace(pdf_result(), candidates=(best, *pdf_result().candidates[1:]))
     data = data_of(result, COMPACT)
     assert len(largest) == 1439 and [structure["rank"] for structure in data["structures"]] == [1]
-    assert len(page._plotly_source()) + 100 * (len(page._json_text(data)) + 1000) < MAX_PAGE_BYTES
+    assert len(page.plotly_source()) + 100 * (len(page.json_text(data)) + 1000) < MAX_PAGE_BYTES
 
 
 def test_more_than_200_curves_have_linked_pages(tmp_path):

@@ -80,18 +80,19 @@ function drawPdfFit(plot, fit) {
     pointTrace("data", fit.x, fit.data, colour("data")),
     lineTrace(plainText(fit.label), fit.x, fit.fit, colour("fit")),
     lineTrace("data - fit", fit.x, difference, colour("difference"), { yaxis: "y2", showlegend: false }),
+    ...(fit.ensemble ? [lineTrace(fit.ensemble_label, fit.x, fit.ensemble, colour("data"), { line: { color: colour("data"), width: 1.3, dash: "dot" } })] : []),
     ...(fit.background ? [lineTrace("background", fit.x, fit.background, colour("muted"), { line: { color: colour("muted"), dash: "dash", width: 1 } })] : []),
   ];
   const right = 1.04 * end;
   loadPlotly().react(plot, traces, layout({
-    xaxis: axis("r (Å)", { range: [0, right], anchor: "y2" }),
-    yaxis: axis("G (1/Å²)", { domain: [0.3, 1] }),
+    xaxis: axis(fit.axes[0], { range: [0, right], anchor: "y2" }),
+    yaxis: axis(fit.axes[1], { domain: [0.3, 1] }),
     yaxis2: axis("data - fit", { domain: [0, 0.24] }),
     shapes: [shade(0, start), shade(end, right)],
   }), config(plot));
 }
 
-// Both models were fitted up to a cut in r. Beyond it they are predictions.
+// Both models were fitted without the shaded range. Within it they are predictions.
 function drawPrediction(plot, curve) {
   const prediction = curve.prediction;
   plot.setAttribute("aria-label", `Predictions of ${curve.file} beyond the fitted range`);
@@ -101,10 +102,10 @@ function drawPrediction(plot, curve) {
     lineTrace(`distribution, Rw ${prediction.rw.distribution}`, prediction.x, prediction.distribution, colour("fit")),
   ];
   loadPlotly().react(plot, traces, layout({
-    xaxis: axis("r (Å)", { range: [prediction.x[0], prediction.end] }), yaxis: axis("G (1/Å²)"), shapes: [shade(prediction.cut, prediction.end)],
+    xaxis: axis(prediction.axes[0], { range: [prediction.x[0], prediction.end] }), yaxis: axis(prediction.axes[1]), shapes: [shade(prediction.cut, prediction.end)],
   }), config(plot));
   plot.parentElement.querySelector(".note").textContent =
-    `Both models were fitted up to ${prediction.cut} Å, and predict the shaded range. Better predictions decide between them. Rw is that of the shaded range without a smooth background.`;
+    `Both models were fitted ${prediction.axes[0].startsWith("Q") ? "outside the shaded range, and predict it" : `up to ${prediction.cut} Å, and predict the shaded range`}. Better predictions decide between them. Rw is that of the shaded range without a smooth background.`;
 }
 
 function drawSaxsFit(plot, fit) {

@@ -158,11 +158,13 @@ function showLegend() {
 
 function figureColumns(figureName) {
   if (figureName === "fit-figure") {
-    const names = curve.fit.kind === "pdf" ? { x: "r", data: "G_obs", fit: "G_calc", background: "G_background" } : { x: "Q", data: "I_obs", sigma: "sigma", fit: "I_calc", residual: "residual", background: "I_background" };
+    const isIntensity = curve.fit.kind === "pdf" && curve.fit.axes[0].startsWith("Q");
+    const names = isIntensity ? { x: "Q", data: "QI_obs", fit: "QI_calc", ensemble: "QI_distribution", background: "QI_background" } : curve.fit.kind === "pdf" ? { x: "r", data: "G_obs", fit: "G_calc", ensemble: "G_distribution", background: "G_background" } : { x: "Q", data: "I_obs", sigma: "sigma", fit: "I_calc", residual: "residual", background: "I_background" };
     return Object.fromEntries(Object.entries(names).filter(([key]) => curve.fit[key]).map(([key, name]) => [name, curve.fit[key]]));
   }
   if (figureName === "prediction-figure") {
-    const { x, data, single, distribution } = curve.prediction;
+    const { x, data, single, distribution, axes } = curve.prediction;
+    if (axes[0].startsWith("Q")) return { Q: x, QI_obs: data, QI_single: single, QI_distribution: distribution };
     return { r: x, G_obs: data, G_single: single, G_distribution: distribution };
   }
   if (figureName === "sizes-figure") {
