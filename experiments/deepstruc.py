@@ -360,6 +360,7 @@ def point_basis(curve: Float[Array, " r"], settings: FitSettings) -> FitBasis:
         radius=jnp.asarray(r, curve.dtype),
         background_basis=jnp.zeros((len(r), 0), curve.dtype),
         data=curve,
+        self_scattering=jnp.zeros_like(curve),
         norm=curve @ curve,
         unmodelled_squares=zero,
         n_independent=(r[-1] - r[0]) * (qmax - qmin) / np.pi * unit,

@@ -325,6 +325,7 @@ def _point_basis(data, qmin, qmax, qdamp) -> FitBasis:
         radius=jnp.asarray(r, jnp.float32),
         background_basis=jnp.zeros((len(r), 0), jnp.float32),
         data=data,
+        self_scattering=jnp.zeros_like(data),
         norm=data @ data,
         unmodelled_squares=0 * unit,
         n_independent=(r[-1] - r[0]) * (qmax - qmin) / np.pi,
