@@ -7,7 +7,7 @@ DEMO = $(VENV)/.installed
 TEST = $(VENV)/.installed-test
 DOCS = $(VENV)/.installed-docs
 
-.PHONY: demo check test test-long lint docs wheel release-check test-latest test-latest-quick example weights clean
+.PHONY: demo check test test-long test-pages lint docs wheel release-check test-latest test-latest-quick example weights clean
 
 demo: $(DEMO)
 	$(BIN)/jaxstruc solve examples/Ag68_simulated.gr --element Ag -o demo-out

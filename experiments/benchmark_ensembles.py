@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     order = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf))
     fitted = candidates.select_fitted(FittedCandidates(pool, fits), order)
     signal_end = screening.diameter_estimate(data.r, data.g, bond=ensembles.BOND, qdamp=q_settings["qdamp"]).signal_end
-    library_cache = distribution.LibraryCache({}, {})
+    library_cache = distribution.LibraryCache()
     library_rows = screening.best_rows(binned_distances, misfit, count=N_TRIED_CLUSTERS)
     holdout_options = distribution.HoldoutOptions(FREE, "auto", library_rows)
 

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -472,7 +473,7 @@ def read_entries(
 def average_entries(entries: Sequence[CurveEntry], n_averaged: int) -> list[CurveEntry]:
     """Return the curves with each group of consecutive ones replaced by their mean.
 
-    The curves of a file with several curves form groups of their own, and so do consecutive files with one curve. The
+    The curves of a file form groups of their own if there are several, and so do consecutive files with one curve. The
     last group may be smaller. Curves that cannot be used stay.
 
     Args:
@@ -482,7 +483,8 @@ def average_entries(entries: Sequence[CurveEntry], n_averaged: int) -> list[Curv
     if n_averaged == 1:
         return list(entries)
     merged_entries: list[CurveEntry] = []
-    for _, neighbours in itertools.groupby(entries, key=lambda entry: None if entry.frame is None else entry.path):
+    n_curves = Counter(entry.path for entry in entries)
+    for _, neighbours in itertools.groupby(entries, key=lambda entry: entry.path if n_curves[entry.path] > 1 else None):
         file_entries = list(neighbours)
         for start in range(0, len(file_entries), n_averaged):
             group = file_entries[start : start + n_averaged]

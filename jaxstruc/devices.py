@@ -42,6 +42,8 @@ def map_in_order(
         n_devices: Largest number of calls at once; `count_devices()` by default.
     """
     n_devices = n_devices or count_devices()
+    if jax.default_backend() != "cpu":
+        n_devices = min(n_devices, jax.local_device_count())
     iterator = iter(items)
     yield from map(function, itertools.islice(iterator, 1))
     if n_devices == 1:
@@ -58,14 +60,14 @@ def map_in_order(
         with jax.default_device(thread_data.device) if len(devices) > 1 else contextlib.nullcontext():
             return function(item)
 
-    with ThreadPoolExecutor(n_devices, initializer=choose_device) as executor:
-        calls: deque[Future[Value]] = deque()
-        try:
-            for item in iterator:
-                calls.append(executor.submit(call, item))
-                if len(calls) > n_devices:
-                    yield calls.popleft().result()
-            while calls:
+    executor = ThreadPoolExecutor(n_devices, initializer=choose_device)
+    calls: deque[Future[Value]] = deque()
+    try:
+        for item in iterator:
+            calls.append(executor.submit(call, item))
+            if len(calls) > n_devices:
                 yield calls.popleft().result()
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+        while calls:
+            yield calls.popleft().result()
+    finally:  # calls that have begun end by themselves
+        executor.shutdown(wait=False, cancel_futures=True)

@@ -61,6 +61,7 @@ class WatchedFolder:
             state = file_state(path)
             if state is not None and (path not in self._files or self._files[path].state != state):
                 self._files[path] = WatchedFile(state, current_time)
+        self._files = {path: file for path, file in self._files.items() if path in paths}
 
     @property
     def whole_files(self) -> dict[Path, WatchedFile]:

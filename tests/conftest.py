@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).parent))  # for the support modules in thi
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
+import runtime_types
 from shared_folder import shared_dataset
 
 # Each call of the package checks the shapes and types of its arguments, its results and the fields of its dataclasses.
-jaxtyping.install_import_hook("jaxstruc", "runtime_types.check")
+runtime_types.install()
 
 GOLDEN = Path(__file__).parent / "golden"
 MAX_MEMORY_MAPS = 20000

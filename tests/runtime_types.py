@@ -9,6 +9,24 @@ import jaxtyping
 import numpy as np
 
 
+def install() -> None:
+    """Check the functions and dataclasses of the package whose annotations state shapes, when they are called.
+
+    Other functions stay as they are, because the decorator of jaxtyping takes time in each call.
+    """
+    decorate = jaxtyping.jaxtyped
+
+    def decorate_if_needed(function=None, **options):
+        if function is None:
+            return functools.partial(decorate_if_needed, **options)
+        annotations = getattr(function, "__annotations__", {})
+        is_checked = isinstance(function, type) or any(map(mentions_array, annotations.values()))
+        return decorate(function, **options) if is_checked else function
+
+    jaxtyping.jaxtyped = decorate_if_needed
+    jaxtyping.install_import_hook("jaxstruc", "runtime_types.check")
+
+
 def check(function):
     """Return a function that checks the shapes and the types of the arrays among its arguments and its results.
 

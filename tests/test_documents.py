@@ -47,7 +47,14 @@ def sample_folder(repository, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if fenced_blocks(page, "python")])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[] if page == "README.md" else pytest.mark.long)
+        for page in PAGES
+        if fenced_blocks(page, "python")
+    ],
+)
 def test_the_code_of_a_page_runs(page, sample_folder):
     """The blocks of a page run one after the other. The example is silver."""
     namespace: dict = {"QUICK_OPTIONS": QUICK_OPTIONS}

@@ -32,7 +32,7 @@ from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandida
 from jaxstruc.pdf.instrument import InferredSetting
 from jaxstruc.pdf.plan import MeasurementCase
 from jaxstruc.pdf.result import SEARCH_BOUNDED_PARAMETERS
-from jaxstruc.pdf.screening import BinnedDistances
+from jaxstruc.pdf.screening import BinnedDistances, BinnedLibraries
 from jaxstruc.pdf.target import Target, replace_settings
 
 MAX_RELAXED_CANDIDATES, N_BEST_RIGID = 400, 300
@@ -84,7 +84,7 @@ class FittedMeasurement(NamedTuple):
 
 
 def fit_measurement(
-    case: MeasurementCase, binned_libraries: dict[int, BinnedDistances], progress: Callable[[str], None]
+    case: MeasurementCase, binned_libraries: BinnedLibraries, progress: Callable[[str], None]
 ) -> FittedMeasurement:
     """Return the fits of the candidates. If the best of them is weak, the classifier's selection is dropped.
 
@@ -93,7 +93,7 @@ def fit_measurement(
 
     Args:
         case: Measurement with its target, candidates, plan and prediction.
-        binned_libraries: Binned distances of whole libraries by `id(library)`. Those of new libraries are added.
+        binned_libraries: Binned distances of whole libraries. Those of new libraries are added.
         progress: Function that is called with a text about the present step.
     """
     fitted_measurement = fit_selected_candidates(case, binned_libraries, progress)
@@ -111,7 +111,7 @@ def fit_measurement(
 
 def fit_selected_candidates(
     case: MeasurementCase,
-    binned_libraries: dict[int, BinnedDistances],
+    binned_libraries: BinnedLibraries,
     progress: Callable[[str], None],
     *,
     further_groups: Sequence[CandidateGroup] = (),
@@ -120,7 +120,7 @@ def fit_selected_candidates(
 
     Args:
         case: Measurement with its target, candidates, plan and prediction.
-        binned_libraries: Binned distances of whole libraries by `id(library)`. Those of new libraries are added.
+        binned_libraries: Binned distances of whole libraries. Those of new libraries are added.
         progress: Function that is called with a text about the present step.
         further_groups: Candidates of each source that are fitted in any case. By default there are none.
     """
@@ -200,9 +200,7 @@ def best_curve(case: MeasurementCase, fitted_candidates: FittedCandidates) -> Fl
     return fit.fitted_curves(best_fits, best_tables, case.target)[0][0]
 
 
-def select_probable_candidates(
-    case: MeasurementCase, binned_libraries: dict[int, BinnedDistances]
-) -> ProbableCandidates:
+def select_probable_candidates(case: MeasurementCase, binned_libraries: BinnedLibraries) -> ProbableCandidates:
     """Return the candidates that the classifier finds probable, with their distances in bins (`pdf.screening`)."""
     groups = classifier_prior.select_probable(case.prediction, case.nonempty_groups, case.plan.fit_limits)
     if not case.plan.screen_candidates:  # all clusters that a user refines are fitted

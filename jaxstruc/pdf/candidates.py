@@ -315,7 +315,7 @@ def cluster_tables(
         amplitudes = np.broadcast_to(WIDE_AMPLITUDES, (len(batch), len(WIDE_AMPLITUDES))) if is_relaxed else None
         new_tables = _tabulate(pool.select(batch), target, amplitudes)
         for row, index in enumerate(batch):
-            tables[index] = select_rows(new_tables, slice(row, row + 1))
+            tables[index] = jax.tree.map(np.copy, select_rows(new_tables, slice(row, row + 1)))
             candidate_stores[index].keep(keys[index], tables[index])
     tables += [tables[-1]] * (-n_candidates % batch_size)
     return _concatenate_all(tables)

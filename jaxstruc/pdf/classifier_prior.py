@@ -34,7 +34,7 @@ from jaxstruc.network.classifier.predict import ClassifierOutput
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.pdf import instrument, posterior, screening
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
-from jaxstruc.pdf.screening import BinnedDistances, FitLimits
+from jaxstruc.pdf.screening import BinnedDistances, BinnedLibraries, FitLimits
 from jaxstruc.pdf.target import Target, low_q_curves
 from jaxstruc.statistics import Interval
 
@@ -332,7 +332,7 @@ def bin_groups(
     groups: Sequence[CandidateGroup],
     probable_groups: Sequence[CandidateGroup],
     target: Target,
-    binned_libraries: dict[int, BinnedDistances],
+    binned_libraries: BinnedLibraries,
     *,
     classifier_prediction: ClassifierPrediction | None,
     limits: FitLimits = DEFAULT_FIT_LIMITS,
@@ -346,7 +346,7 @@ def bin_groups(
         groups: Candidates of each source.
         probable_groups: Candidates of each source that the classifier finds probable.
         target: Measured data and settings of the fit.
-        binned_libraries: Binned distances of whole libraries by `id(library)`. They are kept for the next measurement.
+        binned_libraries: Binned distances of whole libraries, which are kept for the next measurement.
         classifier_prediction: Prediction for the PDF.
         limits: Largest numbers of candidates that are fitted.
     """
@@ -360,11 +360,7 @@ def bin_groups(
         if group.source == "network" or len(probable_group.rows) <= max_unbinned:
             group_distances.append(None)
             continue
-        if id(group.library) not in binned_libraries:
-            binned_libraries[id(group.library)] = screening.binned_distances(
-                group.library, group.rows, bond=target.bond, span=target.span
-            )
-        library_distances = binned_libraries[id(group.library)]
+        library_distances = binned_libraries.find(group.library, group.rows, bond=target.bond, span=target.span)
         group_distances.append(
             library_distances
             if len(probable_group.rows) == len(group.rows)

@@ -335,13 +335,16 @@ def is_predicted(r: Float[np.ndarray, " r"], cut: HoldoutCut) -> Bool[np.ndarray
 def n_independent_beyond_cut(target: Target, cut: HoldoutCut, r: Float[np.ndarray, " r"]) -> float:
     """Return the number of independent points in the predicted range minus the number of background terms.
 
+    I(Q) has at most one independent point for each step of pi divided by the largest distance.
+
     Args:
         target: Data to which the models are fitted.
         cut: Cut, or predicted range of Q.
         r: Points of the predicted curves, in Å or 1/Å.
     """
     if target.intensity is not None:
-        return float(is_predicted(r, cut).sum() - target.n_background_terms)
+        n_points, q_range = int(is_predicted(r, cut).sum()), cut.holdout_end - cut.fit_end
+        return min(n_points, q_range * target.span.max_distance / math.pi) - target.n_background_terms
     return (cut.holdout_end - cut.fit_end) * (target.qmax - target.qmin) / math.pi - _n_holdout_terms(cut)
 
 

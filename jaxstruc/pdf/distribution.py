@@ -9,6 +9,7 @@ The size of a particle is the diameter of a sphere of equal volume, in Å.
 """
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from types import MappingProxyType
@@ -33,7 +34,7 @@ from jaxstruc.pdf.ensemble_model import (
     relax_classes,
     weight_packings,
 )
-from jaxstruc.pdf.screening import BinnedDistances
+from jaxstruc.pdf.screening import BinnedDistances, BinnedLibraries
 from jaxstruc.pdf.target import (
     ArraySizes,
     Target,
@@ -186,14 +187,17 @@ class LibraryClasses(NamedTuple):
     binned_distances: BinnedDistances
 
 
-class LibraryCache(NamedTuple):
+@dataclass(frozen=True)
+class LibraryCache:
     """Tables of libraries that all measurements of a run share. The keys contain `id(library)`."""
 
-    library_classes: dict[tuple[int, TableRange, bool], LibraryClasses | None]
+    library_classes: dict[tuple[int, TableRange, bool], LibraryClasses | None] = field(default_factory=dict)
     """Size classes for each library, range of its tables and whether particles relax; None if the library has too few
     clusters."""
-    binned_distances: dict[int, BinnedDistances]
-    """Binned distances of a whole library for the screening."""
+    binned_libraries: BinnedLibraries = field(default_factory=BinnedLibraries)
+    """Binned distances of whole libraries for the screening."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Lock of the size classes, because several threads share them."""
 
 
 class HoldoutOptions(NamedTuple):
@@ -355,11 +359,13 @@ def reconsider_sample(
     Args:
         sample_comparison: Comparison with the decision "distribution".
         target: Data of the fits of single clusters.
-        rw: Rw of the particle.
+        rw: Rw of the particle, with the weights of the points.
         n_effective: Effective number of independent points.
         prior_cost: Negative logarithm of the prior probability of the particle.
     """
-    ensemble_rw, _ = _ensemble_fit(sample_comparison, target)
+    _, curve = _ensemble_fit(sample_comparison, target)
+    residual, data = (target.weighted(values) for values in (target.g - curve / target.unit, target.g))
+    ensemble_rw = math.sqrt(float(residual @ residual) / float(data @ data))
     gain = particle_gain(rw, ensemble_rw, n_effective) - prior_cost
     if ensemble_rw < MIN_RW_RATIO * rw or gain < MIN_PARTICLE_GAIN:
         return sample_comparison
@@ -556,13 +562,14 @@ def _library_classes(
         is_relaxed: Whether the relaxation of the particles is fitted.
     """
     key = id(group.library), holdout_data.span, is_relaxed and group.fields is not None
-    if key not in library_cache.library_classes:
-        library_cache.library_classes[key] = (
-            _tabulate_classes(group, holdout_data, key, library_cache)
-            if len(group.rows) >= MIN_ENSEMBLE_CLUSTERS
-            else None
-        )
-    return library_cache.library_classes[key]
+    with library_cache.lock:
+        if key not in library_cache.library_classes:
+            library_cache.library_classes[key] = (
+                _tabulate_classes(group, holdout_data, key, library_cache)
+                if len(group.rows) >= MIN_ENSEMBLE_CLUSTERS
+                else None
+            )
+        return library_cache.library_classes[key]
 
 
 def _tabulate_classes(

@@ -8,6 +8,7 @@ stretch, Uiso and delta2 then starts from the best trial values.
 """
 
 import math
+import threading
 from functools import partial
 from typing import NamedTuple
 
@@ -156,6 +157,30 @@ def gauss_newton_rw(distances: BinnedDistances, basis: FitBasis, values: FitValu
     return np.sqrt(
         np.maximum(data @ data + float(basis.unmodelled_squares) - explained_squares, 0.0) / float(basis.norm)
     )
+
+
+class BinnedLibraries:
+    """Binned distances of whole libraries, which the files of a run share. Several threads may use one object."""
+
+    def __init__(self) -> None:
+        """Create an object without libraries."""
+        self._distances: dict[tuple[int, float, TableRange], BinnedDistances] = {}
+        self._lock = threading.Lock()
+
+    def find(self, library: Library, rows: np.ndarray, *, bond: float, span: TableRange) -> BinnedDistances:
+        """Return the binned distances of the clusters of a library, which are computed once for each range.
+
+        Args:
+            library: Library of the clusters, which must exist as long as this object.
+            rows: Library rows of the clusters, the same in each call.
+            bond: Nearest-neighbour distance, in Å.
+            span: Range of distances and Q.
+        """
+        key = id(library), bond, span
+        with self._lock:
+            if key not in self._distances:
+                self._distances[key] = binned_distances(library, rows, bond=bond, span=span)
+            return self._distances[key]
 
 
 def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDistances:

@@ -110,6 +110,9 @@ def prepare_intensity(measurement: Measurement, plan: PdfPlan) -> Measurement:
         )
     if data.rmin is not None or data.rmax is not None:
         raise ValueError(f"Expected no --rmin and --rmax for the I(Q) in {path}; pass --qmin and --qmax.")
+    if data.qbroad or plan.fit.absolute:
+        name = "--absolute" if plan.fit.absolute else "--qbroad"
+        raise ValueError(f"Expected G(r) with {name}, got I(Q) in {path}; drop {name}.")
     if isinstance(plan.options, SolveOptions) and "network" in plan.options.sources:
         raise ValueError(f"Expected G(r), S(Q) or F(Q) for --sources network, got I(Q) in {path}; leave it out.")
     limits = reduction.q_limits(measurement, data)
@@ -138,7 +141,7 @@ def solve_measurements(
     """
     n_measurements, n_done = len(measurements), 0
     candidate_streams = [source.candidates(measurements) for source in plan.sources]
-    library_cache = LibraryCache({}, {})
+    library_cache = LibraryCache()
 
     sizes = target_sizes(run_measurements or measurements, plan)
 
@@ -264,7 +267,7 @@ def solve_measurement(
     """
     if not case.nonempty_groups:
         return _failed_result(case, NO_CANDIDATES)
-    fitted_measurement = candidate_fits.fit_measurement(case, library_cache.binned_distances, progress)
+    fitted_measurement = candidate_fits.fit_measurement(case, library_cache.binned_libraries, progress)
     case, probable_candidates, inferred_settings, screened_candidates, fitted_candidates = fitted_measurement
     if not np.isfinite(fitted_candidates.fits.rw[0]):
         return _failed_result(case, NO_FINITE_FIT, inferred_settings)

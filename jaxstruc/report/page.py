@@ -153,8 +153,8 @@ def write_pages(
 
 
 def remove_pages(out: Path) -> None:
-    """Remove the pages of an earlier run."""
-    for path in _written_pages(out):
+    """Remove the pages of an earlier run, also that of a series."""
+    for path in [*_written_pages(out), out / "series.html"]:
         path.unlink(missing_ok=True)
 
 

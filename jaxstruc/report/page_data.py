@@ -241,7 +241,8 @@ def _(result: PdfResult, thinning: Thinning) -> JsonData | None:
     }
     ensemble = result.ensemble
     if ensemble is not None and ensemble.calculated is not None and ensemble.sample != "single":
-        data["ensemble"] = rounded(ensemble.calculated[rows], largest=scale)
+        calculated = curve.x * ensemble.calculated if result.kind == "iq" else ensemble.calculated
+        data["ensemble"] = rounded(calculated[rows], largest=scale)
         data["ensemble_label"] = f"distribution with a background, Rw {ensemble.rw:.3f}"
     if np.any(curve.background):
         data["background"] = rounded(curve.background[rows], largest=scale)
@@ -307,7 +308,8 @@ def _(result: PdfResult) -> JsonData | None:
         return None
     rows = _drawn_sizes(ensemble.volume_high, ensemble.number_high)
     parts = [row for row, name in enumerate(ensemble.types) if ensemble.type_shares[name].value >= MIN_SHARE]
-    data_end = max((float(r[-1]) for r in (result.r, ensemble.r) if r is not None and len(r)), default=0.0)
+    end_points = (r[-1] for r in (result.r, ensemble.r) if r is not None and len(r) and result.kind != "iq")
+    data_end = max(map(float, end_points), default=0.0)
     limits_text = (
         f"The data that were used end at r = {data_end:.3g} Å. Shares of larger diameters depend on the model."
     )

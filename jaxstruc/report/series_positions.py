@@ -11,8 +11,8 @@ from jaxstruc.options.series import SeriesOptions
 from jaxstruc.report.page_entries import cell_number
 from jaxstruc.report.summary import Row
 
-NUMBER = r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
-"""Regular expression of a number in a name."""
+NUMBER = r"((?:(?<![A-Za-z0-9])[-+])?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
+"""Regular expression of a number in a name. A hyphen after a letter or a digit is no sign."""
 MAX_HEADER_LINES = 1000
 """Largest number of lines of a file in which a header is searched."""
 MAX_NAMED_FILES = 3

@@ -14,6 +14,7 @@ def neighbour_columns(row):
     return {name: row[name] for name in ("neighbour_rw", "neighbour_type")}
 
 
+@pytest.mark.long
 def test_only_the_columns_of_the_neighbour_change(run_once, input_files, command_arguments, tmp_path):
     result_folder = shutil.copytree(run_once("mine")[0], tmp_path / "out")
     rows_before = read_table(result_folder / "summary.csv")

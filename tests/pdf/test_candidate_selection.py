@@ -9,7 +9,7 @@ from classifier_predictions import classifier_prediction
 from jaxstruc.clusters import fcc_shapes, library
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.io import gr
-from jaxstruc.pdf import candidate_fits, classifier_prior, solve
+from jaxstruc.pdf import candidate_fits, classifier_prior, screening, solve
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.distribution import LibraryCache
 from jaxstruc.pdf.screening import FitLimits
@@ -53,7 +53,7 @@ def solve_with_prediction(data, groups, prediction, **options):
     measurement = solve.prepare_measurement(data, plan)
     target = solve.padded_target(measurement, plan, solve.target_sizes([measurement], plan))
     case = solve.MeasurementCase(measurement, target, groups, plan, prediction)
-    return solve.solve_measurement(case, LibraryCache({}, {}))
+    return solve.solve_measurement(case, LibraryCache())
 
 
 def solve_measurement(data, group, **options):
@@ -181,7 +181,12 @@ def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable
     plan = plan._replace(sources=(CandidateSource(12.0, None, {}, {}),))
     target = solve.padded_target(measurement, plan, solve.target_sizes([measurement], plan))
     (binned_group,) = classifier_prior.bin_groups(
-        [library_group], probable_groups, target, {}, classifier_prediction=prediction, limits=limits
+        [library_group],
+        probable_groups,
+        target,
+        screening.BinnedLibraries(),
+        classifier_prediction=prediction,
+        limits=limits,
     )
     selected_group = classifier_prior.select_for_settings(probable_groups[0], binned_group, target)
     assert len(selected_group.rows) == 64 and not np.array_equal(selected_group.rows, probable_groups[0].rows[:64])

@@ -7,7 +7,7 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
 from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES
-from jaxstruc.pdf import candidates, classifier_prior, target
+from jaxstruc.pdf import candidates, classifier_prior, screening, target
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.screening import FitLimits
 
@@ -215,11 +215,12 @@ def test_distances_are_binned_only_if_more_candidates_are_listed_than_are_fitted
     span = target.table_range(rmax=15.0, qmax=18.0, diameter=20.0)
     settings = target.TargetSettings(qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=2.8, span=span)
     groups = [group, group._replace(source="network")]
-    binned_libraries = {}
+    binned_libraries = screening.BinnedLibraries()
     distances, network_distances = classifier_prior.bin_groups(
         groups, groups, target.make_target(r, np.sin(9 * r), settings), binned_libraries, classifier_prediction=None,
         limits=FitLimits(without_classifier=limit),
     )  # fmt: skip
-    assert (distances is not None) == is_binned == bool(binned_libraries) and network_distances is None
+    assert (distances is not None) == is_binned and network_distances is None
     if is_binned:
-        assert binned_libraries[id(group.library)] is distances and distances.rows.tolist() == list(range(40))
+        assert binned_libraries.find(group.library, group.rows, bond=2.8, span=span) is distances
+        assert distances.rows.tolist() == list(range(40))

@@ -107,8 +107,8 @@ def compare_sample(g):
     target = solve.padded_target(measurement, plan, solve.target_sizes([measurement], plan))
     (group,) = plan.sources[0].candidates([measurement])
     case = solve.MeasurementCase(measurement, target, [group], plan, None)
-    library_cache = distribution.LibraryCache({}, {})
-    fitted = candidate_fits.fit_measurement(case, library_cache.binned_distances, lambda remark: None)
+    library_cache = distribution.LibraryCache()
+    fitted = candidate_fits.fit_measurement(case, library_cache.binned_libraries, lambda remark: None)
     comparison = solve.cross_validate_sample(
         fitted.case, fitted.fitted_candidates, fitted.screened_candidates, 25.0, library_cache, lambda remark: None
     )
@@ -183,7 +183,7 @@ def test_a_network_alone_is_no_distribution(ensemble_case):
         None,
         signal_end=20.0,
         options=distribution.HoldoutOptions((), "auto", np.zeros(0, int)),
-        library_cache=distribution.LibraryCache({}, {}),
+        library_cache=distribution.LibraryCache(),
     )
     assert "because there is no library" in message
 

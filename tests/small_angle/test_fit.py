@@ -116,7 +116,7 @@ def test_no_fit_is_worse_than_its_start(fit_measurement):
     )
 
 
-@pytest.mark.parametrize("n_points", [2000, 5000])
+@pytest.mark.parametrize("n_points", [2000, pytest.param(5000, marks=pytest.mark.long)])
 def test_a_curve_of_many_points_has_the_values_of_the_sum_over_all_points(n_points):
     """Fit narrow spheres of 450 Å, whose curve has sharp minima, with and without the projection of the points."""
     measurement = small_angle_data.measurement(

@@ -81,6 +81,7 @@ def test_a_misfit_is_weak_and_its_errors_are_wider():
     assert noisy_result.facts["noise_scale"] < precise_result.facts["noise_scale"]
 
 
+@pytest.mark.long
 def test_many_points_are_rated_as_few_are():
     """Fit a curve of three populations, which no parametric distribution explains, at 120 and at 1200 points."""
     populations = (20.0, 0.06, 0.3), (38.0, 0.06, 0.4), (70.0, 0.06, 0.3)

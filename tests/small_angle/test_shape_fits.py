@@ -70,7 +70,9 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("body", CASES)
+@pytest.mark.parametrize(
+    "body", [pytest.param(body, marks=[] if body in ("cylinder", "core-shell") else pytest.mark.long) for body in CASES]
+)
 def test_size_width_and_shape_come_back_within_four_standard_errors(body):
     simulated_body, simulation, options, (name, truth) = CASES[body]
     result = jaxstruc.saxs(

@@ -64,6 +64,7 @@ def test_half_of_the_samples_have_shells_and_metal_is_no_shell(particles):
     assert not jax.jit(shell_detector.simulate_shells)(jax.random.key(0), all_metal).has_shell.any()
 
 
+@pytest.mark.long
 def test_a_training_repeats_to_the_last_bit_and_its_weights_are_read_as_written(particles, tmp_path):
     def train(folder):
         return training.train_classifier(

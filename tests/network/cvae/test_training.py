@@ -104,6 +104,7 @@ def test_a_run_killed_while_it_writes_ends_like_an_uninterrupted_one(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_seeds_trained_together_are_those_trained_alone(uninterrupted_run, small_dataset, tmp_path):
     _, _, folder = uninterrupted_run
     two_seed_options = replace(CONFIG, seeds=(3, 0))

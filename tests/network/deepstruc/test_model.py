@@ -222,6 +222,7 @@ def test_the_kl_term_compares_posterior_and_prior(params, batch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_resumed_training_ends_like_an_uninterrupted_one(particle_dataset, tmp_path):
     """The validation loss falls, the weights come back from their file, and other networks refuse them."""
     split = dataset.split(particle_dataset, strategy="random", seed=0)
