@@ -68,13 +68,13 @@ FAR_DEPTH = 10_000
 class ParticleCode(NamedTuple):
     """Codes of particles."""
 
-    lattice: Int[Array, "*batch"]
+    lattice: Int[Array | np.ndarray, "*batch"]
     """Index into `LATTICES`."""
-    levels: Int[Array, "*batch 3"]
+    levels: Int[Array | np.ndarray, "*batch 3"]
     """Largest depth of the atoms in each of the three families."""
-    cut: Int[Array, "*batch"]
+    cut: Int[Array | np.ndarray, "*batch"]
     """Share of the atoms that a plane has removed, in units of `CUT_STEP`."""
-    is_hexagonal: Bool[Array, "*batch letter"]
+    is_hexagonal: Bool[Array | np.ndarray, "*batch letter"]
     """True for the hexagonal ones of the inner layers of a stack, from the bottom."""
 
 
@@ -167,7 +167,9 @@ def stacks() -> list[Cluster]:
             if letters <= letters[::-1]:
                 word = "".join(letters)
                 is_hexagonal = np.array([letter == "h" for letter in word.ljust(N_LETTERS, "c")])
-                code = ParticleCode(np.array(LATTICES.index("stack")), np.array([0, n_layers - 1, 0]), 0, is_hexagonal)
+                code = ParticleCode(
+                    np.array(LATTICES.index("stack")), np.array([0, n_layers - 1, 0]), np.array(0), is_hexagonal
+                )
                 positions = site_table().positions[-1, depth_excess(code, np) <= 0]
                 result.append(Cluster("stack", word, positions))
     return result
@@ -210,8 +212,8 @@ def particle_code(cluster: Cluster) -> ParticleCode:
         return ParticleCode(np.array(LATTICES.index("stack")), levels, np.array(0), is_hexagonal)
     if ":" in cluster.label:
         name, numbers = cluster.label.split(": ")
-        *levels, cut = map(int, numbers.split())
-        return ParticleCode(np.array(LATTICES.index(name)), np.array(levels), np.array(cut), no_letters)
+        values = np.array([int(number) for number in numbers.split()])
+        return ParticleCode(np.array(LATTICES.index(name)), values[:3], np.array(values[3]), no_letters)
     positions = cluster.positions - (
         cluster.positions[0] if cluster.family == "hcp" else cluster.positions.mean(axis=0)
     )
@@ -275,7 +277,7 @@ def _labelled_cluster(lattice: str, levels, cut: int, positions: np.ndarray) -> 
 def _level_triples(name: str, depth: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """Yield levels that contain those of all polyhedra of a lattice."""
     top = [range(int(column[column < FAR_DEPTH].max()) + 1) for column in depth.T]
-    for levels in itertools.product(*top):
+    for levels in itertools.product(top[0], top[1], top[2]):
         if (name == "octahedron" and levels[:2] != (top[0][-1], top[1][-1])) or (
             name == "hcp" and levels[0] > levels[1]
         ):

@@ -518,15 +518,15 @@ def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndar
     if (intensity := validation.target.intensity) is not None:
         projection = intensity.background @ intensity.background.T
         single, ensemble = (curve + projection @ (comparison.g - curve) for curve in (single, ensemble))
-    return comparison.r, *(curve * validation.target.unit for curve in (comparison.g, single, ensemble))
+    unit = validation.target.unit
+    return comparison.r, comparison.g * unit, single * unit, ensemble * unit
 
 
 def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -> cross_validation.HoldoutData:
     """Return the data for all cuts. The sizes of arrays are rounded up so that similar files share compilations."""
     if target.intensity is not None:
-        return cross_validation.HoldoutData(
-            target.r, target.g, target, signal_end, target.span, *target.basis.transform.shape
-        )
+        n_q_nodes, basis_size = target.basis.transform.shape
+        return cross_validation.HoldoutData(target.r, target.g, target, signal_end, target.span, n_q_nodes, basis_size)
     in_range = measurement.r >= target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
     sigma = None if measurement.sigma is None else measurement.sigma[in_range]
