@@ -147,7 +147,10 @@ def watch(
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         remark("Ended by ctrl-c. Finished results are kept; run the command again to continue.")
-    page_writer.write(is_waiting=False)
+    try:
+        page_writer.write(is_waiting=False)
+    except OSError as error:
+        remark(f"The page cannot be written ({error.strerror or error}); make it later with jaxstruc page.")
 
 
 def _take_files(

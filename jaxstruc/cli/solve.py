@@ -175,8 +175,10 @@ def watch(config: WatchCommand, inner_config: AnyCommand, *, remark: Callable[[s
         ValueError: If a mistake concerns all files.
     """
     run = BatchRun(config.out, *_plan_and_workflow(inner_config), keeps_results=False)
-    watched_folder = folder_watch.WatchedFolder(config.folder, config.options.patterns)
-    remark(f"Watching {config.folder} for {' '.join(config.options.patterns)}. Press ctrl-c to end.")
+    kind = None if isinstance(inner_config, SaxsCommand) else inner_config.options.curve.kind
+    patterns = config.options.patterns(kind)
+    watched_folder = folder_watch.WatchedFolder(config.folder, patterns)
+    remark(f"Watching {config.folder} for {' '.join(patterns)}. Press ctrl-c to end.")
 
     def report(path: Path, result: Result, seconds: float) -> None:
         if inner_config.json:

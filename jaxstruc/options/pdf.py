@@ -140,7 +140,7 @@ class CurveOptions(Options):
         Kind | None,
         tyro.conf.arg(
             help="Kind of the curve: G(r), S(Q), F(Q) = Q(S-1), or I(Q) of wide angles. An I(Q) is fitted as it is, "
-            "without a Fourier transform.",
+            "without a Fourier transform. `classify` takes no I(Q).",
             help_behavior_hint="(default: as the file states)",
         ),
     ] = None

@@ -37,10 +37,9 @@ class WatchOptions(Options):
     pattern: Annotated[tuple[str, ...], Unset] = ()
     """Names of the files that are taken, e.g. '*.dat', by default those of PDFs or of I(Q)."""
 
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """Names of the files that are taken."""
-        return self.pattern or (SAXS_PATTERNS if self.with_ == "saxs" else PDF_PATTERNS)
+    def patterns(self, kind: str | None) -> tuple[str, ...]:
+        """Return the names of the files that are taken, for a kind of curves that the command is told to read."""
+        return self.pattern or (SAXS_PATTERNS if self.with_ == "saxs" or kind == "iq" else PDF_PATTERNS)
 
 
 @dataclass(frozen=True)

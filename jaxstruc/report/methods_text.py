@@ -180,7 +180,8 @@ def _candidates_text(result: PdfResult) -> str:
     if result.kind == "iq":
         return f"{opening} to I(Q) without a Fourier transform{mining}."
     rmin, rmax = (settings.get(name, float("nan")) for name in ("rmin", "rmax"))
-    return f"{opening} from r = {rmin:g} to {rmax:g} Å{mining}."
+    weighted = ", weighted by the standard errors of the file" if "sigma_g" in settings else ""
+    return f"{opening} from r = {rmin:g} to {rmax:g} Å{weighted}{mining}."
 
 
 def _parameters_text(result: PdfResult) -> str:

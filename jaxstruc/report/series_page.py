@@ -21,8 +21,8 @@ MAX_NUMBERS = 300_000
 """Largest number of values of all curves on the page. The curves of longer series have fewer points."""
 METHOD = (
     "Change points come from optimal partitioning into straight lines (Jackson et al. 2005; PELT). The penalty is "
-    f"calibrated so that at most {change_points.FALSE_ALARM_RATE:.0%} of constant series have a false alarm in any "
-    "quantity. A curved course is described by several straight lines."
+    f"calibrated so that at most {change_points.FALSE_ALARM_RATE:.0%} of constant series of white noise have a "
+    "false alarm in any quantity. A curved course is described by several straight lines."
 )
 
 
