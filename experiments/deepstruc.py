@@ -181,7 +181,7 @@ class Test(NamedTuple):
 
 
 def make_options(split: str, *, quick: bool = False) -> TrainOptions:
-    """Return the options of the training of a split. They were chosen with validation sets only."""
+    """Return the options of the training of a split. See the README on how they were chosen."""
     plan = SPLITS[split]
     epochs = 1 if quick else plan.epochs
     return TrainOptions(
