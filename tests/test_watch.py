@@ -145,9 +145,12 @@ def test_an_interruption_ends_the_run_with_its_rows_and_page(tmp_path):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A process in the background of a shell ignores interrupts.
+    previous_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread, lines = in_background(interrupt), []
     watch_files(tmp_path, until=None, lines=lines)
     thread.join()
+    signal.signal(signal.SIGINT, previous_handler)
     assert rows_of(tmp_path) == {"a.gr": "solved"} and lines[-1].startswith("Ended by ctrl-c.")
     assert not list((tmp_path / "out").glob(".*.part"))
 
