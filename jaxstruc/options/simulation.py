@@ -26,7 +26,7 @@ from jaxstruc.options.validation import (
 from jaxstruc.parameters import option_help
 
 PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
-Signal = Literal["iq", "sq", "fq", "gr"]
+Signal = Literal["gr", "iq", "sq", "fq"]
 Probe = Literal["xray", "neutron"]
 DataSetName = Literal[
     "kdd", "kdd-shapes", "real", "deepstruc", "deepstruc-continuous", "deepstruc-varied", "deepstruc-stacks", "endless"

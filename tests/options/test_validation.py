@@ -168,7 +168,7 @@ def test_python_and_the_command_line_say_the_same(command, options, option_argum
     ("keyword", "message"),
     [
         ({"probe": "neutrons"}, "Expected --probe xray or neutron, got 'neutrons'."),
-        ({"signal": "GR"}, "Expected --signal iq, sq, fq or gr, got 'GR'."),
+        ({"signal": "GR"}, "Expected --signal gr, iq, sq or fq, got 'GR'."),
         ({"qmin": 5.0, "qmax": 4.0}, "Expected qmin < qmax, got 5 and 4; correct --qmin or --qmax."),
         ({"uiso": -1.0}, "Expected --uiso of at least 0, got -1."),
         ({"uiso": "thin"}, "Expected a number for --uiso, got 'thin'."),

@@ -12,7 +12,7 @@ def test_a_simulated_curve_comes_from_atoms():
     options = SimulateOptions(qmax=20.0, uiso=0.01, rmax=10.0, rstep=0.05)
     r, g, step = jaxstruc.simulate(fcc_shapes.fcc_cluster((2, 2, 2)).to_ase("Pt", 2.78), options=options)
     assert r[np.argmax(g)] == pytest.approx(2.78, abs=0.06) and g.dtype == np.float64 and step > 0
-    with pytest.raises(ValueError, match="Expected --signal iq, sq, fq or gr, got 'xx'"):
+    with pytest.raises(ValueError, match="Expected --signal gr, iq, sq or fq, got 'xx'"):
         jaxstruc.simulate(ase.Atoms("Pt"), signal="xx")
 
 
