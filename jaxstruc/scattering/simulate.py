@@ -90,7 +90,7 @@ def simulate(
         atom_fractions: Fraction of the atoms of the mixture that belong to each cluster. By default all
             fractions are equal. I(Q) of a mixture is the mean over its particles.
         options: All options. A keyword argument below overrides the field of the same name.
-        signal: Simulated curve: iq, sq, fq or gr.
+        signal: Simulated curve: gr, iq, sq or fq.
         qmin: Start of the Q range, in 1/Å.
         qmax: End of the Q range, in 1/Å.
         rmax: End of the r range of G(r), in Å.
