@@ -134,7 +134,7 @@ def intensity_curve(
     sigma, has_errors = _standard_errors(intensity, measurement.sigma)
     count = max(min_nodes, n_nodes(q[-1] - q[0], max_distance))
     rule_nodes, rule_weights = np.polynomial.legendre.leggauss(count)
-    width = np.hypot(resolution, 0.0 if measurement.dq is None else np.nan_to_num(measurement.dq))
+    width = np.hypot(resolution, 0.0 if measurement.dq is None else measurement.dq)
     polynomials, self_scattering = _smeared_polynomials(q, np.broadcast_to(width, q.shape), element, count)
     node_polynomials = np.polynomial.legendre.legvander(rule_nodes, count - 1)
     to_coefficients = (node_polynomials * rule_weights[:, None]).T * (np.arange(count) + 0.5)[:, None]
