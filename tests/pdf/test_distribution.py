@@ -134,7 +134,11 @@ def comparison(fit_end, single, ensembles, rival_squares, *, n_independent=30.0)
 
 
 def make_validation(comparisons, strength=1.0):
-    return CrossValidation("undecided", tuple(comparisons), (0.0, 0.5, 1.0), strength, None, None)
+    r = np.arange(1.5, 20.0, 0.05)
+    span = target.table_range(rmax=20.0, qmax=18.0, diameter=24.0)
+    settings = target.TargetSettings(qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=2.78, span=span)
+    pdf_target = target.make_target(r, np.sin(12 * r), settings)
+    return CrossValidation("undecided", tuple(comparisons), (0.0, 0.5, 1.0), strength, None, pdf_target)
 
 
 def test_gains_of_types_are_means_over_cuts_relative_to_the_best_type():
