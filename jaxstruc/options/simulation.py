@@ -26,6 +26,15 @@ from jaxstruc.options.validation import (
 from jaxstruc.parameters import option_help
 
 PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
+Draws = Annotated[
+    int,
+    tyro.conf.arg(
+        help="Number of PDFs of each structure of the data set real, with random Q range, resolution and vibrations, "
+        "or of each shape of the data sets deepstruc-continuous and deepstruc-varied, with random bond lengths."
+    ),
+    COUNT,
+]
+"""Number of PDFs of each structure or shape."""
 Signal = Literal["gr", "iq", "sq", "fq"]
 Probe = Literal["xray", "neutron"]
 DataSetName = Literal[
@@ -145,15 +154,7 @@ class GenerateOptions(Options):
     ]
     seed: Annotated[int, SEED] = 0
     """Seed of the random conditions and of the noise."""
-    draws: Annotated[
-        int,
-        tyro.conf.arg(
-            help="Number of PDFs of each structure of the data set real, with random Q range, resolution and "
-            "vibrations, or of each shape of the data sets deepstruc-continuous and deepstruc-varied, with random "
-            "bond lengths."
-        ),
-        COUNT,
-    ] = 16
+    draws: Draws = 16
     steps: Annotated[int, COUNT] = 4
     """Number of training steps of the classifier whose PDFs are in the data set endless. Each step has 512 PDFs."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxstruc.options.simulation import Draws
 from jaxstruc.options.validation import (
     COUNT,
     NOT_NEGATIVE,
@@ -30,15 +31,7 @@ class TrainOptions(Options):
 
     preset: Preset = "real"
     """Data set that is simulated in memory if --data is not given."""
-    draws: Annotated[
-        int,
-        tyro.conf.arg(
-            help="Number of PDFs of each structure of the data set real, with random Q range, resolution and "
-            "vibrations, or of each shape of the data sets deepstruc-continuous and deepstruc-varied, with random "
-            "bond lengths."
-        ),
-        COUNT,
-    ] = 16
+    draws: Draws = 16
     seed: Annotated[int, SEED] = 0
     """Seed of all random numbers: data, split, initial parameters, batches and latent draws."""
     seeds: Annotated[
